@@ -1,0 +1,281 @@
+"""The write path: records -> encode -> quantize -> segments -> commit.
+
+A build commits after every segment, so that a killed one is resumed from the last; an `add`
+commits once, so that it is there whole or not at all. Where the source is cut into segments
+depends on the source and the configuration alone: a resumed build gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval.config import IndexConfig
+from retrieval.corpus import ErrorPolicy, FieldTypes, check_document, metadata_columns
+from retrieval.encode import ConfiguredEncoder, Encoder
+from retrieval.encode.base import encode_documents
+from retrieval.errors import ConfigError, DataError
+from retrieval.index import prepare_documents
+from retrieval.quantize import FloatCodec, codec_from_state
+from retrieval.storage import Catalog, CodecRecord, SegmentRecord, SegmentWriter
+from retrieval.types import BuildProgress, Document, ProgressCallback, Record
+
+__all__ = ["BuildReport", "Ingest", "check_same", "new_codec_record"]
+
+ENCODE_CHUNK = 512
+"""Documents given to the encoder at once; sorted by length inside, so larger means less padding."""
+
+
+_Span = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build or an add did. ``documents`` and ``tokens`` count this run and, with
+    ``resumed_documents``, what an interrupted one had committed before."""
+
+    documents: int
+    tokens: int
+    skipped: int
+    skipped_samples: tuple[str, ...]
+    resumed_documents: int
+    seconds: float
+    encode_seconds: float
+
+
+def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
+    """The first codec generation of an index."""
+    resolved = config.resolve(encoder.kind)
+    assert resolved.precision != "auto"
+    codec_config, _ = FloatCodec(resolved.precision).state()
+    known = encoder.config.model_dump() if isinstance(encoder, ConfiguredEncoder) else None
+    fingerprint = json.loads(json.dumps(dict(encoder.fingerprint())))
+    return CodecRecord(
+        1, FloatCodec.name, codec_config, encoder.kind, encoder.metric, encoder.dim, known, fingerprint
+    )
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The documents of one segment, and the stretch of the source they came from."""
+
+    documents: list[Document] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    text_bytes: int = 0
+    records_read: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+class Ingest:
+    """Brings documents into an index whose writer lock the caller holds."""
+
+    def __init__(
+        self,
+        root: Path,
+        catalog: Catalog,
+        encoder: Encoder,
+        policy: ErrorPolicy | None,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self._root, self._catalog, self._encoder = root, catalog, encoder
+        self._policy = policy or ErrorPolicy()
+        self._progress = progress
+        self._config = IndexConfig.of(**catalog.meta("config"))
+        self._record = catalog.codec()
+        self._codec = codec_from_state(self._record.name, self._record.config, {})
+        self._types = FieldTypes.from_json(catalog.meta("fields"))
+        segments = catalog.segments()
+        self._next_segment = max((s.segment for s in segments), default=0) + 1
+        self._started = time.perf_counter()
+        self._encode_seconds = 0.0
+        self._resumed = 0
+        self._documents = 0
+        self._tokens = 0
+
+    def add(self, source: Iterable[Document | Record]) -> BuildReport:
+        """Add all of ``source`` in one commit."""
+        with self._catalog.transaction("add") as generation:
+            for batch, span in self._batches(_with_place(source), _fraction_of(source)):
+                self._register(self._write(batch, span), batch, generation)
+        return self._report()
+
+    def build(self, source: Iterable[Document | Record]) -> BuildReport:
+        """Add ``source`` with a commit per segment, after what earlier runs committed.
+
+        Raises:
+            DataError: the part of the source that is already committed has changed, or the
+                source holds no documents.
+        """
+        records = _with_place(source)
+        if self._catalog.meta("build")["complete"]:
+            self._count_committed()
+            return self._report()
+        self._replay(records)
+        for batch, span in self._batches(records, _fraction_of(source)):
+            writer = self._write(batch, span)
+            with self._catalog.transaction("build") as generation:
+                self._register(writer, batch, generation)
+        if not self._documents:
+            raise DataError(f"the source holds no documents ({self._policy.skipped} skipped)")
+        with self._catalog.transaction("complete"):
+            self._catalog.set_meta("build", {"complete": True})
+        return self._report()
+
+    def _replay(self, records: Iterator[Record]) -> None:
+        """Read past what is committed, checking that it is still the same."""
+        first = 1
+        for segment in self._catalog.segments():
+            digest = hashlib.sha256()
+            for record in itertools.islice(records, segment.records_read):
+                digest.update(_record_bytes(record.document))
+            if digest.hexdigest() != segment.records_sha256:
+                raise DataError(
+                    f"the input changed since the build began (records {first} to "
+                    f"{first + segment.records_read - 1}); build into a new folder"
+                )
+            first += segment.records_read
+        self._count_committed()
+
+    def _count_committed(self) -> None:
+        """Start counting after what is committed already."""
+        for segment in self._catalog.segments():
+            self._documents += segment.n_documents
+            self._tokens += segment.n_tokens
+            self._policy.skipped = segment.skipped
+        self._resumed = self._documents
+
+    def _batches(
+        self, records: Iterator[Record], fraction: Callable[[], float | None]
+    ) -> Iterator[tuple[_Batch, _Span]]:
+        """Cut the source into segments; with each, the share of the input before and after it."""
+        while True:
+            before = fraction()
+            batch = self._fill(records)
+            if batch.documents:
+                yield batch, (before, fraction())
+            if not batch.records_read:
+                return
+
+    def _fill(self, stream: Iterator[Record]) -> _Batch:
+        batch = _Batch()
+        for record in stream:
+            batch.records_read += 1
+            batch.digest.update(_record_bytes(record.document))
+            try:
+                self._check(record, batch.ids)
+            except DataError as error:
+                self._policy.report(error)
+                continue
+            batch.ids.add(record.document.id)
+            batch.documents.append(record.document)
+            batch.text_bytes += len(record.document.text)
+            full = len(batch.documents) >= self._config.segment_documents
+            if full or batch.text_bytes >= self._config.segment_text_bytes:
+                break
+        return batch
+
+    def _check(self, record: Record, ids: set[str]) -> None:
+        check_document(record.document, record.where)
+        doc_id = record.document.id
+        if doc_id in ids or self._catalog.find(doc_id) is not None:
+            raise DataError(f"duplicate id {doc_id!r}; ids are unique in an index", record.where)
+        self._types.observe(record)
+
+    def _write(self, batch: _Batch, span: _Span) -> SegmentWriter:
+        """Encode a batch into a segment's files."""
+        writer = SegmentWriter(self._root, self._next_segment, self._codec, self._record.dim)
+        self._next_segment += 1
+        done = 0
+
+        def encoded(n: int) -> None:
+            nonlocal done
+            done += n
+            self._tell(done / len(batch.documents), done, writer.n_tokens, span)
+
+        try:
+            for first in range(0, len(batch.documents), ENCODE_CHUNK):
+                texts = [document.full_text for document in batch.documents[first : first + ENCODE_CHUNK]]
+                started = time.perf_counter()
+                vectors = encode_documents(self._encoder, texts, encoded)
+                self._encode_seconds += time.perf_counter() - started
+                writer.append(prepare_documents(vectors, self._record.metric))
+            writer.finish(batch.documents, metadata_columns(batch.documents, self._types))
+        except BaseException:
+            writer.abandon()
+            raise
+        return writer
+
+    def _register(self, writer: SegmentWriter, batch: _Batch, generation: int) -> None:
+        """Name a finished segment in the catalog; inside a transaction."""
+        segment = SegmentRecord(
+            segment=writer.segment,
+            codec=self._record.codec,
+            generation=generation,
+            n_documents=len(batch.documents),
+            n_tokens=writer.n_tokens,
+            max_norm=writer.max_norm,
+            records_read=batch.records_read,
+            records_sha256=batch.digest.hexdigest(),
+            skipped=self._policy.skipped,
+            files=writer.files,
+        )
+        self._catalog.add_segment(segment)
+        self._catalog.add_documents(segment.segment, [document.id for document in batch.documents])
+        self._catalog.set_meta("fields", self._types.to_json())
+        self._documents += segment.n_documents
+        self._tokens += segment.n_tokens
+
+    def _tell(self, share: float, done: int, tokens: int, span: _Span) -> None:
+        if self._progress is None:
+            return
+        before, after = span
+        fraction = None if after is None else (before or 0.0) + ((after - (before or 0.0)) * share)
+        state = BuildProgress(self._documents + done, self._tokens + tokens, self._policy.skipped, fraction)
+        self._progress(state)
+
+    def _report(self) -> BuildReport:
+        return BuildReport(
+            documents=self._documents,
+            tokens=self._tokens,
+            skipped=self._policy.skipped,
+            skipped_samples=tuple(self._policy.samples),
+            resumed_documents=self._resumed,
+            seconds=time.perf_counter() - self._started,
+            encode_seconds=self._encode_seconds,
+        )
+
+
+def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
+    """Refuse to resume a build with other options, naming the first that differs.
+
+    Raises:
+        ConfigError: one differs.
+    """
+    for name, value in given.model_dump().items():
+        if stored.get(name) != value:
+            raise ConfigError(
+                f"{name}={value!r}, but the build began with {stored.get(name)!r}; resume with that"
+            )
+
+
+def _with_place(source: Iterable[Document | Record]) -> Iterator[Record]:
+    """Records as they are; bare documents numbered from 1."""
+    for number, item in enumerate(source, 1):
+        yield item if isinstance(item, Record) else Record(item, f"document {number}")
+
+
+def _fraction_of(source: object) -> Callable[[], float | None]:
+    """How much of the source has been read, if it can tell."""
+    return getattr(source, "fraction", lambda: None)
+
+
+def _record_bytes(document: Document) -> bytes:
+    """A document as bytes, for comparing two readings of a source."""
+    parts = [document.id, document.title, document.text, document.metadata]
+    return json.dumps(parts, sort_keys=True, default=str).encode()

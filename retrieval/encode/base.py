@@ -1,0 +1,183 @@
+"""What an encoder is, and the door through which its vectors enter the engine.
+
+Any object with these five members is an `Encoder`; ten lines are enough:
+
+    class Hashing:
+        kind, metric, dim = "dense", "cosine", 256
+
+        def fingerprint(self):
+            return {"name": "hashing-256"}
+
+        def encode_document(self, texts):
+            return np.stack([self._vector(text) for text in texts])
+
+        encode_query = encode_document
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from retrieval.config import EncoderConfig
+from retrieval.errors import EncoderError, EncoderMismatchError
+from retrieval.types import EncoderKind, FloatArray, Metric, Ragged, Token
+
+__all__ = [
+    "ConfiguredEncoder",
+    "Encoder",
+    "TokenizingEncoder",
+    "as_ragged",
+    "check_fingerprint",
+    "encode_documents",
+    "encode_queries",
+    "text_tokens",
+]
+
+Vectors = Ragged | FloatArray | Sequence[FloatArray]
+EncodeProgress = Callable[[int], None]
+"""Called with the number of texts encoded since the last call."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Text to vectors.
+
+    ``encode_*`` return ``(n, d)`` for a dense encoder; for a late one a `Ragged` or a list of
+    ``(n_tokens_i, d)`` arrays. Order is the caller's. ``fingerprint`` holds everything that
+    changes the vectors (JSON values); an index refuses an encoder whose fingerprint differs.
+    """
+
+    kind: EncoderKind
+    metric: Metric
+    dim: int
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Everything that changes the vectors, as JSON values."""
+        ...
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of queries."""
+        ...
+
+    def encode_document(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of documents."""
+        ...
+
+
+@runtime_checkable
+class ConfiguredEncoder(Encoder, Protocol):
+    """An encoder that the engine can load again from its configuration, and that reports progress."""
+
+    config: EncoderConfig
+
+    def encode_query(self, texts: Sequence[str], *, progress: EncodeProgress | None = None) -> Vectors:
+        """Vectors of queries."""
+        ...
+
+    def encode_document(self, texts: Sequence[str], *, progress: EncodeProgress | None = None) -> Vectors:
+        """Vectors of documents."""
+        ...
+
+
+@runtime_checkable
+class TokenizingEncoder(Encoder, Protocol):
+    """An encoder that can name the tokens behind its vectors, in the same order."""
+
+    def query_tokens(self, text: str) -> list[Token]:
+        """One token for each vector of a query."""
+        ...
+
+    def document_tokens(self, text: str) -> list[Token]:
+        """One token for each vector of a document."""
+        ...
+
+
+def encode_queries(encoder: Encoder, texts: Sequence[str]) -> Ragged:
+    """Encode queries and check the result; see `as_ragged`."""
+    return as_ragged(encoder.encode_query(texts), encoder, len(texts))
+
+
+def encode_documents(
+    encoder: Encoder, texts: Sequence[str], progress: EncodeProgress | None = None
+) -> Ragged:
+    """Encode documents and check the result; ``progress`` falls back to one call at the end."""
+    if isinstance(encoder, ConfiguredEncoder):
+        return as_ragged(encoder.encode_document(texts, progress=progress), encoder, len(texts))
+    vectors = as_ragged(encoder.encode_document(texts), encoder, len(texts))
+    if progress is not None:
+        progress(len(texts))
+    return vectors
+
+
+def text_tokens(
+    encoder: Encoder, text: str, n_vectors: int, *, side: Literal["query", "document"]
+) -> list[Token]:
+    """Name the tokens behind a text's ``n_vectors`` vectors.
+
+    A dense text is one token, itself; a late encoder that cannot tell gets numbered tokens.
+
+    Raises:
+        EncoderError: the encoder names another number of tokens than it gave vectors.
+    """
+    if encoder.kind == "dense":
+        return [Token(text, 0, len(text))]
+    if not isinstance(encoder, TokenizingEncoder):
+        return [Token(f"#{i}") for i in range(n_vectors)]
+    tokens = encoder.query_tokens(text) if side == "query" else encoder.document_tokens(text)
+    if len(tokens) != n_vectors:
+        raise EncoderError(
+            f"{type(encoder).__name__} names {len(tokens)} tokens for {n_vectors} vectors of a {side}"
+        )
+    return tokens
+
+
+def as_ragged(vectors: Vectors, encoder: Encoder, n_texts: int) -> Ragged:
+    """Bring an encoder's output into one form and refuse what cannot be scored.
+
+    Raises:
+        EncoderError: wrong number of texts, wrong dimension, or a value that is not finite.
+    """
+    name = type(encoder).__name__
+    if isinstance(vectors, Ragged):
+        ragged = vectors
+    elif isinstance(vectors, np.ndarray) and vectors.ndim == 2 and encoder.kind == "dense":
+        ragged = Ragged.from_matrix(vectors)
+    elif isinstance(vectors, np.ndarray) and vectors.ndim != 3:
+        raise EncoderError(
+            f"{name} returned an array of shape {vectors.shape}; expected {n_texts} texts x {encoder.dim}"
+        )
+    else:
+        arrays = [np.atleast_2d(np.asarray(array, dtype=np.float32)) for array in vectors]
+        wrong = [array.shape for array in arrays if array.shape[1] != encoder.dim and len(array)]
+        if wrong:
+            raise EncoderError(f"{name} returned vectors of shape {wrong[0]}, but its dim is {encoder.dim}")
+        ragged = Ragged.from_list(arrays, encoder.dim)
+    if len(ragged) != n_texts:
+        raise EncoderError(f"{name} was given {n_texts} texts and returned vectors for {len(ragged)}")
+    if ragged.values.shape[1] != encoder.dim:
+        raise EncoderError(f"{name} returned vectors of dimension {ragged.dim}, but its dim is {encoder.dim}")
+    if encoder.kind == "dense" and not np.array_equal(ragged.offsets, np.arange(n_texts + 1)):
+        raise EncoderError(f"{name} is dense, but did not return exactly one vector a text")
+    if not np.isfinite(ragged.values).all():
+        bad = int(np.flatnonzero(~np.isfinite(ragged.values).all(axis=1))[0])
+        text = int(np.searchsorted(ragged.offsets, bad, side="right")) - 1
+        raise EncoderError(f"{name} returned NaN or infinity for text {text} of {n_texts}")
+    return ragged
+
+
+def check_fingerprint(built_with: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse an encoder that is not the one the index was built with, naming each difference.
+
+    Raises:
+        EncoderMismatchError: any key differs.
+    """
+    keys = [key for key in sorted({*built_with, *given}) if built_with.get(key) != given.get(key)]
+    if keys:
+        told = "; ".join(f"{key}: index {built_with.get(key)!r}, given {given.get(key)!r}" for key in keys)
+        raise EncoderMismatchError(
+            f"the index was built with another encoder ({told}). "
+            "Search with the encoder it was built with, or build a new index"
+        )

@@ -1,0 +1,329 @@
+"""The engine: one object to create, fill, search and explain an index.
+
+Engine.build("my-index", open_corpus("docs.jsonl"), "minilm")
+with Engine.open("my-index") as engine:
+    for hit in engine.search("who built the first telescope?", k=5):
+        print(hit.score, hit.id, hit.text)
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.build import BuildReport, Ingest
+from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
+from retrieval.corpus import ErrorPolicy, FieldTypes
+from retrieval.encode import Encoder, load_encoder
+from retrieval.encode.base import check_fingerprint, encode_queries, text_tokens
+from retrieval.errors import (
+    ConfigError,
+    DocumentNotFoundError,
+    EncoderError,
+    IndexUnfinishedError,
+    QueryError,
+)
+from retrieval.lifecycle import begin_build, create_index, open_for_writing
+from retrieval.search import check_fields, execute, explain_document, fetch, fetch_document
+from retrieval.storage import (
+    Catalog,
+    IndexInfo,
+    Snapshot,
+    SnapshotKeeper,
+    VerifyReport,
+    inspect_index,
+    verify_index,
+)
+from retrieval.types import (
+    Document,
+    EncoderKind,
+    Explanation,
+    ProgressCallback,
+    Ragged,
+    Record,
+    SearchResult,
+)
+
+__all__ = ["Engine"]
+
+Query = str | NDArray[Any]
+
+
+class Engine:
+    """An open index. Safe to share between threads; every search sees one commit as a whole.
+
+    ``path`` is the index's folder, ``kind`` says whether it holds one vector a text (``dense``)
+    or one a token (``late``).
+    """
+
+    def __init__(self, root: Path, encoder: Encoder | None, runtime: RuntimeConfig | None) -> None:
+        self.path = root
+        self._catalog = Catalog.open(root)
+        try:
+            self._check_complete()
+            self._snapshots = SnapshotKeeper(root, self._catalog)
+            record = self._catalog.codec()
+            if encoder is not None:
+                check_fingerprint(record.encoder_fingerprint, encoder.fingerprint())
+        except BaseException:
+            self._catalog.close()
+            raise
+        self.kind: EncoderKind = record.kind
+        self._encoder, self._runtime = encoder, runtime
+        self._loading = threading.Lock()
+
+    # -- making and opening -------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        encoder: Encoder | EncoderConfig | str,
+        *,
+        config: IndexConfig | None = None,
+        runtime: RuntimeConfig | None = None,
+    ) -> Self:
+        """Make an empty index, ready for `add`.
+
+        Raises:
+            IndexExistsError: there is an index, or another file or folder, at ``path``.
+        """
+        known = _resolve(encoder, runtime)
+        create_index(Path(path), known, config or IndexConfig.of())
+        return cls(Path(path), known, runtime)
+
+    @classmethod
+    def build(
+        cls,
+        path: str | Path,
+        corpus: Iterable[Document | Record],
+        encoder: Encoder | EncoderConfig | str,
+        *,
+        config: IndexConfig | None = None,
+        runtime: RuntimeConfig | None = None,
+        resume: bool = False,
+        policy: ErrorPolicy | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> BuildReport:
+        """Build an index from a corpus (`open_corpus`, or any iterable of documents).
+
+        Commits as it goes; a killed build is continued by the same call with ``resume=True`` and
+        gives the same index as one that was never interrupted. A build that fails before its
+        first commit leaves nothing behind.
+
+        Raises:
+            IndexExistsError: a complete index is there and ``resume`` is False.
+            IndexUnfinishedError: an unfinished one is there and ``resume`` is False.
+            DataError: a document cannot be used and the policy is ``stop``.
+        """
+        known = _resolve(encoder, runtime)
+        with begin_build(Path(path), known, config or IndexConfig.of(), resume) as catalog:
+            return Ingest(Path(path), catalog, known, policy, progress).build(corpus)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        encoder: Encoder | EncoderConfig | str | None = None,
+        *,
+        runtime: RuntimeConfig | None = None,
+    ) -> Self:
+        """Open an index. Without ``encoder``, the one it was built with is loaded when a text
+        first needs it (or by `warm_up`).
+
+        Raises:
+            IndexNotFoundError, IndexUnfinishedError, IndexFormatError, IndexDamagedError
+            EncoderMismatchError: ``encoder`` is not the one the index was built with.
+        """
+        known = None if encoder is None else _resolve(encoder, runtime)
+        return cls(Path(path), known, runtime)
+
+    def warm_up(self) -> None:
+        """Load the encoder now, so that the first query does not wait for it."""
+        _ = self.encoder
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded at first use and checked against the index."""
+        with self._loading:
+            if self._encoder is None:
+                record = self._catalog.codec()
+                if record.encoder is None:
+                    raise EncoderError(
+                        f"the index at {self.path} was built with an encoder class of its own "
+                        f"({record.encoder_fingerprint}); open it with Engine.open(path, encoder=...)"
+                    )
+                loaded = load_encoder(EncoderConfig.of(**record.encoder), self._runtime)
+                check_fingerprint(record.encoder_fingerprint, loaded.fingerprint())
+                self._encoder = loaded
+            return self._encoder
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def add(
+        self,
+        documents: Iterable[Document | Record],
+        *,
+        policy: ErrorPolicy | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> BuildReport:
+        """Add documents in one commit: when this returns they are durable and the next search
+        sees them; if it raises, none was added.
+
+        Raises:
+            DataError: an id is in the index already, or a document cannot be used.
+            IndexLockedError: another process is writing.
+        """
+        encoder = self.encoder
+        with open_for_writing(self.path) as catalog:
+            return Ingest(self.path, catalog, encoder, policy, progress).add(documents)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def search(self, query: Query, k: int = 10, *, fields: Collection[str] | None = None) -> SearchResult:
+        """The best ``k`` documents, score descending, ties by id ascending.
+
+        ``query`` is a text, or its vectors ``(d,)`` or ``(n_tokens, d)``. ``fields`` picks from
+        ``title``, ``text`` and ``metadata``; None is all, ``()`` only ids and scores.
+
+        Raises:
+            QueryError: an empty query, ``k`` below 1, vectors of the wrong shape, unknown field.
+        """
+        return self.search_batch([query], k, fields=fields)[0]
+
+    def search_batch(
+        self, queries: Sequence[Query], k: int = 10, *, fields: Collection[str] | None = None
+    ) -> list[SearchResult]:
+        """`search` for many queries at once: they share the encoder's batches and the passes over
+        the codes. ``timings_ms`` are of the whole batch."""
+        wanted = check_fields(fields)
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
+        started = time.perf_counter()
+        vectors = self._query_vectors(queries)
+        encoded = time.perf_counter()
+        snapshot = self._snapshots.latest()
+        found, seconds = execute(vectors, snapshot, k)
+        searched = time.perf_counter()
+        hits = [fetch(scored, snapshot, wanted) for scored in found]
+        fetched = time.perf_counter()
+        timings = {
+            "encode": encoded - started,
+            **seconds,
+            "search": searched - encoded,
+            "fetch": fetched - searched,
+        }
+        in_ms = {stage: 1000 * value for stage, value in {**timings, "total": fetched - started}.items()}
+        return [SearchResult(each, snapshot.generation, in_ms) for each in hits]
+
+    def explain(self, query: str, doc_id: str) -> Explanation:
+        """Take the score of one document for a query apart, token by token.
+
+        Raises:
+            DocumentNotFoundError: no such document.
+        """
+        vectors = self._query_vectors([query])
+        snapshot, segment, ordinal = self._locate(doc_id)
+        text = fetch_document(snapshot, segment, ordinal).full_text
+        n_tokens = len(snapshot.segments[segment].document_codes(ordinal))
+        query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
+        document_tokens = text_tokens(self.encoder, text, n_tokens, side="document")
+        return explain_document(query, vectors, query_tokens, document_tokens, snapshot, segment, ordinal)
+
+    def get(self, doc_id: str) -> Document:
+        """A stored document.
+
+        Raises:
+            DocumentNotFoundError: no such document.
+        """
+        return fetch_document(*self._locate(doc_id))
+
+    def inspect(self) -> IndexInfo:
+        """Documents, tokens, bytes per component, encoder, metadata fields."""
+        return inspect_index(self.path, self._catalog, _field_types(self._catalog))
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Check every checksum and invariant; ``progress(bytes_done, bytes_total)``."""
+        return verify_index(self.path, self._catalog, progress)
+
+    def __len__(self) -> int:
+        """Documents."""
+        return len(self._snapshots.latest())
+
+    def close(self) -> None:
+        """Close the catalog. Results already returned stay valid."""
+        self._catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _check_complete(self) -> None:
+        if not self._catalog.meta("build")["complete"]:
+            done = sum(segment.n_documents for segment in self._catalog.segments())
+            raise IndexUnfinishedError(
+                f"the build of {self.path} was interrupted ({done} documents committed); "
+                "finish it by running the same build with --resume (in Python: resume=True)"
+            )
+
+    def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
+        snapshot = self._snapshots.latest()
+        found = self._catalog.find(doc_id)
+        if found is None:
+            raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path}")
+        return snapshot, snapshot.position(found[0]), found[1]
+
+    def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
+        """Texts are encoded together, given vectors are checked; the caller's order is kept."""
+        texts = [query for query in queries if isinstance(query, str)]
+        if any(not text.strip() for text in texts):
+            raise QueryError("the query is empty; give it some words")
+        encoded = encode_queries(self.encoder, texts) if texts else None
+        parts, used = [], 0
+        for query in queries:
+            if isinstance(query, str):
+                assert encoded is not None
+                parts.append(encoded[used])
+                used += 1
+            else:
+                parts.append(self._given_vectors(query))
+        return Ragged.from_list(parts, self._catalog.codec().dim)
+
+    def _given_vectors(self, query: NDArray[Any]) -> NDArray[np.float32]:
+        dim = self._catalog.codec().dim
+        vectors = np.atleast_2d(np.asarray(query, dtype=np.float32))
+        fits = vectors.ndim == 2 and vectors.shape[1] == dim and (self.kind == "late" or len(vectors) == 1)
+        if not fits:
+            expected = f"({dim},)" if self.kind == "dense" else f"(n_tokens, {dim})"
+            raise QueryError(
+                f"query vectors of shape {np.shape(query)} do not fit this index; expected {expected}"
+            )
+        if not np.isfinite(vectors).all():
+            raise QueryError("the query's vectors hold NaN or infinity")
+        return vectors
+
+
+def _resolve(encoder: Encoder | EncoderConfig | str, runtime: RuntimeConfig | None) -> Encoder:
+    if isinstance(encoder, str | EncoderConfig):
+        return load_encoder(encoder, runtime)
+    if isinstance(encoder, Encoder):
+        return encoder
+    raise ConfigError(
+        f"{type(encoder).__name__} is not an encoder: it needs kind, metric, dim, fingerprint(), "
+        "encode_query() and encode_document()"
+    )
+
+
+def _field_types(catalog: Catalog) -> dict[str, str]:
+    types = FieldTypes.from_json(catalog.meta("fields")).types
+    return {name: str(kind) for name, kind in types.items()}

@@ -1,0 +1,99 @@
+"""Exact search: score every document, in blocks that fit the cache.
+
+Scores are float32 sums by BLAS, so their last bits depend on where a document lies in a block.
+The scan therefore keeps everything within the rounding error of the k-th best, and ``refine``
+decides in float64: equal documents tie exactly, wherever they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.index.pool import Pool, merge
+from retrieval.kernels.maxsim import maxsim
+from retrieval.kernels.topk import select
+from retrieval.quantize import Codec
+from retrieval.types import FloatArray, IntArray, Metric, Ragged
+
+__all__ = ["FlatIndex"]
+
+BLOCK_TOKENS = 8192
+UNIT_ROUNDOFF = 2.0**-24
+"""Half the distance from 1 to the next float32."""
+
+
+class FlatIndex:
+    """Exhaustive scan of one segment's codes.
+
+    ``codes`` is ``(n_tokens, ...)`` (memory-mapped), ``offsets`` ``(n + 1,)``, ``max_norm`` the
+    largest norm of a stored vector, ``segment`` the segment's position in its snapshot.
+    """
+
+    def __init__(
+        self,
+        codes: NDArray[Any],
+        offsets: IntArray,
+        codec: Codec,
+        metric: Metric,
+        max_norm: float,
+        segment: int,
+    ) -> None:
+        self._codes, self._offsets, self._codec = codes, offsets, codec
+        self._metric, self._max_norm, self._segment = metric, max_norm, segment
+
+    def candidates(self, queries: Ragged, k: int, accept: NDArray[np.bool_] | None = None) -> list[Pool]:
+        """For each query everything in this segment that may be among its best ``k``.
+
+        ``queries`` are prepared (`prepare_queries`); ``accept`` is a mask over ordinals.
+        """
+        slacks = self._slacks(queries)
+        found: list[list[Pool]] = [[Pool.empty(slack)] for slack in slacks]
+        for first, block in self._score_blocks(queries):
+            ordinals = np.arange(first, first + block.shape[1])
+            if accept is not None:
+                ordinals = ordinals[accept[ordinals]]
+            for i, row in enumerate(block[:, ordinals - first]):
+                kept = select(row, k, slacks[i])
+                found[i].append(Pool(np.full(len(kept), self._segment), ordinals[kept], row[kept], slacks[i]))
+        return [merge(pools, k) for pools in found]
+
+    def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, FloatArray]]:
+        """Blocks of whole documents: (first ordinal, ``(n_queries, n_block)`` scores)."""
+        for first, last in _block_bounds(self._offsets):
+            start, stop = self._offsets[first], self._offsets[last]
+            values = self._codec.decode(self._codes[start:stop])
+            scores = maxsim(queries.values, queries.offsets, values, self._offsets[first : last + 1] - start)
+            if self._metric == "l2":
+                # -|q - x|^2 without the constant |q|^2: the same order.
+                scores = 2 * scores - np.einsum("nd,nd->n", values, values)
+            yield first, scores
+
+    def _slacks(self, queries: Ragged) -> list[float]:
+        """Twice the bound on a float32 score's error, per query.
+
+        An inner product of length d errs by at most about d u |q||x| (Higham, Accuracy and
+        Stability of Numerical Algorithms, section 3.1); summing n_q maxima adds n_q u.
+        """
+        norms = np.linalg.norm(queries.values, axis=1).astype(np.float64)
+        slacks = []
+        for i in range(len(queries)):
+            own = norms[queries.offsets[i] : queries.offsets[i + 1]]
+            size = float(own.sum()) * self._max_norm
+            if self._metric == "l2":
+                size = 2 * size + self._max_norm**2
+            slacks.append(2 * (queries.dim + len(own) + 4) * UNIT_ROUNDOFF * size)
+        return slacks
+
+
+def _block_bounds(offsets: IntArray) -> Iterator[tuple[int, int]]:
+    """Split documents into runs of at most `BLOCK_TOKENS` tokens (one longer document: alone)."""
+    first, n = 0, len(offsets) - 1
+    while first < n:
+        last = int(np.searchsorted(offsets, offsets[first] + BLOCK_TOKENS, side="right")) - 1
+        last = min(max(last, first + 1), n)
+        yield first, last
+        first = last

@@ -1,0 +1,36 @@
+"""What each metric does to vectors before inner products are taken.
+
+After this, one kernel (MaxSim) serves dot, cosine, maxsim and meanmaxsim; only l2 needs more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retrieval.types import FloatArray, Metric, Ragged
+
+__all__ = ["prepare_documents", "prepare_queries"]
+
+
+def prepare_documents(vectors: Ragged, metric: Metric) -> Ragged:
+    """Document vectors as they are stored: normalised for cosine, else unchanged."""
+    return Ragged(_normalise(vectors.values), vectors.offsets) if metric == "cosine" else vectors
+
+
+def prepare_queries(vectors: Ragged, metric: Metric) -> Ragged:
+    """Query vectors as they are scored: normalised for cosine; for meanmaxsim divided by the
+    number of the query's tokens, so that MaxSim's sum becomes a mean."""
+    if metric == "cosine":
+        return Ragged(_normalise(vectors.values), vectors.offsets)
+    if metric == "meanmaxsim":
+        per_token = np.repeat(vectors.doclens, vectors.doclens).astype(np.float32)
+        return Ragged(vectors.values / per_token[:, None], vectors.offsets)
+    return vectors
+
+
+def _normalise(values: FloatArray) -> FloatArray:
+    """Rows to length 1; a zero row stays zero and so scores 0 against everything."""
+    norms = np.linalg.norm(values, axis=1, keepdims=True).astype(np.float32)
+    norms[norms == 0] = 1
+    unit: FloatArray = values / norms
+    return unit

@@ -1,0 +1,46 @@
+"""A pool of candidates: what a segment offers for one query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrieval.kernels.topk import select
+from retrieval.types import FloatArray, IntArray
+
+__all__ = ["Pool", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Candidates of one query: segment position, ordinal in it, approximate score.
+
+    ``slack`` bounds how far two approximate scores may lie apart while the true ones are in the
+    other order; a pool keeps everything within ``slack`` of its k-th best.
+    """
+
+    segments: IntArray
+    ordinals: IntArray
+    scores: FloatArray
+    slack: float
+
+    @classmethod
+    def empty(cls, slack: float = 0.0) -> Pool:
+        """A pool without candidates."""
+        none = np.empty(0, dtype=np.int64)
+        return cls(none, none, np.empty(0, dtype=np.float32), slack)
+
+    def __len__(self) -> int:
+        return len(self.ordinals)
+
+
+def merge(pools: Sequence[Pool], k: int) -> Pool:
+    """One pool from those of several segments, cut to what may still be among the best ``k``."""
+    scores = np.concatenate([pool.scores for pool in pools])
+    slack = max(pool.slack for pool in pools)
+    kept = select(scores, k, slack)
+    segments = np.concatenate([pool.segments for pool in pools])[kept]
+    ordinals = np.concatenate([pool.ordinals for pool in pools])[kept]
+    return Pool(segments, ordinals, scores[kept], slack)

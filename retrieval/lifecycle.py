@@ -1,0 +1,122 @@
+"""How an index folder comes to be, and who may write to it.
+
+A folder without a committed catalog is no index: what a killed creation left in it is cleared by
+the next one, and a creation that fails takes its folder away again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from retrieval.build import check_same, new_codec_record
+from retrieval.config import IndexConfig
+from retrieval.corpus import FieldTypes
+from retrieval.encode import Encoder
+from retrieval.encode.base import check_fingerprint
+from retrieval.errors import IndexExistsError, IndexUnfinishedError
+from retrieval.storage import (
+    Catalog,
+    clear_folder,
+    has_catalog,
+    is_index_folder,
+    make_folder,
+    open_catalog,
+    writer_lock,
+)
+
+__all__ = ["begin_build", "create_index", "open_for_writing"]
+
+
+def create_index(root: Path, encoder: Encoder, config: IndexConfig) -> None:
+    """Make an empty, complete index.
+
+    Raises:
+        IndexExistsError: something is there already.
+    """
+    with _claimed(root):
+        if has_catalog(root):
+            raise IndexExistsError(f"there is an index at {root} already; open it, or choose another path")
+        _create_catalog(root, encoder, config, complete=True)
+
+
+@contextmanager
+def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool) -> Iterator[Catalog]:
+    """A catalog to build into: a new one, or with ``resume`` the unfinished one.
+
+    Raises:
+        IndexExistsError, IndexUnfinishedError: there is one and ``resume`` is False.
+        EncoderMismatchError, ConfigError: the build began with other options.
+    """
+    config = config.resolve(encoder.kind)
+    with _claimed(root):
+        if has_catalog(root):
+            _check_resumable(root, encoder, config, resume)
+        else:
+            _create_catalog(root, encoder, config, complete=False)
+        try:
+            with open_catalog(root) as catalog:
+                yield catalog
+        except BaseException:
+            _drop_if_empty(root)
+            raise
+
+
+@contextmanager
+def open_for_writing(root: Path) -> Iterator[Catalog]:
+    """The catalog of an index, while holding its writer lock."""
+    with writer_lock(root), open_catalog(root) as catalog:
+        yield catalog
+
+
+@contextmanager
+def _claimed(root: Path) -> Iterator[None]:
+    """Lock ``root`` for writing after making sure that it is absent, empty or an index; if it is
+    no index in the end, take away what was made here."""
+    if not is_index_folder(root):
+        raise IndexExistsError(f"{root} exists and is not an index; choose another path")
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    make_folder(root)
+    try:
+        with writer_lock(root):
+            try:
+                yield
+            finally:
+                kept = has_catalog(root)
+                if not kept:
+                    clear_folder(root)
+    finally:
+        if not any(root.iterdir()):
+            for folder in made:
+                folder.rmdir()
+
+
+def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, complete: bool) -> None:
+    clear_folder(root)
+    config = config.resolve(encoder.kind)
+    meta = {"config": config.model_dump(), "fields": FieldTypes().to_json(), "build": {"complete": complete}}
+    Catalog.create(root, new_codec_record(encoder, config), meta).close()
+
+
+def _check_resumable(root: Path, encoder: Encoder, config: IndexConfig, resume: bool) -> None:
+    with Catalog.open(root) as catalog:
+        complete = catalog.meta("build")["complete"]
+        if not resume:
+            if complete:
+                raise IndexExistsError(
+                    f"there is an index at {root} already; add to it, or choose another path"
+                )
+            raise IndexUnfinishedError(
+                f"an unfinished build is at {root}; continue it with --resume, or remove it"
+            )
+        check_fingerprint(catalog.codec().encoder_fingerprint, encoder.fingerprint())
+        check_same(catalog.meta("config"), config)
+
+
+def _drop_if_empty(root: Path) -> None:
+    """A failed build that committed no documents leaves no index."""
+    with Catalog.open(root) as catalog:
+        empty = not catalog.segments() and not catalog.meta("build")["complete"]
+    if empty:
+        clear_folder(root)

@@ -1,0 +1,50 @@
+"""From scored documents to hits: fetch what the caller asked to see."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from retrieval.errors import QueryError
+from retrieval.search.execute import Scored
+from retrieval.storage import Snapshot
+from retrieval.types import Document, Hit
+
+__all__ = ["FIELDS", "check_fields", "fetch", "fetch_document"]
+
+FIELDS = ("title", "text", "metadata")
+
+
+def check_fields(fields: Collection[str] | None) -> Collection[str]:
+    """The fields to fetch; None means all.
+
+    Raises:
+        QueryError: an unknown field, named.
+    """
+    if fields is None:
+        return FIELDS
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise QueryError(f"unknown field {unknown[0]!r}; there are: {', '.join(FIELDS)}")
+    return fields
+
+
+def fetch(scored: Sequence[Scored], snapshot: Snapshot, fields: Collection[str]) -> tuple[Hit, ...]:
+    """Hits with the named fields filled in."""
+    hits = []
+    for item in scored:
+        table = snapshot.segments[item.segment].documents
+        hits.append(
+            Hit(
+                id=item.id,
+                score=item.score,
+                title=table.title(item.ordinal) if "title" in fields else None,
+                text=table.text(item.ordinal) if "text" in fields else None,
+                metadata=table.metadata(item.ordinal) if "metadata" in fields else None,
+            )
+        )
+    return tuple(hits)
+
+
+def fetch_document(snapshot: Snapshot, segment: int, ordinal: int) -> Document:
+    """A stored document; ``segment`` is its position in the snapshot."""
+    return snapshot.segments[segment].documents.document(ordinal)

@@ -1,0 +1,166 @@
+"""The only place that writes, maps or hashes files of an index.
+
+A file is written once, fsynced together with its folder, and registered in the catalog with its
+size and SHA-256; until then it does not exist for any reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import IndexDamagedError
+
+__all__ = [
+    "FileRecord",
+    "HashingFile",
+    "check_size",
+    "hash_file",
+    "inside",
+    "make_folder",
+    "map_array",
+    "sync_folder",
+]
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What the catalog knows of a file. ``path`` is relative to the index; raw arrays have a
+    ``dtype`` and a ``shape``."""
+
+    name: str
+    path: str
+    bytes: int
+    sha256: str
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+
+
+class HashingFile:
+    """A new file that hashes what is written; `finish` makes it durable.
+
+    It has enough of the file protocol (``write``, ``tell``, ``flush``, ``closed``) for Arrow.
+    """
+
+    def __init__(self, root: Path, relative: str) -> None:
+        self._relative = relative
+        self._path = root / relative
+        self._file: BinaryIO = self._path.open("wb")
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: Any) -> int:
+        """Append bytes (anything with the buffer protocol)."""
+        self._file.write(data)
+        self._hash.update(data)
+        size = memoryview(data).nbytes
+        self._bytes += size
+        return size
+
+    def write_array(self, array: NDArray[Any]) -> None:
+        """Append an array's values, row by row, little-endian."""
+        if array.size:
+            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            self.write(np.ascontiguousarray(little).data.cast("B"))
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._bytes
+
+    def flush(self) -> None:
+        """Hand buffered bytes to the operating system."""
+        self._file.flush()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._file.closed
+
+    def finish(self, name: str, dtype: str | None = None, shape: tuple[int, ...] | None = None) -> FileRecord:
+        """Flush, fsync, close, and describe the file for the catalog."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return FileRecord(name, self._relative, self._bytes, self._hash.hexdigest(), dtype, shape)
+
+    def close(self) -> None:
+        """Close without making anything durable."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder (and its parents) that survives a power loss."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def inside(root: Path, relative: str) -> Path:
+    """A registered path, refused when it leads outside the index folder.
+
+    Raises:
+        IndexDamagedError: it does.
+    """
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise IndexDamagedError(f"the catalog of {root} names the file {relative!r} outside the index")
+    return path
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def map_array(root: Path, record: FileRecord) -> NDArray[Any]:
+    """Memory-map a raw array, read-only.
+
+    Raises:
+        IndexDamagedError: missing, or not as long as the catalog says.
+    """
+    check_size(root, record)
+    assert record.dtype is not None and record.shape is not None
+    dtype = np.dtype(record.dtype).newbyteorder("<")
+    if record.bytes == 0:  # an empty file cannot be mapped
+        return np.empty(record.shape, dtype=dtype)
+    with inside(root, record.path).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, dtype=dtype).reshape(record.shape)
+
+
+def check_size(root: Path, record: FileRecord) -> Path:
+    """The path of a registered file after checking that it is there and whole in length."""
+    path = inside(root, record.path)
+    size = path.stat().st_size if path.is_file() else None
+    if size != record.bytes:
+        found = "is missing" if size is None else f"has {size} bytes"
+        raise IndexDamagedError(
+            f"{path} {found}, committed were {record.bytes}; restore the index from a copy"
+        )
+    return path

@@ -1,0 +1,49 @@
+"""The index folder as a whole: what may lie in it, and clearing what no commit names."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from retrieval.storage.catalog import CATALOG, Catalog
+from retrieval.storage.lock import HOLDER, LOCK
+from retrieval.storage.segment import SEGMENTS
+
+__all__ = ["clear_folder", "is_index_folder", "open_catalog"]
+
+# The catalog goes last: until it is gone, what remains is an unfinished index, never a broken one.
+_OWN = (HOLDER, SEGMENTS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
+
+
+def is_index_folder(root: Path) -> bool:
+    """Whether ``root`` may be used for an index: absent, empty, or holding nothing but ours."""
+    if not root.exists():
+        return True
+    return root.is_dir() and all(entry.name in (*_OWN, LOCK) for entry in root.iterdir())
+
+
+def clear_folder(root: Path) -> None:
+    """Remove everything of ours but the lock; the caller holds it."""
+    for name in _OWN:
+        _remove(root / name)
+
+
+@contextmanager
+def open_catalog(root: Path) -> Iterator[Catalog]:
+    """The catalog, for the holder of the writer lock, after removing what an interrupted writer
+    left behind: segment folders that no commit names."""
+    with Catalog.open(root, write=True) as catalog:
+        named = {Path(file.path).parts[1] for segment in catalog.segments() for file in segment.files}
+        for entry in sorted((root / SEGMENTS).glob("*")):
+            if entry.name not in named:
+                _remove(entry)
+        yield catalog
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

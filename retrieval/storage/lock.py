@@ -1,0 +1,50 @@
+"""One writer at a time, by an advisory file lock that the system drops when the process dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from retrieval.errors import IndexLockedError
+
+__all__ = ["HOLDER", "LOCK", "writer_lock"]
+
+LOCK = "writer.lock"
+HOLDER = "writer.json"
+"""Who holds the lock: for the message to the one that is refused, nothing else reads it."""
+
+WAIT_SECONDS = 0.5
+
+
+@contextmanager
+def writer_lock(root: Path) -> Iterator[None]:
+    """Hold the index's writer lock.
+
+    Raises:
+        IndexLockedError: another process holds it; the message names that process.
+    """
+    try:
+        with FileLock(root / LOCK, timeout=WAIT_SECONDS):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+            (root / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+            yield
+    except Timeout:
+        raise IndexLockedError(
+            f"{root} is being written by {_holder(root)}; wait for it or stop it"
+        ) from None
+
+
+def _holder(root: Path) -> str:
+    try:
+        holder = json.loads((root / HOLDER).read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

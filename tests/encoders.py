@@ -1,0 +1,73 @@
+"""Encoders that need no model: cheap, deterministic, and close enough to real ones in shape."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval.types import FloatArray, Token
+
+
+def word_vector(word: str, dim: int) -> FloatArray:
+    """A unit vector that depends on the word alone."""
+    seed = int.from_bytes(hashlib.blake2b(word.lower().encode(), digest_size=8).digest(), "little")
+    vector = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+class HashingDense:
+    """The sum of a text's word vectors."""
+
+    kind = "dense"
+
+    def __init__(self, dim: int = 32, metric: str = "cosine") -> None:
+        self.dim, self.metric = dim, metric
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"name": "hashing-dense", "dim": self.dim, "metric": self.metric}
+
+    def encode_document(self, texts: Sequence[str]) -> FloatArray:
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float32)
+        return np.stack(
+            [
+                sum((word_vector(w, self.dim) for w in _words(t)), np.zeros(self.dim, np.float32))
+                for t in texts
+            ]
+        )
+
+    encode_query = encode_document
+
+
+class HashingLate:
+    """A vector a word; it can name its tokens."""
+
+    kind = "late"
+
+    def __init__(self, dim: int = 32, metric: str = "maxsim") -> None:
+        self.dim, self.metric = dim, metric
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"name": "hashing-late", "dim": self.dim, "metric": self.metric}
+
+    def encode_document(self, texts: Sequence[str]) -> list[FloatArray]:
+        none = np.empty((0, self.dim), dtype=np.float32)
+        return [
+            np.stack([word_vector(w, self.dim) for w in words]) if (words := _words(t)) else none
+            for t in texts
+        ]
+
+    encode_query = encode_document
+
+    def query_tokens(self, text: str) -> list[Token]:
+        return [Token(match.group(), match.start(), match.end()) for match in re.finditer(r"\w+", text)]
+
+    document_tokens = query_tokens
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
