@@ -83,9 +83,8 @@ def _claimed(root: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                kept = has_catalog(root)
-                if not kept:
-                    clear_folder(root)
+                if not has_catalog(root):
+                    clear_folder(root, lock=True)
     finally:
         if not any(root.iterdir()):
             for folder in made:

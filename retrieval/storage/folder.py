@@ -24,9 +24,10 @@ def is_index_folder(root: Path) -> bool:
     return root.is_dir() and all(entry.name in (*_OWN, LOCK) for entry in root.iterdir())
 
 
-def clear_folder(root: Path) -> None:
-    """Remove everything of ours but the lock; the caller holds it."""
-    for name in _OWN:
+def clear_folder(root: Path, *, lock: bool = False) -> None:
+    """Remove everything of ours; the lock too if asked for. The caller holds the lock, and keeps
+    it until after this: a waiter notices that the file it locked is gone, and starts again."""
+    for name in (*_OWN, LOCK) if lock else _OWN:
         _remove(root / name)
 
 

@@ -1,0 +1,35 @@
+# make demo: set up, index real text, search it.   make test: set up, check everything.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test lint bench docs clean
+
+demo: $(READY)
+	$(BIN)/retrieval demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m index_tools.reference --check README.md
+
+bench: $(READY)
+	$(BIN)/python -m bench.search
+
+docs: $(READY)
+	$(BIN)/python -m index_tools.reference --write README.md
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo-data

@@ -1,0 +1,136 @@
+"""Kill a build at random moments, resume it, and compare with one that was left alone.
+
+    python -m tests.crash.killing CORPUS --kills 50 --seed 1
+
+The child process is killed with SIGKILL. After each resume, `verify` must find nothing and the
+index must equal the uninterrupted one: every file byte for byte, and every row of the catalog
+but its time stamps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from retrieval import Engine, ErrorPolicy, IndexConfig, open_corpus
+from retrieval.errors import IndexNotFoundError
+from retrieval.storage import Catalog
+from tests.encoders import BucketDense
+
+ROOT = Path(__file__).parents[2]
+TABLES = {
+    "commits": "generation, operation",
+    "codecs": "*",
+    "segments": "*",
+    "files": "*",
+    "documents": "*",
+    "meta": "*",
+}
+
+
+def build(corpus: Path, index: Path, segment_documents: int, resume: bool) -> None:
+    """What the child does."""
+    policy = ErrorPolicy("skip")
+    config = IndexConfig.of(segment_documents=segment_documents)
+    source = open_corpus(corpus, policy=policy)
+    Engine.build(index, source, BucketDense(), config=config, resume=resume, policy=policy)
+
+
+def content(index: Path) -> dict[str, Any]:
+    """Everything that two equal builds must share."""
+    files = {
+        str(path.relative_to(index)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((index / "segments").rglob("*"))
+        if path.is_file()
+    }
+    connection = sqlite3.connect(f"file:{index / 'catalog.sqlite'}?mode=ro", uri=True)
+    try:
+        rows = {
+            table: [
+                row
+                for row in connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1")
+                if row[0] != "created_at"
+            ]
+            for table, columns in TABLES.items()
+        }
+    finally:
+        connection.close()
+    return {"files": files, **rows}
+
+
+def state_after_kill(index: Path) -> str:
+    """Word for what the kill left: nothing, a catalog without segments, or N segments."""
+    try:
+        with Catalog.open(index) as catalog:
+            if catalog.meta("build")["complete"]:
+                return "complete"
+            return f"{len(catalog.segments())} segments"
+    except IndexNotFoundError:
+        return "no index"
+
+
+def child(corpus: Path, index: Path, segment_documents: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.crash.killing", str(corpus), "--child", str(index)]
+    return subprocess.Popen(
+        [*command, "--segment-documents", str(segment_documents)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+
+
+def campaign(corpus: Path, folder: Path, kills: int, seed: int, segment_documents: int) -> Counter[str]:
+    """Run it; raises AssertionError at the first difference. Returns what the kills left behind."""
+    whole = folder / "whole"
+    process = child(corpus, whole, segment_documents)
+    assert process.stdout is not None and process.stdout.readline() == b"started\n"
+    began = time.perf_counter()
+    assert process.wait() == 0
+    process.stdout.close()
+    seconds = time.perf_counter() - began
+    expected = content(whole)
+    rng = random.Random(seed)
+    left: Counter[str] = Counter()
+    for number in range(kills):
+        index = folder / f"killed-{number}"
+        process = child(corpus, index, segment_documents)
+        assert process.stdout is not None and process.stdout.readline() == b"started\n"
+        time.sleep(rng.uniform(0, seconds))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        left[state_after_kill(index)] += 1
+        build(corpus, index, segment_documents, resume=True)
+        with Engine.open(index, BucketDense()) as engine:
+            report = engine.verify()
+        assert report.ok, (seed, number, report.problems)
+        assert content(index) == expected, (seed, number, "the resumed index differs")
+    return left
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--segment-documents", type=int, default=4096)
+    parser.add_argument("--child", type=Path)
+    given = parser.parse_args()
+    if given.child:
+        print("started", flush=True)
+        build(given.corpus, given.child, given.segment_documents, resume=False)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        left = campaign(given.corpus, Path(folder), given.kills, given.seed, given.segment_documents)
+    print(f"seed {given.seed}: {given.kills} kills, 0 differences, 0 problems; they left: {dict(left)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""A killed build can be resumed and gives the same index; see `tests.crash.killing` for more."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from retrieval import Document, Engine, IndexConfig
+from retrieval.errors import (
+    ConfigError,
+    DataError,
+    EncoderMismatchError,
+    IndexLockedError,
+    IndexUnfinishedError,
+)
+from retrieval.storage import writer_lock
+from tests.crash.killing import campaign, content
+from tests.encoders import BucketDense, HashingDense
+
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+
+
+def test_killed_builds_resume_to_the_same_index(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    corpus = tmp_path / "corpus.jsonl"
+    with corpus.open("w") as file:
+        for i in range(6000):
+            doc = {"_id": f"d{i if i % 997 else 0}", "text": " ".join(rng.choices(WORDS, k=30)), "n": i}
+            file.write(json.dumps(doc) + "\n")
+    seed = int(os.environ.get("RETRIEVAL_TEST_SEED", "1"))
+    print("seed", seed)
+    left = campaign(
+        corpus,
+        tmp_path,
+        kills=int(os.environ.get("RETRIEVAL_TEST_KILLS", "12")),
+        seed=seed,
+        segment_documents=300,
+    )
+    assert sum(left.values()) >= 12
+    assert any("segments" in state and state != "0 segments" for state in left), left
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted_after(n: int) -> list[Document]:
+    class Source(list):  # type: ignore[type-arg]
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            for i, item in enumerate(super().__iter__()):
+                if i == n:
+                    raise Interrupted
+                yield item
+
+    return Source(documents())
+
+
+def documents(changed: int | None = None) -> list[Document]:
+    return [Document(f"d{i}", f"{WORDS[i % 10]} number {i}{'!' if i == changed else ''}") for i in range(50)]
+
+
+SMALL = IndexConfig.of(segment_documents=10)
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    with pytest.raises(Interrupted):
+        Engine.build(tmp_path / "i", interrupted_after(35), BucketDense(), config=SMALL)
+    return tmp_path / "i"
+
+
+def test_an_unfinished_index_is_not_searched(unfinished: Path) -> None:
+    with pytest.raises(IndexUnfinishedError, match="30 documents committed"):
+        Engine.open(unfinished)
+    with pytest.raises(IndexUnfinishedError, match="--resume"):
+        Engine.build(unfinished, documents(), BucketDense(), config=SMALL)
+
+
+def test_resume_counts_and_equals(unfinished: Path, tmp_path: Path) -> None:
+    report = Engine.build(unfinished, documents(), BucketDense(), config=SMALL, resume=True)
+    assert (report.documents, report.resumed_documents) == (50, 30)
+    Engine.build(tmp_path / "whole", documents(), BucketDense(), config=SMALL)
+    assert content(unfinished) == content(tmp_path / "whole")
+    again = Engine.build(unfinished, documents(), BucketDense(), config=SMALL, resume=True)
+    assert (again.documents, again.resumed_documents) == (50, 50)
+    assert content(unfinished) == content(tmp_path / "whole")
+
+
+def test_resume_with_changed_input_or_options_is_refused(unfinished: Path) -> None:
+    with pytest.raises(DataError, match=r"records 11 to 20"):
+        Engine.build(unfinished, documents(changed=15), BucketDense(), config=SMALL, resume=True)
+    with pytest.raises(DataError, match=r"records 21 to 30"):
+        Engine.build(unfinished, documents()[:25], BucketDense(), config=SMALL, resume=True)
+    with pytest.raises(ConfigError, match=r"segment_documents=11, but the build began with 10"):
+        Engine.build(
+            unfinished, documents(), BucketDense(), config=SMALL.replace(segment_documents=11), resume=True
+        )
+    with pytest.raises(EncoderMismatchError):
+        Engine.build(unfinished, documents(), HashingDense(), config=SMALL, resume=True)
+    # A change after the last commit is no change of what is indexed.
+    assert (
+        Engine.build(unfinished, documents(changed=40), BucketDense(), config=SMALL, resume=True).documents
+        == 50
+    )
+
+
+def test_a_failure_before_the_first_commit_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        Engine.build(tmp_path / "i", interrupted_after(5), BucketDense(), config=SMALL)
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"half a catalog"])
+def test_leftovers_of_a_killed_creation_are_no_index(tmp_path: Path, rubbish: bytes) -> None:
+    index = tmp_path / "i"
+    (index / "segments" / "00000001").mkdir(parents=True)
+    (index / "segments" / "00000001" / "codes.bin").write_bytes(b"123")
+    if not rubbish:
+        (index / "catalog.sqlite").write_bytes(rubbish)
+    Engine.build(index, documents(), BucketDense(), config=SMALL, resume=True)
+    with Engine.open(index, BucketDense()) as engine:
+        assert engine.verify().ok and len(engine) == 50
+
+
+def test_orphans_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(), BucketDense())
+    orphan = tmp_path / "i" / "segments" / "00000099"
+    orphan.mkdir()
+    (orphan / "codes.bin").write_bytes(b"123")
+    with Engine.open(tmp_path / "i", BucketDense()) as engine:
+        engine.add([Document("new", "omega")])
+        assert not orphan.exists() and engine.verify().ok
+
+
+def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(), BucketDense())
+    with (
+        Engine.open(tmp_path / "i", BucketDense()) as engine,
+        writer_lock(tmp_path / "i"),
+        pytest.raises(IndexLockedError, match=f"process {os.getpid()} on"),
+    ):
+        engine.add([Document("new", "omega")])
