@@ -68,13 +68,13 @@ class Engine:
         try:
             self._check_complete()
             self._snapshots = SnapshotKeeper(root, self._catalog)
-            record = self._catalog.codec()
+            self._record = self._catalog.codec()
             if encoder is not None:
-                check_fingerprint(record.encoder_fingerprint, encoder.fingerprint())
+                check_fingerprint(self._record.encoder_fingerprint, encoder.fingerprint())
         except BaseException:
             self._catalog.close()
             raise
-        self.kind: EncoderKind = record.kind
+        self.kind: EncoderKind = self._record.kind
         self._encoder, self._runtime = encoder, runtime
         self._loading = threading.Lock()
 
@@ -153,7 +153,7 @@ class Engine:
         """The encoder, loaded at first use and checked against the index."""
         with self._loading:
             if self._encoder is None:
-                record = self._catalog.codec()
+                record = self._record
                 if record.encoder is None:
                     raise EncoderError(
                         f"the index at {self.path} was built with an encoder class of its own "
@@ -297,10 +297,10 @@ class Engine:
                 used += 1
             else:
                 parts.append(self._given_vectors(query))
-        return Ragged.from_list(parts, self._catalog.codec().dim)
+        return Ragged.from_list(parts, self._record.dim)
 
     def _given_vectors(self, query: NDArray[Any]) -> NDArray[np.float32]:
-        dim = self._catalog.codec().dim
+        dim = self._record.dim
         vectors = np.atleast_2d(np.asarray(query, dtype=np.float32))
         fits = vectors.ndim == 2 and vectors.shape[1] == dim and (self.kind == "late" or len(vectors) == 1)
         if not fits:

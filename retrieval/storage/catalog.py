@@ -176,11 +176,9 @@ class Catalog:
         rows = self._rows("SELECT segment, ordinal FROM documents WHERE doc_id = ?", (doc_id,))
         return (rows[0][0], rows[0][1]) if rows else None
 
-    def document_ids(self, segment: int) -> list[tuple[int, str]]:
-        """(ordinal, id) of a segment's documents, by ordinal."""
-        return self._rows(
-            "SELECT ordinal, doc_id FROM documents WHERE segment = ? ORDER BY ordinal", (segment,)
-        )
+    def n_documents(self) -> int:
+        """How many ids are registered."""
+        return int(self._rows("SELECT count(*) FROM documents")[0][0])
 
     def problems(self) -> list[str]:
         """What SQLite's own checks find wrong."""
@@ -208,19 +206,13 @@ class Catalog:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    log = path.with_name(path.name + "-wal")
-    alone = mode == "ro" and not (log.exists() and log.stat().st_size)
-    connection = _open(path, mode, "")
     try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        connection = _readable(path, mode)
     except sqlite3.OperationalError:
-        connection.close()
-        if not alone:
+        if mode != "ro":
             raise
-        # A read-only medium cannot hold SQLite's shared-memory file, and with no log none is needed.
-        connection = _open(path, mode, "&immutable=1")
+        connection = _recovered(path)
     except sqlite3.DatabaseError as error:
-        connection.close()
         raise IndexDamagedError(f"{path} is not a catalog ({error}); restore the index from a copy") from None
     if mode != "ro":
         connection.execute("PRAGMA journal_mode = WAL")
@@ -229,6 +221,23 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _open(path: Path, mode: str, more: str) -> sqlite3.Connection:
+def _recovered(path: Path) -> sqlite3.Connection:
+    """What read-only mode refuses: a log or journal that a killed process left (SQLite must write to
+    recover it), or a read-only medium (no room for SQLite's shared memory, but no log either)."""
+    left = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    if any(file.exists() and file.stat().st_size for file in left):
+        return _readable(path, "rw")
+    return _readable(path, "ro", "&immutable=1")
+
+
+def _readable(path: Path, mode: str, more: str = "") -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode={mode}{more}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+    )
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

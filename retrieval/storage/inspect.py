@@ -91,19 +91,20 @@ def verify_index(
     """Check every checksum and invariant. ``progress(bytes_done, bytes_total)`` after each file."""
     problems = [f"catalog: {problem}" for problem in catalog.problems()]
     with catalog.reading():
-        segments = catalog.segments()
-        ids = {segment.segment: catalog.document_ids(segment.segment) for segment in segments}
+        segments, registered = catalog.segments(), catalog.n_documents()
+    if registered != (committed := sum(segment.n_documents for segment in segments)):
+        problems.append(f"catalog: {registered} ids registered, but the segments hold {committed} documents")
     files = [file for segment in segments for file in segment.files]
     total, done = sum(file.bytes for file in files), 0
     for segment in segments:
-        problems += _segment_problems(root, segment, ids[segment.segment])
+        problems += _segment_problems(root, segment, catalog)
         done += sum(file.bytes for file in segment.files)
         if progress is not None:
             progress(done, total)
     return VerifyReport(len(files), total, tuple(problems))
 
 
-def _segment_problems(root: Path, segment: SegmentRecord, ids: list[tuple[int, str]]) -> list[str]:
+def _segment_problems(root: Path, segment: SegmentRecord, catalog: Catalog) -> list[str]:
     """Checksums first: only a segment whose bytes are right is opened."""
     found = []
     for file in segment.files:
@@ -120,6 +121,7 @@ def _segment_problems(root: Path, segment: SegmentRecord, ids: list[tuple[int, s
         return found
     reader = SegmentReader(root, segment)
     found = reader.problems()
-    if ids != list(enumerate(reader.documents.ids())):
-        found.append("the catalog's ids differ from the documents'")
+    for ordinal, doc_id in enumerate(reader.documents.ids()):
+        if catalog.find(doc_id) != (segment.segment, ordinal):
+            found.append(f"document {doc_id!r} is not where the catalog says; restore the index from a copy")
     return [f"segment {segment.segment}: {problem}" for problem in found]

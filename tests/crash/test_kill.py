@@ -21,7 +21,7 @@ from retrieval.storage import writer_lock
 from tests.crash.killing import campaign, content
 from tests.encoders import BucketDense, HashingDense
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
 def test_killed_builds_resume_to_the_same_index(tmp_path: Path) -> None:

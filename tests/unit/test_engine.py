@@ -28,7 +28,7 @@ ENCODERS = [
     HashingLate(metric="maxsim"),
     HashingLate(metric="meanmaxsim"),
 ]
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
 def documents(n: int, seed: int = 0) -> list[Document]:
