@@ -1,0 +1,1 @@
+"""Benchmarks: quality over collections and configurations, speed of kernels, search and builds."""
