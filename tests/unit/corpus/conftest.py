@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,13 +73,3 @@ def documents() -> Callable[..., list[Document]]:
         return [record.document for record in open_corpus(path, **options)]
 
     return read
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of judged collections beside the repository, if there is one."""
-    beside = Path(__file__).parents[4] / "shared" / "data"
-    folder = Path(os.environ.get("RETRIEVAL_TEST_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip("no judged collections: set RETRIEVAL_TEST_DATA to their folder")
-    return folder

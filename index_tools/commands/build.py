@@ -1,0 +1,87 @@
+"""``retrieval build``: documents in, a new index out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from index_tools import options as opt
+from index_tools.failures import Interrupted
+from index_tools.output import Output
+from index_tools.reports import show_build_report
+
+__all__ = ["build"]
+
+Resume = Annotated[bool, typer.Option("--resume", help="go on with a build that was interrupted")]
+
+
+def build(
+    context: typer.Context,
+    source: opt.SourcePath,
+    index: opt.IndexPath,
+    encoder: opt.Encoder = None,
+    kind: opt.Kind = "auto",
+    revision: opt.Revision = None,
+    truncate_dim: opt.TruncateDim = None,
+    query_length: opt.QueryLength = None,
+    document_length: opt.DocumentLength = None,
+    projection: opt.Projection = "trained",
+    precision: opt.Precision = None,
+    segment_documents: opt.SegmentDocuments = None,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    backend: opt.Backend = None,
+    token_budget: opt.TokenBudget = None,
+    threads: opt.Threads = None,
+    source_format: opt.Format = "auto",
+    id_field: opt.IdField = None,
+    title_field: opt.TitleField = None,
+    text_field: opt.TextField = None,
+    on_error: opt.OnError = "stop",
+    resume: Resume = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Build an index of SOURCE in the new folder INDEX."""
+    output = Output.of(context, as_json)
+    settings = opt.settings(
+        encoder=encoder,
+        precision=precision,
+        segment_documents=segment_documents,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        token_budget=token_budget,
+        threads=threads,
+    )
+    model = opt.given(
+        kind=kind,
+        revision=revision,
+        truncate_dim=truncate_dim,
+        query_length=query_length,
+        document_length=document_length,
+        projection=projection,
+    )
+    fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
+
+    from retrieval import Engine, open_corpus
+    from retrieval.config import EncoderConfig
+    from retrieval.corpus.policy import ErrorPolicy
+
+    policy = ErrorPolicy(on_error)
+    try:
+        title = f"building {index}"
+        with output.progress(title) as reporter:
+            report = Engine.build(
+                index,
+                open_corpus(source, policy=policy, format=source_format, **fields),
+                EncoderConfig.of(name=settings.encoder, **model),
+                config=settings.index(),
+                runtime=settings.runtime(),
+                resume=resume,
+                policy=policy,
+                progress=reporter.documents(title),
+            )
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; resume with --resume (the same command and options)") from None
+    show_build_report(output, index, report)

@@ -1,0 +1,117 @@
+"""``retrieval search``: the best documents for each query."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from index_tools import options as opt
+from index_tools.output import Output
+from index_tools.passages import snippet
+
+if TYPE_CHECKING:
+    from retrieval.types import Hit, SearchResult
+
+__all__ = ["hit_values", "search", "show_hits"]
+
+NO_FIELDS = "none"
+
+Queries = Annotated[
+    list[str], typer.Argument(help="queries, each in quotes; - reads one a line from stdin", metavar="QUERY")
+]
+Limit = Annotated[int, typer.Option("-k", "--k", help="hits for each query")]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        "--fields",
+        help=f"what to show of a hit: title,text,metadata or {NO_FIELDS} (ids and scores)",
+        show_default="all",
+    ),
+]
+
+
+def search(
+    context: typer.Context,
+    index: opt.IndexPath,
+    queries: Queries,
+    k: Limit = 10,
+    fields: Fields = None,
+    encoder: opt.OtherEncoder = None,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    backend: opt.Backend = None,
+    token_budget: opt.TokenBudget = None,
+    threads: opt.Threads = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Search INDEX; with --json one line for each query."""
+    output = Output.of(context, as_json)
+    settings = opt.settings(
+        device=device, dtype=dtype, backend=backend, token_budget=token_budget, threads=threads
+    )
+    wanted = _fields(fields)
+
+    from retrieval import Engine
+
+    with Engine.open(index, encoder, runtime=settings.runtime()) as engine:
+        for query in _each(queries):
+            _answer(output, query, engine.search(query, k, fields=wanted), alone=len(queries) == 1)
+
+
+def hit_values(hit: Hit) -> dict[str, Any]:
+    """A hit for JSON: fields that were not asked for are absent."""
+    values: dict[str, Any] = {"id": hit.id, "score": hit.score}
+    values |= opt.given(title=hit.title, text=hit.text)
+    if hit.metadata is not None:
+        values["metadata"] = dict(hit.metadata)
+    return values
+
+
+def show_hits(output: Output, hits: Sequence[Hit]) -> None:
+    """Rank, score, id and title; below them the beginning of the text and the metadata."""
+    if not hits:
+        output.show("no hits")
+    for rank, hit in enumerate(hits, 1):
+        title = f"  {snippet(hit.title, output.width)}" if hit.title and hit.title != hit.id else ""
+        output.show(f"{rank:3d}  {hit.score:9.4f}  {hit.id}{title}")
+        if hit.text:
+            output.show(" " * 16 + snippet(hit.text, max(40, output.width - 17)))
+        if hit.metadata:
+            told = " · ".join(f"{name}={value}" for name, value in hit.metadata.items() if value is not None)
+            output.show(" " * 16 + snippet(told, max(40, output.width - 17)))
+
+
+def _answer(output: Output, query: str, result: SearchResult, alone: bool) -> None:
+    def human() -> None:
+        if not alone or query == "-":
+            output.show(f"query: {query}")
+        show_hits(output, result.hits)
+
+    values = {
+        "query": query,
+        "hits": [hit_values(hit) for hit in result.hits],
+        "generation": result.generation,
+        "timings_ms": dict(result.timings_ms),
+    }
+    output.data(values, human)
+
+
+def _each(queries: Sequence[str]) -> Iterator[str]:
+    """The queries in order; a line of stdin is answered as it comes, so that a program can converse."""
+    for query in queries:
+        if query != "-":
+            yield query
+            continue
+        for line in sys.stdin:
+            if line.strip():
+                yield line.rstrip("\r\n")
+
+
+def _fields(given: str | None) -> list[str] | None:
+    if given is None:
+        return None
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    return [] if names == [NO_FIELDS] else names

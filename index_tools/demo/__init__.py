@@ -1,0 +1,1 @@
+"""The demonstration: search the docstrings of the installed Python standard library."""

@@ -1,0 +1,141 @@
+"""Arguments and options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from index_tools.settings import Settings
+
+__all__ = [
+    "Backend",
+    "Device",
+    "DocumentLength",
+    "Dtype",
+    "Encoder",
+    "Format",
+    "IdField",
+    "IndexPath",
+    "Json",
+    "Kind",
+    "OnError",
+    "OtherEncoder",
+    "Precision",
+    "Projection",
+    "QueryLength",
+    "Revision",
+    "SegmentDocuments",
+    "SourcePath",
+    "TextField",
+    "Threads",
+    "TitleField",
+    "TokenBudget",
+    "TruncateDim",
+    "given",
+    "settings",
+]
+
+
+def _setting(flag: str, name: str, told: str, **more: Any) -> Any:
+    """An option whose default is a setting."""
+    return typer.Option(flag, help=told, show_default=f"the setting '{name}'", **more)
+
+
+IndexPath = Annotated[Path, typer.Argument(help="index folder", metavar="INDEX")]
+SourcePath = Annotated[
+    Path,
+    typer.Argument(
+        help="a BEIR folder, a .jsonl, .csv or .parquet file (.gz too), or a folder of text files",
+        metavar="SOURCE",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs")]
+
+Encoder = Annotated[
+    str | None,
+    _setting("--encoder", "encoder", "model: minilm, minilm-late, a checkpoint folder or a hub name"),
+]
+OtherEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="where the index's model is now, if it moved; another model is refused",
+        show_default="the index's own",
+    ),
+]
+Kind = Annotated[
+    Literal["auto", "dense", "late"],
+    typer.Option(
+        "--kind", help="one vector a text (dense) or one a token (late); auto: what the checkpoint is"
+    ),
+]
+Revision = Annotated[str | None, typer.Option("--revision", help="hub branch, tag or commit of the model")]
+TruncateDim = Annotated[
+    int | None, typer.Option("--truncate-dim", help="keep the first dimensions (dense, Matryoshka models)")
+]
+QueryLength = Annotated[int | None, typer.Option("--query-length", help="token limit of a query (late)")]
+DocumentLength = Annotated[int | None, typer.Option("--document-length", help="token limit of a document")]
+Projection = Annotated[
+    Literal["trained", "none"],
+    typer.Option("--projection", help="late: the checkpoint's token projection, or none"),
+]
+
+Precision = Annotated[
+    Literal["auto", "float32", "float16"] | None,
+    typer.Option("--precision", help="stored vectors", show_default="the setting 'precision'"),
+]
+SegmentDocuments = Annotated[
+    int | None,
+    typer.Option(
+        "--segment-documents", help="documents in one segment", show_default="the setting 'segment_documents'"
+    ),
+]
+
+Device = Annotated[
+    str | None, _setting("--device", "device", "where the model runs: auto, cpu, cuda, cuda:1, mps")
+]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None, _setting("--dtype", "dtype", "arithmetic of the model")
+]
+Backend = Annotated[
+    Literal["torch", "onnx", "openvino"] | None, _setting("--backend", "backend", "what runs the model")
+]
+TokenBudget = Annotated[
+    int | None, _setting("--token-budget", "token_budget", "padded tokens in one batch of the model")
+]
+Threads = Annotated[int | None, _setting("--threads", "threads", "threads of the model and of scoring")]
+
+Format = Annotated[
+    str, typer.Option("--format", help="format of SOURCE: beir, jsonl, csv, parquet, text; auto: by its name")
+]
+IdField = Annotated[
+    str | None, typer.Option("--id-field", help="column of the document id", show_default="_id or id")
+]
+TitleField = Annotated[
+    str | None, typer.Option("--title-field", help="column of the title", show_default="title")
+]
+TextField = Annotated[
+    str | None, typer.Option("--text-field", help="column of the text", show_default="text")
+]
+OnError = Annotated[
+    Literal["stop", "skip"],
+    typer.Option("--on-error", help="a document that cannot be read: stop, or skip and count it"),
+]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given (not None)."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def settings(**options: Any) -> Settings:
+    """The settings under these options (None: not given), with the thread limit in force."""
+    from index_tools.settings import load_settings
+    from index_tools.threads import limit_threads
+
+    values = load_settings(options).values
+    limit_threads(values.threads)
+    return values

@@ -1,0 +1,21 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Models come from packages and from the tests themselves, never from a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def judged_collections() -> Path:
+    """The folder of judged collections: named by the environment, or beside the repository."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("RETRIEVAL_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("no judged collections: set RETRIEVAL_TEST_DATA to their folder")
+    return folder
