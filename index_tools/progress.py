@@ -25,19 +25,19 @@ class Reporter(ABC):
 
     def documents(self, title: str) -> ProgressCallback:
         """For a build or an add."""
-        pace = _Pace("documents", "docs/s")
+        pace = _Pace("documents")
 
         def update(now: BuildProgress) -> None:
             self.show(title, now.fraction, pace.told(now.documents))
 
         return update
 
-    def queries(self, title: str) -> Callable[[int, int], None]:
-        """For an evaluation: called with the queries answered so far, and all."""
-        pace = _Pace("queries", "queries/s")
+    def counts(self, title: str, items: str) -> Callable[[int, int], None]:
+        """For work whose size is known: called with the ``items`` done so far, and all."""
+        pace = _Pace(items)
 
         def update(done: int, total: int) -> None:
-            self.show(title, done / total, pace.told(done))
+            self.show(title, done / total if total else None, pace.told(done))
 
         return update
 
@@ -97,12 +97,12 @@ class Silence(Reporter):
 class _Pace:
     """Items per second since the first report: loading the model and resuming do not count."""
 
-    def __init__(self, items: str, rate: str) -> None:
-        self._items, self._rate = items, rate
+    def __init__(self, items: str) -> None:
+        self._items = items
         self._first: tuple[float, int] | None = None
 
     def told(self, done: int) -> str:
         moment = time.monotonic()
         self._first = self._first or (moment, done)
         seconds, since = moment - self._first[0], done - self._first[1]
-        return f"{done:,} {self._items}, {since / seconds if seconds else 0.0:,.0f} {self._rate}"
+        return f"{done:,} {self._items}, {since / seconds if seconds else 0.0:,.0f} {self._items}/s"

@@ -4,8 +4,8 @@
     python -m index_tools.reference --write README.md   between the markers of the file
     python -m index_tools.reference --check README.md   exit code 1 when the file is stale
 
-The markers are ``<!-- cli:begin -->`` and ``<!-- cli:end -->``, ``<!-- settings:begin -->`` and
-``<!-- settings:end -->``.
+The markers are ``<!-- cli:begin -->`` and ``<!-- cli:end -->``, and so for ``settings`` and
+``server-settings``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from index_tools.exit_codes import MEANINGS
 from index_tools.main import app
@@ -31,7 +34,12 @@ NOT_LISTED = frozenset({"install_completion", "show_completion"})
 
 def sections() -> dict[str, str]:
     """Marker name -> the Markdown that belongs between its markers."""
-    return {"cli": cli_reference(), "settings": settings_reference()}
+    server: Any = import_module("server.settings")  # by name: the two doors do not import each other
+    return {
+        "cli": cli_reference(),
+        "settings": settings_reference(Settings.model_fields, environment_name("")),
+        "server-settings": settings_reference(server.ServerSettings.model_fields, server.ENV_PREFIX),
+    }
 
 
 def cli_reference() -> str:
@@ -47,12 +55,12 @@ def cli_reference() -> str:
     return "\n".join(lines)
 
 
-def settings_reference() -> str:
+def settings_reference(fields: Mapping[str, FieldInfo], prefix: str) -> str:
     """One row a setting: its key in the TOML file, its variable, its default."""
     lines = ["| setting | environment variable | default | what it is |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{name}` | `{environment_name(name)}` | {default} | {_cell(field.description)} |")
+    for name, field in fields.items():
+        default = f"`{field.default}`" if field.default not in (None, PydanticUndefined) else ""
+        lines.append(f"| `{name}` | `{prefix}{name.upper()}` | {default} | {_cell(field.description)} |")
     return "\n".join(lines)
 
 

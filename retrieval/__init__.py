@@ -1,6 +1,7 @@
 """Dense and late-interaction retrieval: build an index, search it, explain the answers."""
 
 from retrieval.build import BuildReport
+from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
 from retrieval.corpus import Corpus, ErrorPolicy, open_corpus
 from retrieval.encode import Encoder, load_encoder
@@ -40,6 +41,8 @@ __all__ = [
     "Token",
     "TokenMatch",
     "VerifyReport",
+    "inspect_index",
     "load_encoder",
     "open_corpus",
+    "verify_index",
 ]

@@ -37,15 +37,19 @@ class EncoderConfig(_Config):
     """
 
     name: str = Field(min_length=1, description="built-in name, checkpoint folder or hub name")
-    kind: EncoderKind | Literal["auto"] = Field("auto", description="one vector a text, or one a token")
-    revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
-    truncate_dim: int | None = Field(None, ge=1, description="keep the first dimensions (dense)")
-    query_length: int | None = Field(None, ge=1, description="token limit of a query (late)")
-    document_length: int | None = Field(None, ge=1, description="token limit of a document")
-    query_prompt: str | None = Field(None, description="prompt before a query; default: the model's")
-    document_prompt: str | None = Field(None, description="prompt before a document; default: the model's")
+    kind: EncoderKind | Literal["auto"] = Field(
+        default="auto", description="one vector a text, or one a token"
+    )
+    revision: str | None = Field(default=None, description="hub revision (branch, tag or commit)")
+    truncate_dim: int | None = Field(default=None, ge=1, description="keep the first dimensions (dense)")
+    query_length: int | None = Field(default=None, ge=1, description="token limit of a query (late)")
+    document_length: int | None = Field(default=None, ge=1, description="token limit of a document")
+    query_prompt: str | None = Field(default=None, description="prompt before a query; default: the model's")
+    document_prompt: str | None = Field(
+        default=None, description="prompt before a document; default: the model's"
+    )
     projection: Literal["trained", "none"] = Field(
-        "trained",
+        default="trained",
         description="late: the checkpoint's projection, or the backbone's token vectors as they are",
     )
 
@@ -53,21 +57,23 @@ class EncoderConfig(_Config):
 class RuntimeConfig(_Config):
     """How the model runs on this machine; does not change which index it fits."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="arithmetic of the model")
-    backend: Literal["torch", "onnx", "openvino"] = Field("torch", description="what runs the model")
-    token_budget: int = Field(8192, ge=16, description="padded tokens in one batch")
-    trust_remote_code: bool = Field(False, description="run code that the checkpoint brings along")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="arithmetic of the model"
+    )
+    backend: Literal["torch", "onnx", "openvino"] = Field(default="torch", description="what runs the model")
+    token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
+    trust_remote_code: bool = Field(default=False, description="run code that the checkpoint brings along")
 
 
 class IndexConfig(_Config):
     """How documents are stored."""
 
     precision: Precision | Literal["auto"] = Field(
-        "auto", description="stored vectors; auto: float32 for dense, float16 for late"
+        default="auto", description="stored vectors; auto: float32 for dense, float16 for late"
     )
-    segment_documents: int = Field(4096, ge=1, le=10_000_000, description="documents in one segment")
-    segment_text_bytes: int = Field(256 << 20, ge=1, description="text in one segment")
+    segment_documents: int = Field(default=4096, ge=1, le=10_000_000, description="documents in one segment")
+    segment_text_bytes: int = Field(default=256 << 20, ge=1, description="text in one segment")
 
     def resolve(self, kind: EncoderKind) -> IndexConfig:
         """Fill in what depends on the encoder."""

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.build import BuildReport, Ingest
+from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
-from retrieval.corpus import ErrorPolicy, FieldTypes
+from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
 from retrieval.encode.base import check_fingerprint, encode_queries, text_tokens
 from retrieval.errors import (
@@ -29,7 +30,7 @@ from retrieval.errors import (
     IndexUnfinishedError,
     QueryError,
 )
-from retrieval.lifecycle import begin_build, create_index, open_for_writing
+from retrieval.lifecycle import begin_build, check_target, create_index, open_for_writing
 from retrieval.search import check_fields, execute, explain_document, fetch, fetch_document
 from retrieval.storage import (
     Catalog,
@@ -37,8 +38,6 @@ from retrieval.storage import (
     Snapshot,
     SnapshotKeeper,
     VerifyReport,
-    inspect_index,
-    verify_index,
 )
 from retrieval.types import (
     Document,
@@ -94,6 +93,7 @@ class Engine:
         Raises:
             IndexExistsError: there is an index, or another file or folder, at ``path``.
         """
+        check_target(Path(path))
         known = _resolve(encoder, runtime)
         create_index(Path(path), known, config or IndexConfig.of())
         return cls(Path(path), known, runtime)
@@ -122,6 +122,7 @@ class Engine:
             IndexUnfinishedError: an unfinished one is there and ``resume`` is False.
             DataError: a document cannot be used and the policy is ``stop``.
         """
+        check_target(Path(path), resume=resume)  # before a model is loaded
         known = _resolve(encoder, runtime)
         with begin_build(Path(path), known, config or IndexConfig.of(), resume) as catalog:
             return Ingest(Path(path), catalog, known, policy, progress).build(corpus)
@@ -246,11 +247,11 @@ class Engine:
 
     def inspect(self) -> IndexInfo:
         """Documents, tokens, bytes per component, encoder, metadata fields."""
-        return inspect_index(self.path, self._catalog, _field_types(self._catalog))
+        return inspect_index(self.path)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Check every checksum and invariant; ``progress(bytes_done, bytes_total)``."""
-        return verify_index(self.path, self._catalog, progress)
+        return verify_index(self.path, progress)
 
     def __len__(self) -> int:
         """Documents."""
@@ -322,8 +323,3 @@ def _resolve(encoder: Encoder | EncoderConfig | str, runtime: RuntimeConfig | No
         f"{type(encoder).__name__} is not an encoder: it needs kind, metric, dim, fingerprint(), "
         "encode_query() and encode_document()"
     )
-
-
-def _field_types(catalog: Catalog) -> dict[str, str]:
-    types = FieldTypes.from_json(catalog.meta("fields")).types
-    return {name: str(kind) for name, kind in types.items()}

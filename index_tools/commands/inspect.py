@@ -23,10 +23,9 @@ def inspect(context: typer.Context, index: opt.IndexPath, as_json: opt.Json = Fa
     """Show documents, vectors, bytes, encoder and metadata fields of INDEX."""
     output = Output.of(context, as_json)
 
-    from retrieval import Engine
+    from retrieval import inspect_index
 
-    with Engine.open(index) as engine:
-        info = engine.inspect()
+    info = inspect_index(index)
     output.data(asdict(info), lambda: output.show(_table(info)))
 
 

@@ -16,10 +16,11 @@ def verify(context: typer.Context, index: opt.IndexPath, as_json: opt.Json = Fal
     """Check every checksum and invariant of INDEX; exit code 5 if it is damaged."""
     output = Output.of(context, as_json)
 
-    from retrieval import Engine
+    from retrieval import verify_index
 
-    with Engine.open(index) as engine:
-        report = engine.verify()
+    title = f"verifying {index}"
+    with output.progress(title) as reporter:
+        report = verify_index(index, reporter.counts(title, "bytes"))
 
     def human() -> None:
         for problem in report.problems:

@@ -3,7 +3,7 @@
 from retrieval.storage.catalog import Catalog, has_catalog
 from retrieval.storage.files import make_folder
 from retrieval.storage.folder import clear_folder, is_index_folder, open_catalog
-from retrieval.storage.inspect import IndexInfo, VerifyReport, inspect_index, verify_index
+from retrieval.storage.inspect import IndexInfo, VerifyReport, describe_index, verify_files
 from retrieval.storage.lock import writer_lock
 from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.segment import SegmentReader, SegmentWriter
@@ -20,11 +20,11 @@ __all__ = [
     "SnapshotKeeper",
     "VerifyReport",
     "clear_folder",
+    "describe_index",
     "has_catalog",
-    "inspect_index",
     "is_index_folder",
     "make_folder",
     "open_catalog",
-    "verify_index",
+    "verify_files",
     "writer_lock",
 ]

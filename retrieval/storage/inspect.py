@@ -14,7 +14,7 @@ from retrieval.storage.files import check_size, hash_file
 from retrieval.storage.records import SegmentRecord
 from retrieval.storage.segment import SegmentReader
 
-__all__ = ["IndexInfo", "VerifyReport", "inspect_index", "verify_index"]
+__all__ = ["IndexInfo", "VerifyReport", "describe_index", "verify_files"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class VerifyReport:
         return not self.problems
 
 
-def inspect_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> IndexInfo:
+def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> IndexInfo:
     """Read the facts from one generation of the catalog."""
     with catalog.reading():
         codec, segments = catalog.codec(), catalog.segments()
@@ -85,7 +85,7 @@ def inspect_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Index
     )
 
 
-def verify_index(
+def verify_files(
     root: Path, catalog: Catalog, progress: Callable[[int, int], None] | None = None
 ) -> VerifyReport:
     """Check every checksum and invariant. ``progress(bytes_done, bytes_total)`` after each file."""

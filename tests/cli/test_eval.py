@@ -77,3 +77,11 @@ def test_bad_options(
     assert done.exit_code == code
     assert message in done.err
     assert done.err.count("\n") == 1
+
+
+def test_an_existing_run_needs_no_model(run: Run, collection: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.txt").write_text("qd1 Q0 d1 1 2.0 x\nqd2 Q0 d1 1 2.0 x\nqd2 Q0 d2 2 1.0 x\n")
+    done = run("eval", collection, "--run", tmp_path / "run.txt", "--measure", "RR@10", "--json")
+    assert done.exit_code == 0, done.err
+    assert done.json["measures"] == pytest.approx({"MRR@10": (1 + 1 / 2 + 0) / 3})
+    assert done.json["queries"]["answered"] == 2

@@ -38,7 +38,7 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = stream.getvalue()
     assert "building x" in shown
     assert "400 documents" in shown
-    assert "docs/s" in shown
+    assert "documents/s" in shown
     assert "100%" in shown
 
 
@@ -55,7 +55,7 @@ def test_a_bar_for_each_kind_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = terminal(monkeypatch)
     with Output().progress("indexing") as reporter:
         reporter.documents("indexing")(BuildProgress(7, 7, 0, 1.0))
-        reporter.queries("asking")(3, 4)
+        reporter.counts("asking", "queries")(3, 4)
     shown = stream.getvalue()
     assert "7 documents" in shown
     assert "asking" in shown

@@ -16,6 +16,7 @@ old
 <!-- cli:end -->
 between
 <!-- settings:begin --><!-- settings:end -->
+<!-- server-settings:begin --><!-- server-settings:end -->
 end
 """
 
@@ -52,7 +53,7 @@ def test_write_then_check(readme: Path, capsys: pytest.CaptureFixture[str]) -> N
     written = readme.read_text()
     assert written.startswith("# Title\n<!-- cli:begin -->\n| command")
     assert "between" in written
-    assert written.endswith("<!-- settings:end -->\nend\n")
+    assert written.endswith("<!-- server-settings:end -->\nend\n")
     assert main(["--write", str(readme)]) == 0
     assert readme.read_text() == written
     readme.write_text(written.replace("RETRIEVAL_DEVICE", "RETRIEVAL_DEVISE"))

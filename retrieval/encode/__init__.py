@@ -1,0 +1,65 @@
+"""Text to vectors: built-in encoders, checkpoints of sentence-transformers, or a caller's own class."""
+
+from __future__ import annotations
+
+from retrieval.config import EncoderConfig, RuntimeConfig
+from retrieval.encode.base import (
+    ConfiguredEncoder,
+    Encoder,
+    TokenizingEncoder,
+    as_ragged,
+    check_fingerprint,
+    encode_documents,
+    encode_queries,
+)
+from retrieval.encode.builtin import BUILTINS
+from retrieval.encode.checkpoint import Checkpoint
+from retrieval.encode.dense import DenseEncoder
+from retrieval.encode.hub import is_folder, resolve_folder
+from retrieval.encode.late import LateEncoder
+from retrieval.encode.runtime import check_backend
+
+__all__ = [
+    "ConfiguredEncoder",
+    "Encoder",
+    "TokenizingEncoder",
+    "as_ragged",
+    "check_fingerprint",
+    "encode_documents",
+    "encode_queries",
+    "load_encoder",
+]
+
+
+def load_encoder(
+    name_or_config: str | EncoderConfig, runtime: RuntimeConfig | None = None
+) -> ConfiguredEncoder:
+    """Load an encoder by built-in name, checkpoint folder or hub name.
+
+    A built-in name wins over a folder of that name (write ``./minilm`` for the folder). The
+    encoder's ``config`` holds the kind that was found and, for a folder, its absolute path, so
+    that loading it again gives the same encoder.
+
+    Raises:
+        EncoderError: not found, not an encoder, or an option that does not fit it.
+        UntrainedProjectionError: used for late interaction without a trained projection.
+        MissingExtraError: a package that the encoder needs is not installed.
+    """
+    config = EncoderConfig.of(name=name_or_config) if isinstance(name_or_config, str) else name_or_config
+    runtime = runtime or RuntimeConfig.of()
+    check_backend(runtime)
+    builtin = BUILTINS.get(config.name)
+    if builtin is not None:
+        config = builtin.configure(config)
+        folder = builtin.folder(config.name)
+    else:
+        folder = resolve_folder(config, runtime, tuple(BUILTINS))
+        if is_folder(config.name):
+            config = config.replace(name=str(folder))
+    checkpoint = Checkpoint.read(folder)
+    checkpoint.check_weights(runtime.backend)
+    if config.kind == "auto":
+        config = config.replace(kind=checkpoint.kind)
+    if config.kind == "dense":
+        return DenseEncoder(config, checkpoint, runtime)
+    return LateEncoder(config, checkpoint, runtime, builtin.skiplist if builtin else None)
