@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="arithmetic of the model")
     backend: Literal["torch", "onnx", "openvino"] = Field("torch", description="what runs the model")
-    token_budget: int = Field(8192, ge=16, description="padded tokens in one batch of the model")
+    token_budget: int = Field(4096, ge=16, description="padded tokens in one batch of the model")
     precision: Literal["auto", "float32", "float16"] = Field(
         "auto", description="stored vectors; auto: float32 for dense, float16 for late"
     )
