@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from index_tools.progress import Bars, Lines, Reporter, Silence
+from retrieval.jsonable import json_value
 
 __all__ = ["Output", "printable"]
 
@@ -54,7 +55,7 @@ class Output:
     def data(self, value: Any, human: Callable[[], None]) -> None:
         """The command's answer: one line of JSON, or whatever ``human`` shows."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+            sys.stdout.write(json.dumps(json_value(value), ensure_ascii=False, allow_nan=False) + "\n")
             sys.stdout.flush()
         else:
             human()

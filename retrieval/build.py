@@ -19,7 +19,7 @@ from typing import Any
 from retrieval.config import IndexConfig
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document, metadata_columns
 from retrieval.encode import ConfiguredEncoder, Encoder
-from retrieval.encode.base import encode_documents
+from retrieval.encode.base import encode_documents, fingerprint_of
 from retrieval.errors import ConfigError, DataError
 from retrieval.index import prepare_documents
 from retrieval.quantize import FloatCodec, codec_from_state
@@ -55,7 +55,7 @@ def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
     assert resolved.precision != "auto"
     codec_config, _ = FloatCodec(resolved.precision).state()
     known = encoder.config.model_dump() if isinstance(encoder, ConfiguredEncoder) else None
-    fingerprint = json.loads(json.dumps(dict(encoder.fingerprint())))
+    fingerprint = fingerprint_of(encoder)
     return CodecRecord(
         1, FloatCodec.name, codec_config, encoder.kind, encoder.metric, encoder.dim, known, fingerprint
     )
@@ -67,7 +67,7 @@ class _Batch:
 
     documents: list[Document] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
-    text_bytes: int = 0
+    bytes: int = 0
     records_read: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
@@ -113,10 +113,11 @@ class Ingest:
                 source holds no documents.
         """
         records = _with_place(source)
-        if self._catalog.meta("build")["complete"]:
-            self._count_committed()
-            return self._report()
         self._replay(records)
+        if self._catalog.meta("build")["complete"]:
+            if next(records, None) is not None:
+                raise DataError("the build is complete, and the input has grown since; add the new documents")
+            return self._report()
         for batch, span in self._batches(records, _fraction_of(source)):
             writer = self._write(batch, span)
             with self._catalog.transaction("build") as generation:
@@ -130,10 +131,10 @@ class Ingest:
     def _replay(self, records: Iterator[Record]) -> None:
         """Read past what is committed, checking that it is still the same."""
         first = 1
-        for segment in self._catalog.segments():
+        for segment in self._catalog.segments("build"):
             digest = hashlib.sha256()
             for record in itertools.islice(records, segment.records_read):
-                digest.update(_record_bytes(record.document))
+                digest.update(_record_bytes(record))
             if digest.hexdigest() != segment.records_sha256:
                 raise DataError(
                     f"the input changed since the build began (records {first} to "
@@ -144,7 +145,7 @@ class Ingest:
 
     def _count_committed(self) -> None:
         """Start counting after what is committed already."""
-        for segment in self._catalog.segments():
+        for segment in self._catalog.segments("build"):
             self._documents += segment.n_documents
             self._tokens += segment.n_tokens
             self._policy.skipped = segment.skipped
@@ -166,7 +167,8 @@ class Ingest:
         batch = _Batch()
         for record in stream:
             batch.records_read += 1
-            batch.digest.update(_record_bytes(record.document))
+            content = _record_bytes(record)
+            batch.digest.update(content)
             try:
                 self._check(record, batch.ids)
             except DataError as error:
@@ -174,9 +176,9 @@ class Ingest:
                 continue
             batch.ids.add(record.document.id)
             batch.documents.append(record.document)
-            batch.text_bytes += len(record.document.text)
+            batch.bytes += len(content)
             full = len(batch.documents) >= self._config.segment_documents
-            if full or batch.text_bytes >= self._config.segment_text_bytes:
+            if full or batch.bytes >= self._config.segment_text_bytes:
                 break
         return batch
 
@@ -266,7 +268,13 @@ def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
 
 def _with_place(source: Iterable[Document | Record]) -> Iterator[Record]:
     """Records as they are; bare documents numbered from 1."""
+    if isinstance(source, Document | Record | str | bytes) or not isinstance(source, Iterable):
+        raise DataError(
+            f"documents must come as a list or another iterable, not as one {type(source).__name__}"
+        )
     for number, item in enumerate(source, 1):
+        if not isinstance(item, Document | Record):
+            raise DataError(f"expected a Document, not {type(item).__name__}", f"document {number}")
         yield item if isinstance(item, Record) else Record(item, f"document {number}")
 
 
@@ -275,7 +283,11 @@ def _fraction_of(source: object) -> Callable[[], float | None]:
     return getattr(source, "fraction", lambda: None)
 
 
-def _record_bytes(document: Document) -> bytes:
+def _record_bytes(record: Record) -> bytes:
     """A document as bytes, for comparing two readings of a source."""
-    parts = [document.id, document.title, document.text, document.metadata]
-    return json.dumps(parts, sort_keys=True, default=str).encode()
+    document = record.document
+    try:
+        parts = [document.id, document.title, document.text, dict(document.metadata)]
+        return json.dumps(parts, sort_keys=True, default=str).encode()
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"not a usable document ({error})", record.where) from None

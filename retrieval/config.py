@@ -73,7 +73,9 @@ class IndexConfig(_Config):
         default="auto", description="stored vectors; auto: float32 for dense, float16 for late"
     )
     segment_documents: int = Field(default=4096, ge=1, le=10_000_000, description="documents in one segment")
-    segment_text_bytes: int = Field(default=256 << 20, ge=1, description="text in one segment")
+    segment_text_bytes: int = Field(
+        default=256 << 20, ge=1, le=1 << 30, description="titles, texts and metadata in one segment"
+    )
 
     def resolve(self, kind: EncoderKind) -> IndexConfig:
         """Fill in what depends on the encoder."""

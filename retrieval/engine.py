@@ -8,6 +8,7 @@ with Engine.open("my-index") as engine:
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,7 +23,14 @@ from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
-from retrieval.encode.base import check_fingerprint, encode_queries, text_tokens
+from retrieval.encode.base import (
+    LARGEST,
+    check_encoder,
+    check_fingerprint,
+    encode_queries,
+    fingerprint_of,
+    text_tokens,
+)
 from retrieval.errors import (
     ConfigError,
     DocumentNotFoundError,
@@ -69,13 +77,13 @@ class Engine:
             self._snapshots = SnapshotKeeper(root, self._catalog)
             self._record = self._catalog.codec()
             if encoder is not None:
-                check_fingerprint(self._record.encoder_fingerprint, encoder.fingerprint())
+                check_fingerprint(self._record.encoder_fingerprint, fingerprint_of(encoder))
         except BaseException:
             self._catalog.close()
             raise
         self.kind: EncoderKind = self._record.kind
         self._encoder, self._runtime = encoder, runtime
-        self._loading = threading.Lock()
+        self._loading, self._writing = threading.Lock(), threading.Lock()
 
     # -- making and opening -------------------------------------------------------------------
 
@@ -125,7 +133,7 @@ class Engine:
         check_target(Path(path), resume=resume)  # before a model is loaded
         known = _resolve(encoder, runtime)
         with begin_build(Path(path), known, config or IndexConfig.of(), resume) as catalog:
-            return Ingest(Path(path), catalog, known, policy, progress).build(corpus)
+            return Ingest(Path(path), catalog, known, _policy_of(corpus, policy), progress).build(corpus)
 
     @classmethod
     def open(
@@ -136,14 +144,19 @@ class Engine:
         runtime: RuntimeConfig | None = None,
     ) -> Self:
         """Open an index. Without ``encoder``, the one it was built with is loaded when a text
-        first needs it (or by `warm_up`).
+        first needs it (or by `warm_up`). A name says where that model is now; its options stay.
 
         Raises:
             IndexNotFoundError, IndexUnfinishedError, IndexFormatError, IndexDamagedError
             EncoderMismatchError: ``encoder`` is not the one the index was built with.
         """
-        known = None if encoder is None else _resolve(encoder, runtime)
-        return cls(Path(path), known, runtime)
+        root = Path(path)
+        if isinstance(encoder, str):
+            # The same model at another place: its options are those of the index.
+            with Catalog.open(root) as catalog:
+                stored = catalog.codec().encoder or {}
+            encoder = EncoderConfig.of(**{**stored, "name": encoder})
+        return cls(root, None if encoder is None else _resolve(encoder, runtime), runtime)
 
     def warm_up(self) -> None:
         """Load the encoder now, so that the first query does not wait for it."""
@@ -161,7 +174,7 @@ class Engine:
                         f"({record.encoder_fingerprint}); open it with Engine.open(path, encoder=...)"
                     )
                 loaded = load_encoder(EncoderConfig.of(**record.encoder), self._runtime)
-                check_fingerprint(record.encoder_fingerprint, loaded.fingerprint())
+                check_fingerprint(record.encoder_fingerprint, fingerprint_of(loaded))
                 self._encoder = loaded
             return self._encoder
 
@@ -181,9 +194,9 @@ class Engine:
             DataError: an id is in the index already, or a document cannot be used.
             IndexLockedError: another process is writing.
         """
-        encoder = self.encoder
-        with open_for_writing(self.path) as catalog:
-            return Ingest(self.path, catalog, encoder, policy, progress).add(documents)
+        chosen, encoder = _policy_of(documents, policy), self.encoder
+        with self._writing, open_for_writing(self.path) as catalog:
+            return Ingest(self.path, catalog, encoder, chosen, progress).add(documents)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -203,9 +216,9 @@ class Engine:
     ) -> list[SearchResult]:
         """`search` for many queries at once: they share the encoder's batches and the passes over
         the codes. ``timings_ms`` are of the whole batch."""
-        wanted = check_fields(fields)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
+        wanted, k = check_fields(fields), _check_k(k)
+        if isinstance(queries, str):
+            raise QueryError("search_batch takes a list of queries; for one use search")
         started = time.perf_counter()
         vectors = self._query_vectors(queries)
         encoded = time.perf_counter()
@@ -229,13 +242,24 @@ class Engine:
         Raises:
             DocumentNotFoundError: no such document.
         """
+        return self.explain_batch(query, [doc_id])[0]
+
+    def explain_batch(self, query: str, doc_ids: Sequence[str]) -> list[Explanation]:
+        """`explain` for several documents; the query is encoded once."""
+        if not isinstance(query, str):
+            raise QueryError(f"only a text can be explained, not {type(query).__name__}")
         vectors = self._query_vectors([query])
-        snapshot, segment, ordinal = self._locate(doc_id)
-        text = fetch_document(snapshot, segment, ordinal).full_text
-        n_tokens = len(snapshot.segments[segment].document_codes(ordinal))
         query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
-        document_tokens = text_tokens(self.encoder, text, n_tokens, side="document")
-        return explain_document(query, vectors, query_tokens, document_tokens, snapshot, segment, ordinal)
+        explanations = []
+        for doc_id in doc_ids:
+            snapshot, segment, ordinal = self._locate(doc_id)
+            text = fetch_document(snapshot, segment, ordinal).full_text
+            n_tokens = len(snapshot.segments[segment].document_codes(ordinal))
+            document_tokens = text_tokens(self.encoder, text, n_tokens, side="document")
+            explanations.append(
+                explain_document(query, vectors, query_tokens, document_tokens, snapshot, segment, ordinal)
+            )
+        return explanations
 
     def get(self, doc_id: str) -> Document:
         """A stored document.
@@ -278,10 +302,10 @@ class Engine:
             )
 
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
-        snapshot = self._snapshots.latest()
         found = self._catalog.find(doc_id)
         if found is None:
             raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path}")
+        snapshot = self._snapshots.latest()  # after the look-up: it has what that found
         return snapshot, snapshot.position(found[0]), found[1]
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
@@ -302,6 +326,8 @@ class Engine:
 
     def _given_vectors(self, query: NDArray[Any]) -> NDArray[np.float32]:
         dim = self._record.dim
+        if not isinstance(query, np.ndarray) or query.dtype.kind not in "fiu":
+            raise QueryError(f"a query is a text or an array of numbers, not {type(query).__name__}")
         vectors = np.atleast_2d(np.asarray(query, dtype=np.float32))
         fits = vectors.ndim == 2 and vectors.shape[1] == dim and (self.kind == "late" or len(vectors) == 1)
         if not fits:
@@ -309,17 +335,32 @@ class Engine:
             raise QueryError(
                 f"query vectors of shape {np.shape(query)} do not fit this index; expected {expected}"
             )
-        if not np.isfinite(vectors).all():
-            raise QueryError("the query's vectors hold NaN or infinity")
+        if not (np.abs(vectors) <= LARGEST).all():  # also when one is NaN
+            raise QueryError(f"the query's vectors hold NaN, infinity or values beyond {LARGEST:g}")
         return vectors
+
+
+def _check_k(k: object) -> int:
+    try:
+        number = operator.index(k)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if isinstance(k, bool) or number < 1:
+        raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
+    return number
 
 
 def _resolve(encoder: Encoder | EncoderConfig | str, runtime: RuntimeConfig | None) -> Encoder:
     if isinstance(encoder, str | EncoderConfig):
         return load_encoder(encoder, runtime)
-    if isinstance(encoder, Encoder):
-        return encoder
-    raise ConfigError(
-        f"{type(encoder).__name__} is not an encoder: it needs kind, metric, dim, fingerprint(), "
-        "encode_query() and encode_document()"
-    )
+    return check_encoder(encoder)
+
+
+def _policy_of(source: object, given: ErrorPolicy | None) -> ErrorPolicy | None:
+    """One policy for the reader and the engine: whoever was given it shares it."""
+    own = getattr(source, "policy", None)
+    if own is not None and given is not None and own is not given:
+        raise ConfigError(
+            "the corpus and the engine were given two different policies; pass the same object to both"
+        )
+    return given or own

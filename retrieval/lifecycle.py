@@ -7,14 +7,14 @@ the next one, and a creation that fails takes its folder away again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retrieval.build import check_same, new_codec_record
 from retrieval.config import IndexConfig
 from retrieval.corpus import FieldTypes
 from retrieval.encode import Encoder
-from retrieval.encode.base import check_fingerprint
+from retrieval.encode.base import check_fingerprint, fingerprint_of
 from retrieval.errors import IndexExistsError, IndexUnfinishedError
 from retrieval.storage import (
     Catalog,
@@ -83,6 +83,7 @@ def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool)
 @contextmanager
 def open_for_writing(root: Path) -> Iterator[Catalog]:
     """The catalog of an index, while holding its writer lock."""
+    Catalog.open(root).close()  # before a lock file is made where there is no index
     with writer_lock(root), open_catalog(root) as catalog:
         yield catalog
 
@@ -102,7 +103,7 @@ def _claimed(root: Path) -> Iterator[None]:
                 if not has_catalog(root):
                     clear_folder(root, lock=True)
     finally:
-        if not any(root.iterdir()):
+        with suppress(OSError):  # not empty, or gone: then it is not ours to remove
             for folder in made:
                 folder.rmdir()
 
@@ -116,7 +117,9 @@ def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, comple
 
 def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None:
     with Catalog.open(root) as catalog:
-        check_fingerprint(catalog.codec().encoder_fingerprint, encoder.fingerprint())
+        if catalog.meta("build")["complete"] and not catalog.segments("build"):
+            raise IndexExistsError(f"the index at {root} was not built but created; add to it")
+        check_fingerprint(catalog.codec().encoder_fingerprint, fingerprint_of(encoder))
         check_same(catalog.meta("config"), config)
 
 

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from retrieval import Engine
+from retrieval.jsonable import json_value
 from retrieval.types import Explanation, Hit, Token, TokenMatch
-from server.jsonable import json_value
 from server.schemas import HitExplanation, SearchHit, SearchRequest, SearchResponse, TextToken, TokenMatchItem
 
 __all__ = ["answer"]
@@ -30,8 +30,9 @@ def answer(engine: Engine, request: SearchRequest, arrived: float, log: Any) -> 
     hits = [_hit(hit) for hit in scored]
     if request.explain:
         began = time.perf_counter()
-        for hit in hits:
-            hit.explanation = _explanation(engine.explain(request.query, hit.id))
+        reasons = engine.explain_batch(request.query, [hit.id for hit in hits])
+        for hit, reason in zip(hits, reasons, strict=True):
+            hit.explanation = _explanation(reason)
         timings["explain"] = _ms(began, time.perf_counter())
     timings["total"] = _ms(arrived, time.perf_counter())
     response = SearchResponse(hits=hits, generation=result.generation, timings_ms=timings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
@@ -115,7 +116,11 @@ def _ask(engine: Engine, name: str, question: str, output: Output) -> list[dict[
     result = engine.search(question, HITS)
     milliseconds = (time.perf_counter() - start) * 1000
     late = engine.kind == "late"
-    answers = [(hit, engine.explain(question, hit.id) if late else None) for hit in result.hits]
+    found = [hit.id for hit in result]
+    reasons: list[Explanation | None] = (
+        list(engine.explain_batch(question, found)) if late else [None] * len(found)
+    )
+    answers = list(zip(result, reasons, strict=True))
     if not output.as_json:
         output.show("", Text.assemble((question, "bold"), (f"   {name}, {milliseconds:.0f} ms", "dim")))
         for rank, (hit, explanation) in enumerate(answers, 1):
@@ -149,10 +154,17 @@ def _values(hit: Hit, explanation: Explanation | None) -> dict[str, Any]:
 
 def _say_how_to_go_on(folder: Path, names: Sequence[str], output: Output) -> None:
     last = folder / names[-1]
+    program = _program()
     output.show(
         "",
-        "Ask it yourself:       " + f'retrieval search {last} "how do I ..."',
-        "See why a hit matched: " + f'retrieval explain {last} zlib.compress "how do I compress bytes"',
-        "Serve both over HTTP:  " + f"retrieval serve --data-dir {folder}",
+        "Ask it yourself:       " + f'{program} search {last} "how do I ..."',
+        "See why a hit matched: " + f'{program} explain {last} lzma.compress "how do I compress bytes"',
+        "Serve both over HTTP:  " + f"{program} serve --data-dir {folder}",
         "                       then open http://127.0.0.1:8080/docs",
     )
+
+
+def _program() -> str:
+    """How this program was called, so that the printed commands work as they are."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "retrieval" and called.exists() else "retrieval"

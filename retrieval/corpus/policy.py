@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from retrieval.errors import DataError
+from retrieval.errors import ConfigError, DataError
 
 __all__ = ["ErrorPolicy"]
 
@@ -19,6 +19,8 @@ class ErrorPolicy:
     """
 
     def __init__(self, on_error: Literal["stop", "skip"] = "stop") -> None:
+        if on_error not in ("stop", "skip"):
+            raise ConfigError(f"on_error={on_error!r}: it is 'stop' or 'skip'")
         self.on_error = on_error
         self.skipped = 0
         self.samples: list[str] = []

@@ -16,13 +16,14 @@ Any object with these five members is an `Encoder`; ten lines are enough:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from retrieval.config import EncoderConfig
-from retrieval.errors import EncoderError, EncoderMismatchError
+from retrieval.errors import ConfigError, EncoderError, EncoderMismatchError
 from retrieval.types import EncoderKind, FloatArray, Metric, Ragged, Token
 
 __all__ = [
@@ -30,7 +31,10 @@ __all__ = [
     "Encoder",
     "TokenizingEncoder",
     "as_ragged",
+    "LARGEST",
+    "check_encoder",
     "check_fingerprint",
+    "fingerprint_of",
     "encode_documents",
     "encode_queries",
     "text_tokens",
@@ -93,6 +97,50 @@ class TokenizingEncoder(Encoder, Protocol):
     def document_tokens(self, text: str) -> list[Token]:
         """One token for each vector of a document."""
         ...
+
+
+METRICS: Mapping[str, tuple[Metric, ...]] = {
+    "dense": ("dot", "cosine", "l2"),
+    "late": ("maxsim", "meanmaxsim"),
+}
+LARGEST = 1e15
+"""Beyond this, sums of products leave the range of float32."""
+
+
+def check_encoder(encoder: object) -> Encoder:
+    """Refuse an object that cannot serve as an encoder, naming what is wrong.
+
+    Raises:
+        ConfigError: a member is missing, or ``kind``, ``metric`` or ``dim`` has no usable value.
+    """
+    name = type(encoder).__name__
+    if isinstance(encoder, type) or not isinstance(encoder, Encoder):
+        told = f"the class {encoder.__name__}; make an object of it" if isinstance(encoder, type) else name
+        needs = "kind, metric, dim, fingerprint(), encode_query(), encode_document()"
+        raise ConfigError(f"not an encoder: {told} (it needs {needs})")
+    if encoder.kind not in METRICS:
+        raise ConfigError(f"{name}.kind is {encoder.kind!r}; it must be 'dense' or 'late'")
+    if encoder.metric not in METRICS[encoder.kind]:
+        told = ", ".join(METRICS[encoder.kind])
+        raise ConfigError(f"{name}.metric is {encoder.metric!r}; a {encoder.kind} encoder has one of {told}")
+    if not isinstance(encoder.dim, int) or encoder.dim < 1:
+        raise ConfigError(f"{name}.dim is {encoder.dim!r}; it must be a whole number of at least 1")
+    fingerprint_of(encoder)
+    return encoder
+
+
+def fingerprint_of(encoder: Encoder) -> dict[str, Any]:
+    """An encoder's fingerprint as it comes back from JSON, so that it equals the stored one.
+
+    Raises:
+        ConfigError: it is no mapping of JSON values.
+    """
+    given = encoder.fingerprint()
+    try:
+        plain = json.loads(json.dumps(dict(given), sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{type(encoder).__name__}.fingerprint() must hold JSON values: {error}") from None
+    return dict(plain)
 
 
 def encode_queries(encoder: Encoder, texts: Sequence[str]) -> Ragged:
@@ -161,11 +209,21 @@ def as_ragged(vectors: Vectors, encoder: Encoder, n_texts: int) -> Ragged:
         raise EncoderError(f"{name} returned vectors of dimension {ragged.dim}, but its dim is {encoder.dim}")
     if encoder.kind == "dense" and not np.array_equal(ragged.offsets, np.arange(n_texts + 1)):
         raise EncoderError(f"{name} is dense, but did not return exactly one vector a text")
+    _check_offsets(ragged, name)
     if not np.isfinite(ragged.values).all():
         bad = int(np.flatnonzero(~np.isfinite(ragged.values).all(axis=1))[0])
         text = int(np.searchsorted(ragged.offsets, bad, side="right")) - 1
         raise EncoderError(f"{name} returned NaN or infinity for text {text} of {n_texts}")
+    largest = float(np.abs(ragged.values).max(initial=0))
+    if largest > LARGEST:
+        raise EncoderError(f"{name} returned the value {largest:g}; scale its vectors to at most {LARGEST:g}")
     return ragged
+
+
+def _check_offsets(ragged: Ragged, name: str) -> None:
+    offsets = ragged.offsets
+    if offsets[0] != 0 or offsets[-1] != len(ragged.values) or (np.diff(offsets) < 0).any():
+        raise EncoderError(f"{name} returned offsets that do not divide its {len(ragged.values)} vectors")
 
 
 def check_fingerprint(built_with: Mapping[str, Any], given: Mapping[str, Any]) -> None:

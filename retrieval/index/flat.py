@@ -22,6 +22,8 @@ from retrieval.types import FloatArray, IntArray, Metric, Ragged
 __all__ = ["FlatIndex"]
 
 BLOCK_TOKENS = 8192
+KEPT = 4096
+"""Candidates that may pile up before they are merged."""
 UNIT_ROUNDOFF = 2.0**-24
 """Half the distance from 1 to the next float32."""
 
@@ -59,6 +61,8 @@ class FlatIndex:
             for i, row in enumerate(block[:, ordinals - first]):
                 kept = select(row, k, slacks[i])
                 found[i].append(Pool(np.full(len(kept), self._segment), ordinals[kept], row[kept], slacks[i]))
+                if sum(map(len, found[i])) > 4 * k + KEPT:  # memory does not grow with the segment
+                    found[i] = [merge(found[i], k)]
         return [merge(pools, k) for pools in found]
 
     def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, FloatArray]]:

@@ -38,8 +38,10 @@ def execute(queries: Ragged, snapshot: Snapshot, k: int) -> tuple[list[list[Scor
     results: list[list[Scored]] = []
     for part in _parts(prepare_queries(queries, snapshot.record.metric)):
         started = time.perf_counter()
-        found = [index.candidates(part, k) for index in _indexes(snapshot)]
-        pools = [merge(pools, k) for pools in zip(*found, strict=True)] or [Pool.empty()] * len(part)
+        pools = [Pool.empty()] * len(part)
+        for index in _indexes(snapshot):
+            found = index.candidates(part, k)
+            pools = [merge([old, new], k) for old, new in zip(pools, found, strict=True)]
         seconds["candidates"] += time.perf_counter() - started
         started = time.perf_counter()
         for query, pool in enumerate(pools):

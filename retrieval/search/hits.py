@@ -22,6 +22,8 @@ def check_fields(fields: Collection[str] | None) -> Collection[str]:
     """
     if fields is None:
         return FIELDS
+    if isinstance(fields, str):
+        raise QueryError(f"fields is a list of names, such as [{fields!r}]")
     unknown = [name for name in fields if name not in FIELDS]
     if unknown:
         raise QueryError(f"unknown field {unknown[0]!r}; there are: {', '.join(FIELDS)}")

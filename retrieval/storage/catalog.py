@@ -6,6 +6,7 @@ and each read transaction sees one generation.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
@@ -15,7 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from retrieval.errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
+from retrieval.errors import (
+    IndexDamagedError,
+    IndexFolderError,
+    IndexFormatError,
+    IndexLockedError,
+    IndexNotFoundError,
+)
 from retrieval.storage.files import FileRecord
 from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.schema import FORMAT_VERSION, KNOWN_FEATURES, TABLES
@@ -44,6 +51,7 @@ class Catalog:
         self.root = root
         self._connection = connection
         self._lock = threading.RLock()
+        self._read_only_as = _state(root) if _is_immutable(connection) else None
 
     @classmethod
     def create(cls, root: Path, codec: CodecRecord, meta: Mapping[str, Any]) -> Self:
@@ -55,7 +63,7 @@ class Catalog:
             for statement in TABLES.split(";"):
                 catalog._connection.execute(statement)
             catalog._connection.execute("INSERT INTO commits VALUES (1, 'create', ?)", (created,))
-            catalog._insert("codecs", codec.as_row())
+            catalog._insert("codecs", (*codec.as_row(), _checksum(codec.as_row())))
             for key, value in {**required, **meta}.items():
                 catalog.set_meta(key, value)
         return catalog
@@ -81,17 +89,16 @@ class Catalog:
         return catalog
 
     def _check_format(self) -> None:
-        try:
-            version, features = self.meta("format_version"), self.meta("required_features")
-        except sqlite3.DatabaseError as error:
-            if "no such table" in str(error):
-                raise IndexNotFoundError(f"no index at {self.root}: its creation was interrupted") from None
-            raise IndexDamagedError(f"{self.root / CATALOG} cannot be read ({error})") from None
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+            raise IndexNotFoundError(f"no index at {self.root}: its creation was interrupted")
+        version, features = self.meta("format_version"), self.meta("required_features")
+        with self._decoding("the format"):
+            version, features = int(version), set(features)
         if version > FORMAT_VERSION:
             raise IndexFormatError(
                 f"the index at {self.root} has format {version}, this version reads {FORMAT_VERSION}; upgrade"
             )
-        unknown = sorted(set(features) - KNOWN_FEATURES)
+        unknown = sorted(features - KNOWN_FEATURES)
         if unknown:
             raise IndexFormatError(
                 f"the index at {self.root} needs {', '.join(unknown)}, unknown here; upgrade"
@@ -107,9 +114,15 @@ class Catalog:
                     yield 1
                 else:
                     yield self._next_generation(operation)
+                self.set_meta("checksum", self._meta_checksum())
                 self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+            except BaseException as error:
+                if self._connection.in_transaction:  # on a full disk SQLite has rolled back itself
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise IndexFolderError(
+                        f"cannot write {self.root / CATALOG}: {error}; nothing was changed"
+                    ) from None
                 raise
 
     def _next_generation(self, operation: str) -> int:
@@ -130,12 +143,27 @@ class Catalog:
 
     def generation(self) -> int:
         """Number of the last commit."""
+        self._reopen_if_changed()
         return int(self._rows("SELECT max(generation) FROM commits")[0][0])
 
+    def _reopen_if_changed(self) -> None:
+        """A connection to a read-only medium takes the file for unchanging; look at it ourselves."""
+        if self._read_only_as is None or self._read_only_as == (now := _state(self.root)):
+            return
+        with self._lock:
+            self._connection.close()
+            self._connection = _connect(self.root / CATALOG, "ro")
+            self._read_only_as = now if _is_immutable(self._connection) else None
+
     def meta(self, key: str) -> Any:
-        """A stored JSON value, None if there is none."""
+        """A stored JSON value.
+
+        Raises:
+            IndexDamagedError: there is none, or it is no JSON.
+        """
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
+        with self._decoding(f"the value {key!r}"):
+            return json.loads(rows[0][0])
 
     def set_meta(self, key: str, value: Any) -> None:
         """Store a JSON value; inside a transaction."""
@@ -145,22 +173,32 @@ class Catalog:
 
     def codec(self) -> CodecRecord:
         """The codec generation in use."""
-        return CodecRecord.from_row(self._rows("SELECT * FROM codecs ORDER BY codec DESC LIMIT 1")[0])
+        rows = self._rows("SELECT * FROM codecs ORDER BY codec DESC LIMIT 1")
+        with self._decoding("the codec"):
+            return CodecRecord.from_row(rows[0])
 
-    def segments(self) -> list[SegmentRecord]:
-        """All segments with their files, oldest first."""
+    def segments(self, operation: str | None = None) -> list[SegmentRecord]:
+        """All segments with their files, oldest first; or those that one operation committed."""
         files: dict[int, list[FileRecord]] = {}
-        for row in self._rows(
+        stored = self._rows(
             "SELECT segment, name, path, bytes, sha256, dtype, shape FROM files ORDER BY path"
-        ):
-            shape = tuple(json.loads(row[6])) if row[6] else None
-            files.setdefault(row[0], []).append(FileRecord(row[1], row[2], row[3], row[4], row[5], shape))
-        rows = self._rows("SELECT * FROM segments ORDER BY segment")
-        return [SegmentRecord.from_row(row, files.get(row[0], [])) for row in rows]
+        )
+        chosen = (
+            ""
+            if operation is None
+            else ("WHERE generation IN (SELECT generation FROM commits WHERE operation = ?)")
+        )
+        values = () if operation is None else (operation,)
+        rows = self._rows(f"SELECT * FROM segments {chosen} ORDER BY segment", values)
+        with self._decoding("a segment"):
+            for segment, name, path, size, sha256, dtype, shape in stored:
+                shaped = tuple(json.loads(shape)) if shape else None
+                files.setdefault(segment, []).append(FileRecord(name, path, size, sha256, dtype, shaped))
+            return [SegmentRecord.from_row(row, files.get(row[0], [])) for row in rows]
 
     def add_segment(self, segment: SegmentRecord) -> None:
         """Register a segment and its files; inside a transaction."""
-        self._insert("segments", segment.as_row())
+        self._insert("segments", (*segment.as_row(), segment.checksum))
         for file in segment.files:
             shape = json.dumps(file.shape) if file.shape is not None else None
             row = (file.path, segment.segment, file.name, file.bytes, file.sha256, file.dtype, shape)
@@ -181,13 +219,48 @@ class Catalog:
         return int(self._rows("SELECT count(*) FROM documents")[0][0])
 
     def problems(self) -> list[str]:
-        """What SQLite's own checks find wrong."""
-        found = [row[0] for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
-        return found + [f"foreign key broken in {row[0]}" for row in self._rows("PRAGMA foreign_key_check")]
+        """What SQLite's own checks and our checksums find wrong with the catalog itself."""
+        found = [f"catalog: {row[0]}" for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
+        found += [
+            f"catalog: a row of {row[0]} names what is not there"
+            for row in self._rows("PRAGMA foreign_key_check")
+        ]
+        if self.meta("checksum") != self._meta_checksum():
+            found.append("catalog: its settings are not what was committed; restore the index from a copy")
+        for codec, stored in self._rows("SELECT codec, sha256 FROM codecs"):
+            rows = self._rows("SELECT * FROM codecs WHERE codec = ?", (codec,))
+            if _checksum(rows[0][:-1]) != stored:
+                found.append(
+                    f"catalog: codec {codec} is not what was committed; restore the index from a copy"
+                )
+        return found
+
+    def _meta_checksum(self) -> str:
+        return _checksum(self._rows("SELECT key, value FROM meta WHERE key != 'checksum' ORDER BY key"))
+
+    @contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            told = f"{self.root / CATALOG}: {what} cannot be read ({type(error).__name__}: {error})"
+            raise IndexDamagedError(f"{told}; restore the index from a copy") from None
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.ProgrammingError:
+                raise IndexFolderError(f"the index at {self.root} is closed; open it again") from None
+            except sqlite3.DatabaseError as error:
+                raise self._unreadable(error) from None
+
+    def _unreadable(self, error: sqlite3.DatabaseError) -> IndexFolderError:
+        told = f"{self.root / CATALOG} cannot be read ({error})"
+        busy = isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
+        if busy:
+            return IndexLockedError(f"{told}; another process is writing, try again")
+        return IndexDamagedError(f"{told}; restore the index from a copy")
 
     def _insert(self, table: str, row: Sequence[Any]) -> None:
         marks = ", ".join("?" * len(row))
@@ -203,6 +276,22 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _checksum(rows: Sequence[Any]) -> str:
+    """SHA-256 of catalog rows: nothing else notices a changed byte inside a valid row."""
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _is_immutable(connection: sqlite3.Connection) -> bool:
+    # An immutable database has no shared-memory file, so SQLite tells no log mode for it.
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal")
+
+
+def _state(root: Path) -> list[tuple[int, int]]:
+    """Size and time of the catalog's files, those that are there."""
+    files = sorted(root.glob(CATALOG + "*"))
+    return [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

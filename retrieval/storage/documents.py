@@ -73,7 +73,8 @@ class DocumentTable:
     def metadata(self, ordinal: int) -> dict[str, Any]:
         """Metadata of one document, without the fields it does not have."""
         values = {name: self._table.column(METADATA_PREFIX + name)[ordinal].as_py() for name in self.fields}
-        return {name: value for name, value in values.items() if value is not None}
+        present: dict[str, Any] = _without_nulls(values)
+        return present
 
     def document(self, ordinal: int) -> Document:
         """Everything of one document."""
@@ -87,3 +88,12 @@ class DocumentTable:
         except pa.ArrowInvalid as error:
             return [f"documents: {error}"]
         return []
+
+
+def _without_nulls(value: Any) -> Any:
+    """A column gives every object all keys that any object has; those it lacks are left out again."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

@@ -7,13 +7,13 @@ size and SHA-256; until then it does not exist for any reader.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError
@@ -145,13 +145,16 @@ def map_array(root: Path, record: FileRecord) -> NDArray[Any]:
         IndexDamagedError: missing, or not as long as the catalog says.
     """
     check_size(root, record)
-    assert record.dtype is not None and record.shape is not None
+    if record.dtype is None or record.shape is None:
+        raise IndexDamagedError(
+            f"the catalog of {root} does not say what {record.path} holds; restore a copy"
+        )
     dtype = np.dtype(record.dtype).newbyteorder("<")
     if record.bytes == 0:  # an empty file cannot be mapped
         return np.empty(record.shape, dtype=dtype)
-    with inside(root, record.path).open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype=dtype).reshape(record.shape)
+    # Arrow's mapping holds no file descriptor, Python's holds one: an index may have many segments.
+    with pa.memory_map(str(inside(root, record.path))) as mapped:
+        return np.frombuffer(mapped.read_buffer(), dtype=dtype).reshape(record.shape)
 
 
 def check_size(root: Path, record: FileRecord) -> Path:

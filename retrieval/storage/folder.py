@@ -14,20 +14,26 @@ from retrieval.storage.segment import SEGMENTS
 __all__ = ["clear_folder", "is_index_folder", "open_catalog"]
 
 # The catalog goes last: until it is gone, what remains is an unfinished index, never a broken one.
-_OWN = (HOLDER, SEGMENTS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
+_OWN = (SEGMENTS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
 
 
 def is_index_folder(root: Path) -> bool:
-    """Whether ``root`` may be used for an index: absent, empty, or holding nothing but ours."""
+    """Whether ``root`` may be used for an index: absent, empty, or holding nothing but ours.
+
+    Segments without a catalog are not ours: the catalog is made first and removed last.
+    """
     if not root.exists():
         return True
-    return root.is_dir() and all(entry.name in (*_OWN, LOCK) for entry in root.iterdir())
+    if not root.is_dir():
+        return False
+    names = {entry.name for entry in root.iterdir()}
+    return names <= {*_OWN, HOLDER, LOCK} and (CATALOG in names or SEGMENTS not in names)
 
 
 def clear_folder(root: Path, *, lock: bool = False) -> None:
-    """Remove everything of ours; the lock too if asked for. The caller holds the lock, and keeps
-    it until after this: a waiter notices that the file it locked is gone, and starts again."""
-    for name in (*_OWN, LOCK) if lock else _OWN:
+    """Remove the index; the lock too if asked for. The caller holds the lock, and keeps it until
+    after this: a waiter notices that the file it locked is gone, and starts again."""
+    for name in (*_OWN, HOLDER, LOCK) if lock else _OWN:
         _remove(root / name)
 
 

@@ -89,9 +89,12 @@ def verify_files(
     root: Path, catalog: Catalog, progress: Callable[[int, int], None] | None = None
 ) -> VerifyReport:
     """Check every checksum and invariant. ``progress(bytes_done, bytes_total)`` after each file."""
-    problems = [f"catalog: {problem}" for problem in catalog.problems()]
-    with catalog.reading():
-        segments, registered = catalog.segments(), catalog.n_documents()
+    try:
+        problems = catalog.problems()
+        with catalog.reading():
+            segments, registered = catalog.segments(), catalog.n_documents()
+    except IndexDamagedError as error:
+        return VerifyReport(0, 0, (str(error),))
     if registered != (committed := sum(segment.n_documents for segment in segments)):
         problems.append(f"catalog: {registered} ids registered, but the segments hold {committed} documents")
     files = [file for segment in segments for file in segment.files]
@@ -106,6 +109,10 @@ def verify_files(
 
 def _segment_problems(root: Path, segment: SegmentRecord, catalog: Catalog) -> list[str]:
     """Checksums first: only a segment whose bytes are right is opened."""
+    if segment.stored_checksum != segment.checksum:
+        return [
+            f"catalog: segment {segment.segment} is not what was committed; restore the index from a copy"
+        ]
     found = []
     for file in segment.files:
         try:

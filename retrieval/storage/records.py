@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from retrieval.errors import IndexDamagedError
 from retrieval.storage.files import FileRecord
 from retrieval.types import EncoderKind, Metric
 
@@ -68,10 +69,25 @@ class SegmentRecord:
     records_sha256: str
     skipped: int
     files: tuple[FileRecord, ...]
+    stored_checksum: str | None = None
+    """What the catalog says of `checksum`; None before it is registered."""
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over this record and its files'."""
+        files = sorted(([f.name, f.path, f.bytes, f.sha256, f.dtype, f.shape] for f in self.files), key=str)
+        return hashlib.sha256(_json([self.as_row(), files]).encode()).hexdigest()
 
     def file(self, name: str) -> FileRecord:
-        """The file of this name."""
-        return next(file for file in self.files if file.name == name)
+        """The file of this name.
+
+        Raises:
+            IndexDamagedError: the catalog names none.
+        """
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise IndexDamagedError(f"segment {self.segment} has no file {name!r}; restore the index from a copy")
 
     def as_row(self) -> tuple[Any, ...]:
         """In the order of the table's columns."""
@@ -80,11 +96,13 @@ class SegmentRecord:
     @classmethod
     def from_row(cls, row: Sequence[Any], files: Sequence[FileRecord]) -> Self:
         """The inverse of `as_row`."""
-        values = dict(zip(_SEGMENT_COLUMNS, row, strict=True))
+        values = dict(zip([*_SEGMENT_COLUMNS, "stored_checksum"], row, strict=True))
         return cls(**values, files=tuple(files))
 
 
-_SEGMENT_COLUMNS = [field.name for field in fields(SegmentRecord) if field.name != "files"]
+_SEGMENT_COLUMNS = [
+    field.name for field in fields(SegmentRecord) if field.name not in ("files", "stored_checksum")
+]
 
 
 def _json(value: Any) -> str:

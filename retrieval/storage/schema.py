@@ -31,7 +31,8 @@ CREATE TABLE codecs (                -- what is trained, once, and frozen
     dim INTEGER NOT NULL,
     encoder TEXT,                    -- JSON EncoderConfig, null for a caller's own encoder
     encoder_fingerprint TEXT NOT NULL,
-    fingerprint TEXT NOT NULL        -- SHA-256 over all of the above
+    fingerprint TEXT NOT NULL,       -- SHA-256 over what decides how codes are made and scored
+    sha256 TEXT NOT NULL             -- over the row
 );
 
 CREATE TABLE segments (              -- what belongs to documents
@@ -43,7 +44,8 @@ CREATE TABLE segments (              -- what belongs to documents
     max_norm REAL NOT NULL,
     records_read INTEGER NOT NULL,   -- records of the source that went into it, for --resume
     records_sha256 TEXT NOT NULL,
-    skipped INTEGER NOT NULL         -- records left out, up to and with this segment
+    skipped INTEGER NOT NULL,        -- records left out, up to and with this segment
+    sha256 TEXT NOT NULL             -- over the row and the rows of its files
 );
 
 CREATE TABLE files (

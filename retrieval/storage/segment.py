@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +62,10 @@ class SegmentWriter:
         self.files = (codes, offsets_record, table)
 
     def abandon(self) -> None:
-        """Close what was opened; the files stay unnamed and the next writer removes them."""
-        self._codes.close()
+        """Give up: close and remove what was written (after a kill, the next writer does it)."""
+        with suppress(OSError):
+            self._codes.close()
+        shutil.rmtree(self._root / self._folder, ignore_errors=True)
 
 
 class SegmentReader:

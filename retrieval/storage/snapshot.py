@@ -28,11 +28,6 @@ class Snapshot:
         """Documents."""
         return sum(len(segment) for segment in self.segments)
 
-    @property
-    def n_tokens(self) -> int:
-        """Tokens of all documents."""
-        return sum(segment.record.n_tokens for segment in self.segments)
-
     def position(self, segment: int) -> int:
         """Where in ``segments`` the segment of this number is."""
         return self._position[segment]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from datetime import date
 
 import pytest
 
@@ -96,6 +98,6 @@ def test_escape_sequences_are_disarmed() -> None:
     assert printable("line\n\ttab") == "line\n\ttab"
 
 
-def test_nan_is_not_json() -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        Output(as_json=True).data({"score": float("nan")}, lambda: None)
+def test_dates_and_nan_become_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=True).data({"day": date(1999, 12, 31), "score": float("nan")}, lambda: None)
+    assert json.loads(capsys.readouterr().out) == {"day": "1999-12-31", "score": None}

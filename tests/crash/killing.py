@@ -59,13 +59,13 @@ def content(index: Path) -> dict[str, Any]:
             table: [
                 row
                 for row in connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1")
-                if row[0] != "created_at"
+                if row[0] not in ("created_at", "checksum")
             ]
             for table, columns in TABLES.items()
         }
     finally:
         connection.close()
-    return {"files": files, **rows}
+    return {"bytes on disk": files, **rows}
 
 
 def state_after_kill(index: Path) -> str:

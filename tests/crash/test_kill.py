@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,10 @@ from retrieval.errors import (
     ConfigError,
     DataError,
     EncoderMismatchError,
+    IndexExistsError,
+    IndexFolderError,
     IndexLockedError,
+    IndexNotFoundError,
     IndexUnfinishedError,
 )
 from retrieval.storage import writer_lock
@@ -114,16 +120,39 @@ def test_a_failure_before_the_first_commit_leaves_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "i").exists()
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"half a catalog"])
-def test_leftovers_of_a_killed_creation_are_no_index(tmp_path: Path, rubbish: bytes) -> None:
+def test_leftovers_of_a_killed_creation_are_no_index(tmp_path: Path) -> None:
     index = tmp_path / "i"
     (index / "segments" / "00000001").mkdir(parents=True)
     (index / "segments" / "00000001" / "codes.bin").write_bytes(b"123")
-    if not rubbish:
-        (index / "catalog.sqlite").write_bytes(rubbish)
+    (index / "catalog.sqlite").write_bytes(b"")
     Engine.build(index, documents(), BucketDense(), config=SMALL, resume=True)
     with Engine.open(index, BucketDense()) as engine:
         assert engine.verify().ok and len(engine) == 50
+
+
+def test_segments_without_a_catalog_are_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "thesis.txt").write_text("my life's work")
+    with pytest.raises(IndexExistsError, match="not an index"):
+        Engine.build(tmp_path, documents(), BucketDense())
+    assert (tmp_path / "segments" / "thesis.txt").read_text() == "my life's work"
+
+
+def test_resuming_a_complete_build_looks_at_the_source(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(), BucketDense(), config=SMALL)
+    with Engine.open(tmp_path / "i", BucketDense()) as engine:
+        engine.add([Document("added", "omega")])
+    report = Engine.build(tmp_path / "i", documents(), BucketDense(), config=SMALL, resume=True)
+    assert (report.documents, report.resumed_documents) == (50, 50)
+    with pytest.raises(DataError, match="grown since"):
+        Engine.build(
+            tmp_path / "i", [*documents(), Document("x", "y")], BucketDense(), config=SMALL, resume=True
+        )
+    with pytest.raises(DataError, match="input changed"):
+        Engine.build(tmp_path / "i", documents(changed=3), BucketDense(), config=SMALL, resume=True)
+    Engine.create(tmp_path / "made", BucketDense(), config=SMALL).close()
+    with pytest.raises(IndexExistsError, match="not built but created"):
+        Engine.build(tmp_path / "made", documents(), BucketDense(), config=SMALL, resume=True)
 
 
 def test_orphans_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
@@ -144,3 +173,57 @@ def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:
         pytest.raises(IndexLockedError, match=f"process {os.getpid()} on"),
     ):
         engine.add([Document("new", "omega")])
+
+
+def test_a_builder_is_named_too(tmp_path: Path) -> None:
+    def source():  # type: ignore[no-untyped-def]
+        with pytest.raises(IndexLockedError, match=f"process {os.getpid()} on"):
+            Engine.build(tmp_path / "i", documents(), BucketDense(), resume=True)
+        yield from documents()
+
+    assert Engine.build(tmp_path / "i", source(), BucketDense()).documents == 50
+
+
+def test_a_full_disk_at_the_commit_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(), BucketDense(), config=SMALL)
+    before = content(tmp_path / "i")
+    many = [Document(f"new-{i}-{'x' * 400}", "omega") for i in range(3000)]
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            # Larger files than the catalog is now cannot be written: SQLite sees a full disk.
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            with Engine.open(tmp_path / "i", BucketDense()) as engine:
+                engine.add(many)
+        except (IndexFolderError, OSError):
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with Engine.open(tmp_path / "i", BucketDense()) as engine:
+        assert len(engine) == 50 and engine.verify().ok
+        engine.add([Document("after", "omega")])
+    after = content(tmp_path / "i")["bytes on disk"]
+    assert {path: after.get(path) for path in before["bytes on disk"]} == before["bytes on disk"]
+
+
+def test_adding_to_an_index_that_is_gone_makes_no_folder(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(), BucketDense())
+    with Engine.open(tmp_path / "i", BucketDense()) as engine:
+        shutil.rmtree(tmp_path / "i")
+        with pytest.raises(IndexNotFoundError):
+            engine.add([Document("new", "omega")])
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_failed_build_beside_another_index_tells_its_own_error(tmp_path: Path) -> None:
+    def source():  # type: ignore[no-untyped-def]
+        Engine.build(tmp_path / "new" / "sibling", documents(), BucketDense())
+        raise Interrupted
+        yield
+
+    with pytest.raises(Interrupted):
+        Engine.build(tmp_path / "new" / "i", source(), BucketDense())
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["sibling"]

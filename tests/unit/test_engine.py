@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from retrieval import Document, Engine, ErrorPolicy, IndexConfig, Record
+from retrieval import Document, Engine, ErrorPolicy, IndexConfig, Record, RetrievalError, open_corpus
 from retrieval.errors import (
     ConfigError,
     DataError,
@@ -252,7 +253,7 @@ def test_other_encoders_are_refused(tmp_path: Path) -> None:
         Engine.open(tmp_path / "i", HashingDense(dim=16))
     with Engine.open(tmp_path / "i") as engine, pytest.raises(EncoderError, match="hashing-dense"):
         engine.search("alpha")
-    with pytest.raises(ConfigError, match="int is not an encoder"):
+    with pytest.raises(ConfigError, match="not an encoder: int"):
         Engine.open(tmp_path / "i", 3)  # type: ignore[arg-type]
 
 
@@ -319,3 +320,102 @@ def test_unknown_documents(tmp_path: Path) -> None:
         for call in (lambda: engine.get("zz"), lambda: engine.explain("alpha", "zz")):
             with pytest.raises(DocumentNotFoundError, match="'zz'"):
                 call()
+
+
+class Odd(HashingDense):
+    def __init__(self, **changes: object) -> None:
+        super().__init__()
+        self.__dict__.update(changes)
+
+    def fingerprint(self):  # type: ignore[no-untyped-def]
+        return self.__dict__.get("given", {"name": "odd", "sizes": (1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [
+        (Odd(metric="cosin"), "metric is 'cosin'"),
+        (Odd(kind="Dense"), "kind is 'Dense'"),
+        (Odd(kind="late", metric="l2"), "a late encoder has one of maxsim"),
+        (Odd(dim=0), "dim is 0"),
+        (Odd(given={"array": np.zeros(2)}), "JSON"),
+        (HashingDense, "the class HashingDense"),
+    ],
+)
+def test_unusable_encoders_are_refused_at_the_door(tmp_path: Path, encoder, told: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match=told):
+        Engine.build(tmp_path / "i", documents(3), encoder)
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_fingerprint_equals_itself_after_json(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(3), Odd())
+    assert len(Engine.open(tmp_path / "i", Odd())) == 3
+
+
+@pytest.mark.parametrize(
+    "source", [Document("a", "x"), "abc", [{"id": "a"}], [Document("a", "x", metadata={1: 2})]]
+)
+def test_what_is_no_list_of_documents_is_refused(tmp_path: Path, source) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError):
+        Engine.build(tmp_path / "i", source, HashingDense())
+    assert not (tmp_path / "i").exists()
+
+
+def test_more_mistakes(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(5), HashingDense())
+    engine = Engine.open(tmp_path / "i", HashingDense())
+    assert len(engine.search("alpha", k=np.int64(3))) == 3
+    for call in (
+        lambda: engine.search(["a", "b"]),  # type: ignore[arg-type]
+        lambda: engine.search(b"alpha"),  # type: ignore[arg-type]
+        lambda: engine.search_batch("alpha"),
+        lambda: engine.search("alpha", fields="title"),
+        lambda: engine.search(np.full(32, 1e20)),
+        lambda: engine.explain(np.zeros(32), "d0001"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(QueryError):
+            call()
+    engine.close()
+    with pytest.raises(RetrievalError, match="closed"):
+        engine.search("alpha")
+
+
+def test_one_policy_serves_reader_and_engine(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "x"}\nbroken\n{"id": "a", "text": "again"}\n')
+    corpus = open_corpus(tmp_path / "c.jsonl", policy=ErrorPolicy("skip"))
+    report = Engine.build(tmp_path / "i", corpus, HashingDense())
+    assert (report.documents, report.skipped) == (1, 2)
+    with pytest.raises(ConfigError, match="two different policies"):
+        Engine.build(tmp_path / "j", corpus, HashingDense(), policy=ErrorPolicy("skip"))
+    with pytest.raises(ConfigError, match="skpi"):
+        ErrorPolicy("skpi")  # type: ignore[arg-type]
+
+
+def test_threads_may_add_to_one_engine(tmp_path: Path) -> None:
+    with Engine.create(tmp_path / "i", HashingDense()) as engine:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(engine.add, [Document(f"d{i}", "alpha")]) for i in range(24)]:
+                done.result()
+        assert len(engine) == 24
+
+
+def test_get_finds_what_another_writer_just_added(tmp_path: Path) -> None:
+    encoder = HashingDense()
+    Engine.build(tmp_path / "i", documents(5), encoder)
+    with Engine.open(tmp_path / "i", encoder) as reader, Engine.open(tmp_path / "i", encoder) as writer:
+        reader.search("alpha")
+        for n in range(5):
+            writer.add([Document(f"new{n}", "omega")])
+            assert reader.get(f"new{n}").text == "omega"
+            assert reader.explain("omega", f"new{n}").score == pytest.approx(1)
+
+
+def test_candidate_pools_do_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.index.flat.KEPT", 50)
+    monkeypatch.setattr("retrieval.index.flat.BLOCK_TOKENS", 16)
+    encoder, docs = HashingDense(), documents(600)
+    Engine.build(tmp_path / "i", docs, encoder)
+    with Engine.open(tmp_path / "i", encoder) as engine:
+        hits = engine.search("zeta beta", k=40)
+    assert [hit.id for hit in hits] == [i for i, _ in brute_force(encoder, "zeta beta", docs, "float32")[:40]]

@@ -22,7 +22,7 @@ LAYERS = [
     ["retrieval.quantize"],
     ["retrieval.kernels"],
     ["retrieval.config"],
-    ["retrieval.types", "retrieval.errors"],
+    ["retrieval.types", "retrieval.errors", "retrieval.jsonable"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import Document, Engine, IndexConfig
+from retrieval import Document, Engine, IndexConfig, verify_index
 from retrieval.errors import IndexDamagedError, IndexFormatError, RetrievalError
+from retrieval.storage import Catalog
 from retrieval.storage.files import HashingFile, hash_file, inside, map_array
 from tests.encoders import HashingDense, HashingLate
 
@@ -169,8 +170,6 @@ def test_a_finished_index_is_its_files_alone(index: Path) -> None:
 
 
 def test_durability_settings(tmp_path: Path) -> None:
-    from retrieval.storage import Catalog
-
     Engine.build(tmp_path / "i", DOCS, HashingDense())
     with Catalog.open(tmp_path / "i", write=True) as catalog:
         pragma = {
