@@ -109,7 +109,10 @@ TokenBudget = Annotated[
 Threads = Annotated[int | None, _setting("--threads", "threads", "threads of the model and of scoring")]
 
 Format = Annotated[
-    str, typer.Option("--format", help="format of SOURCE: beir, jsonl, csv, parquet, text; auto: by its name")
+    str,
+    typer.Option(
+        "--format", help="format of SOURCE: beir, jsonl, csv, tsv, parquet, text; auto: by its name"
+    ),
 ]
 IdField = Annotated[
     str | None, typer.Option("--id-field", help="column of the document id", show_default="_id or id")

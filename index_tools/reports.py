@@ -17,8 +17,12 @@ __all__ = ["show_build_report", "size"]
 def show_build_report(output: Output, index: Path, report: BuildReport) -> None:
     """Counts and times; what was skipped goes to stderr with the first messages."""
     output.data({"index": str(index), **asdict(report)}, lambda: output.show(_sentence(index, report)))
+    if report.truncated and not output.as_json:
+        output.note(
+            f"{report.truncated:,} documents were longer than the model reads, and cut (--document-length)"
+        )
     if report.skipped and not output.as_json:
-        output.note(f"skipped {report.skipped:,} documents that could not be read:")
+        output.note(f"skipped {report.skipped:,} documents that could not be used:")
         for sample in report.skipped_samples:
             output.note(f"  {sample}")
         if report.skipped > len(report.skipped_samples):

@@ -11,6 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ __all__ = ["ENV_PREFIX", "LoadedSettings", "Settings", "config_file", "environme
 ENV_PREFIX = "RETRIEVAL_"
 CONFIG_VARIABLE = "RETRIEVAL_CONFIG"
 DEFAULT_FILE = "retrieval.toml"
+OTHER_VARIABLES = frozenset({"RETRIEVAL_CONFIG", "RETRIEVAL_DEBUG", "RETRIEVAL_SIMD"})
+OTHER_PREFIXES = ("RETRIEVAL_SERVER_", "RETRIEVAL_TEST_")
 SERVER_TABLE = "server"
 
 
@@ -98,6 +101,7 @@ def load_settings(options: Mapping[str, Any] | None = None) -> LoadedSettings:
         ConfigError: a bad value, an unknown key in the file, or a file that cannot be read.
     """
     given = {name: value for name, value in (options or {}).items() if value is not None}
+    _refuse_unknown_variables()
     origins = _origins(given)
     try:
         values = Settings(**given)
@@ -106,6 +110,16 @@ def load_settings(options: Mapping[str, Any] | None = None) -> LoadedSettings:
         name = str(first["loc"][0])
         raise ConfigError(f"{_spelled(name, origins[name], first.get('input'))}: {first['msg']}") from None
     return LoadedSettings(values, origins, config_file())
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would be without effect, silently."""
+    known = {environment_name(name) for name in Settings.model_fields} | OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(OTHER_PREFIXES):
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+            raise ConfigError(f"{name}: there is no such setting; {hint}")
 
 
 def config_file() -> Path | None:

@@ -47,6 +47,9 @@ class BuildReport:
     resumed_documents: int
     seconds: float
     encode_seconds: float
+    truncated: int = 0
+    """Documents of this run that were longer than the encoder's token limit, and were cut; 0 also
+    where the encoder cannot tell."""
 
 
 def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
@@ -93,6 +96,7 @@ class Ingest:
         segments = catalog.segments()
         self._next_segment = max((s.segment for s in segments), default=0) + 1
         self._started = time.perf_counter()
+        self._truncated_before = _truncated(encoder)
         self._encode_seconds = 0.0
         self._resumed = 0
         self._documents = 0
@@ -250,7 +254,12 @@ class Ingest:
             resumed_documents=self._resumed,
             seconds=time.perf_counter() - self._started,
             encode_seconds=self._encode_seconds,
+            truncated=_truncated(self._encoder) - self._truncated_before,
         )
+
+
+def _truncated(encoder: Encoder) -> int:
+    return int(getattr(encoder, "truncated_documents", 0))
 
 
 def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:

@@ -57,7 +57,9 @@ class EncoderConfig(_Config):
 class RuntimeConfig(_Config):
     """How the model runs on this machine; does not change which index it fits."""
 
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps"
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="arithmetic of the model"
     )

@@ -219,6 +219,8 @@ class Engine:
         wanted, k = check_fields(fields), _check_k(k)
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of queries; for one use search")
+        if any(isinstance(query, str) for query in queries):
+            self.warm_up()  # loading a model is not encoding
         started = time.perf_counter()
         vectors = self._query_vectors(queries)
         encoded = time.perf_counter()

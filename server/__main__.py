@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Sequence
 
-from retrieval.errors import MissingExtraError, RetrievalError
+from retrieval.errors import ConfigError, MissingExtraError, RetrievalError
 from server.settings import ServerSettings
 
 __all__ = ["main"]
@@ -47,6 +48,7 @@ def serve(settings: ServerSettings) -> None:
         if error.name in EXTRA_PACKAGES:
             raise MissingExtraError("the server", "server") from None
         raise
+    _check_port(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -54,6 +56,18 @@ def serve(settings: ServerSettings) -> None:
         access_log=False,
         log_config=uvicorn_log_config(),
     )
+
+
+def _check_port(settings: ServerSettings) -> None:
+    """Before models are loaded, and in one sentence."""
+    try:
+        with socket.create_server((settings.host, settings.port)):
+            pass
+    except OSError as error:
+        told = error.strerror or str(error)
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {told}; choose another port"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class CollectionDetail(BaseModel):
             "documents": 5183,
             "tokens": 915_872,
             "segments": 2,
-            "bytes": {"values": 234_463_232, "offsets": 41_480, "documents": 8_120_004, "catalog": 98_304},
+            "bytes": {"codes": 234_463_232, "offsets": 41_480, "documents": 8_120_004, "catalog": 98_304},
             "encoder": "minilm-late",
             "fields": {"year": "int64"},
             "generation": 2,

@@ -45,7 +45,7 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         ("created", info.created_at),
         ("state", "complete" if info.complete else "unfinished: resume its build"),
         ("format", f"{info.format_version}, generation {info.generation}"),
-        ("documents", f"{info.documents:,} in {info.segments:,} segments"),
+        ("documents", f"{info.documents:,} in {info.segments:,} segment{'' if info.segments == 1 else 's'}"),
         ("vectors", f"{info.tokens:,} of {info.dim} x {info.precision} ({info.kind}, {info.metric})"),
         ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),

@@ -58,7 +58,12 @@ def search(
 
     with Engine.open(index, encoder, runtime=settings.runtime()) as engine:
         for query in _each(queries):
-            _answer(output, query, engine.search(query, k, fields=wanted), alone=len(queries) == 1)
+            _answer(
+                output,
+                query,
+                engine.search(query, k, fields=wanted),
+                alone=len(queries) == 1 and "-" not in queries,
+            )
 
 
 def hit_values(hit: Hit) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def show_hits(output: Output, hits: Sequence[Hit]) -> None:
 
 def _answer(output: Output, query: str, result: SearchResult, alone: bool) -> None:
     def human() -> None:
-        if not alone or query == "-":
+        if not alone:
             output.show(f"query: {query}")
         show_hits(output, result.hits)
 

@@ -49,10 +49,13 @@ class FieldNames:
         told = ", ".join(map(repr, columns))
         if self.id_key(columns) not in columns:
             wanted = repr(self.id) if self.id else "'_id' or 'id'"
-            raise DataError(f"there is no id column {wanted} among {told}; name it with id_field", where)
+            raise DataError(
+                f"there is no id column {wanted} among {told}; name it with --id-field (id_field=)", where
+            )
         if (self.text or "text") not in columns:
             raise DataError(
-                f"there is no text column {self.text or 'text'!r} among {told}; name it with text_field",
+                f"there is no text column {self.text or 'text'!r} among {told}; "
+                "name it with --text-field (text_field=)",
                 where,
             )
         if self.title is not None and self.title not in columns:

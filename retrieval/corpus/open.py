@@ -120,6 +120,10 @@ def open_corpus(
         raise ConfigError(f"format={format!r} is unknown; choose one of {', '.join(_FORMATS)}")
     where = Path(path)
     with reading(str(path)):
+        if (where / "catalog.sqlite").is_file():
+            raise DataError(
+                f"{path} is an index, not documents; the order is: build SOURCE INDEX, add INDEX SOURCE"
+            )
         if where.is_dir():
             format, names = _in_folder(where, format)
             root = where

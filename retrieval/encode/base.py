@@ -27,16 +27,16 @@ from retrieval.errors import ConfigError, EncoderError, EncoderMismatchError
 from retrieval.types import EncoderKind, FloatArray, Metric, Ragged, Token
 
 __all__ = [
+    "LARGEST",
     "ConfiguredEncoder",
     "Encoder",
     "TokenizingEncoder",
     "as_ragged",
-    "LARGEST",
     "check_encoder",
     "check_fingerprint",
-    "fingerprint_of",
     "encode_documents",
     "encode_queries",
+    "fingerprint_of",
     "text_tokens",
 ]
 
@@ -49,9 +49,12 @@ EncodeProgress = Callable[[int], None]
 class Encoder(Protocol):
     """Text to vectors.
 
-    ``encode_*`` return ``(n, d)`` for a dense encoder; for a late one a `Ragged` or a list of
-    ``(n_tokens_i, d)`` arrays. Order is the caller's. ``fingerprint`` holds everything that
-    changes the vectors (JSON values); an index refuses an encoder whose fingerprint differs.
+    ``kind`` is ``"dense"`` (one vector a text) or ``"late"`` (one a token); ``metric`` is
+    ``"cosine"``, ``"dot"`` or ``"l2"`` for dense, ``"maxsim"`` or ``"meanmaxsim"`` for late; ``dim``
+    is the length of a vector. ``encode_*`` return ``(n, d)`` for a dense encoder; for a late one a
+    `Ragged` or a list of ``(n_tokens_i, d)`` arrays. Order is the caller's. ``fingerprint`` holds
+    everything that changes the vectors (JSON values); an index refuses an encoder whose
+    fingerprint differs.
     """
 
     kind: EncoderKind
@@ -227,15 +230,25 @@ def _check_offsets(ragged: Ragged, name: str) -> None:
 
 
 def check_fingerprint(built_with: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse an encoder that is not the one the index was built with, naming each difference.
+    """Refuse an encoder that is not the one the index was built with, naming the differences.
 
     Raises:
         EncoderMismatchError: any key differs.
     """
     keys = [key for key in sorted({*built_with, *given}) if built_with.get(key) != given.get(key)]
-    if keys:
-        told = "; ".join(f"{key}: index {built_with.get(key)!r}, given {given.get(key)!r}" for key in keys)
-        raise EncoderMismatchError(
-            f"the index was built with another encoder ({told}). "
-            "Search with the encoder it was built with, or build a new index"
-        )
+    if not keys:
+        return
+    if "kind" in keys:  # the rest follows from it
+        keys = ["kind"]
+    told = "; ".join(
+        f"{key}: index {_shortly(built_with.get(key))}, given {_shortly(given.get(key))}" for key in keys
+    )
+    raise EncoderMismatchError(
+        f"not the encoder that the index was built with ({told}); "
+        "leave the encoder out to use the index's own, or build a new index"
+    )
+
+
+def _shortly(value: Any) -> str:
+    told = repr(value)
+    return told if len(told) <= 40 else told[:37] + "..."

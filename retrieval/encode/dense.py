@@ -69,6 +69,11 @@ class DenseEncoder:
             "metric": self.metric,
         }
 
+    @property
+    def truncated_documents(self) -> int:
+        """How many documents so far were longer than the token limit, and were cut."""
+        return self._model.truncated_documents
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything that changes the vectors, as JSON values; not the device, dtype or path."""
         return dict(self._fingerprint)

@@ -23,10 +23,12 @@ _loading = threading.Lock()
 
 def pick_device(device: str) -> str:
     """``auto`` becomes the best device this machine has: cuda, then mps, then cpu."""
-    if device != "auto":
-        return device
     import torch
 
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise EncoderError(f"device={device!r}: this machine or this torch has no CUDA; use cpu")
+    if device != "auto":
+        return device
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -33,8 +33,9 @@ class TextModel:
 
     ``limits`` are the tokens read of a text and ``floors`` the tokens it is padded to, by task.
     Vectors are float32; with ``renormalize`` they are brought back to length 1, which half
-    precision misses by up to 0.4 %. Safe to call from several threads: tokenizers keep their
-    truncation and padding settings, so one text batch at a time passes the lock.
+    precision misses by up to 0.4 %. ``truncated_documents`` counts documents over the limit.
+    Safe to call from several threads: tokenizers keep their truncation and padding settings, so
+    one text batch at a time passes the lock.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TextModel:
         self.prompts = dict(prompts)
         self.limits = dict(limits)
         self.lock = threading.Lock()
+        self.truncated_documents = 0
         self._floors = dict(floors)
         self._token_budget = runtime.token_budget
         self._renormalize = renormalize
@@ -86,15 +88,16 @@ class TextModel:
         prompted = [self.prompts[task] + text for text in texts]
         tokenizer: Any = getattr(self.model, "tokenizer", None)
         if texts and getattr(tokenizer, "is_fast", False):
-            truncation = {"truncation": True, "max_length": limit} if limit < NO_LIMIT else {}
             with self.lock:
                 ids = tokenizer(
-                    prompted, padding=False, return_attention_mask=False, verbose=False, **truncation
+                    prompted, padding=False, truncation=False, return_attention_mask=False, verbose=False
                 )
-            counts = [len(row) for row in ids["input_ids"]]
+                whole = [len(row) for row in ids["input_ids"]]
+                if task == "document":
+                    self.truncated_documents += sum(count > limit for count in whole)
         else:
-            counts = [min(len(text), limit) for text in prompted]
-        return [max(count, self._floors[task], 1) for count in counts]
+            whole = [len(text) for text in prompted]
+        return [max(min(count, limit), self._floors[task], 1) for count in whole]
 
 
 def resolve_prompts(model: Any, config: EncoderConfig) -> dict[Task, str]:

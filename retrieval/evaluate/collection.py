@@ -70,6 +70,11 @@ def evaluate_beir(
                 engine, dataset, measures=measures, depth=depth, run_path=run_path, progress=query_progress
             )
             missing = _count_missing(engine, dataset)
+            if missing == result.judgements["documents"]:
+                raise ConfigError(
+                    f"the index holds none of the {missing} judged documents of {folder}: "
+                    "it is of another corpus, or the filter matches nothing"
+                )
     return replace(
         result,
         judgements={**result.judgements, "documents_not_in_index": missing},

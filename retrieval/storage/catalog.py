@@ -78,6 +78,12 @@ class Catalog:
             IndexDamagedError: SQLite cannot read it.
         """
         path = root / CATALOG
+        if root.is_file():
+            raise IndexNotFoundError(f"{root} is a file, not an index; an index is a folder that build made")
+        if not path.is_file() and (root / "segments").exists():
+            raise IndexDamagedError(
+                f"{path} is missing, but segments are there; restore the index from a copy"
+            )
         if not path.is_file():
             raise IndexNotFoundError(f"no index at {root}; build one with: retrieval build SOURCE {root}")
         catalog = cls(root, _connect(path, "rw" if write else "ro"))

@@ -64,7 +64,8 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
     for segment in segments:
         for file in segment.files:
             sizes[file.name] += file.bytes
-    sizes["catalog"] = sum(path.stat().st_size for path in root.glob(CATALOG + "*"))
+    kept = [path for path in root.glob(CATALOG + "*") if not path.name.endswith("-shm")]  # shm is scratch
+    sizes["catalog"] = sum(path.stat().st_size for path in kept)
     return IndexInfo(
         path=str(root),
         format_version=version,

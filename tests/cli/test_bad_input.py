@@ -90,7 +90,7 @@ BAD: dict[str, tuple[Case, int, str]] = {
     "other encoder": (
         lambda p: ["search", p.dense, "alpha", "--encoder", p.other],
         6,
-        r"another encoder",
+        r"not the encoder that the index was built with",
     ),
     "no index": (lambda p: ["search", p.tmp / "none", "alpha"], 4, r"none"),
     "unknown field": (lambda p: ["search", p.dense, "alpha", "--fields", "body"], 2, r"'body'.*title"),

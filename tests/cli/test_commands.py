@@ -141,7 +141,7 @@ def test_inspect(run: Run, late_index: Path) -> None:
     assert set(told["fields"]) == {"lang", "year"}
     assert all(count > 0 for count in told["bytes"].values())
     human = run("inspect", late_index).out
-    for words in ("documents", "4 in 1 segments", "float16", "lang: ", "codes", "a document)", "kind=late"):
+    for words in ("documents", "4 in 1 segment", "float16", "lang: ", "codes", "a document)", "kind=late"):
         assert words in human
 
 

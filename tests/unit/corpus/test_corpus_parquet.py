@@ -126,7 +126,7 @@ def test_a_type_that_metadata_cannot_hold_is_named(kind, parquet, fatal) -> None
 
 def test_missing_and_doubled_columns(parquet, fatal) -> None:
     assert fatal(parquet(table=pa.table({"text": ["x"]}))) == (
-        "d.parquet: there is no id column '_id' or 'id' among 'text'; name it with id_field"
+        "d.parquet: there is no id column '_id' or 'id' among 'text'; name it with --id-field (id_field=)"
     )
     doubled = pa.Table.from_arrays([pa.array(["a"])] * 3, ["id", "text", "text"])
     assert fatal(parquet(table=doubled)) == "d.parquet: the column 'text' is in the file twice"

@@ -71,8 +71,8 @@ BAD_HEADERS = {
     "\n\n": "d.csv:1: the file is empty: a header line is expected",
     "id,,text\n1,2,3\n": "d.csv:1: column 2 of the header has no name",
     "id,text,n,n\n1,2,3,4\n": "d.csv:1: the column 'n' is in the header twice",
-    "a,text\n1,2\n": "d.csv:1: there is no id column '_id' or 'id' among 'a', 'text'; name it with id_field",
-    "id,b\n1,2\n": "d.csv:1: there is no text column 'text' among 'id', 'b'; name it with text_field",
+    "a,text\n1,2\n": "d.csv:1: there is no id column '_id' or 'id' among 'a', 'text'; name it with --id-field (id_field=)",
+    "id,b\n1,2\n": "d.csv:1: there is no text column 'text' among 'id', 'b'; name it with --text-field (text_field=)",
     'id,te"xt,"x"y\n1,2\n': (
         "d.csv:1: not valid CSV: ',' expected after '\"' (inside quotes, write a quote twice)"
     ),
@@ -87,7 +87,7 @@ def test_a_bad_header_ends_it_under_any_policy(text, write, fatal) -> None:
 def test_a_given_column_must_be_there(write, fatal) -> None:
     path = write("d.csv", "id,text\n1,t\n")
     assert fatal(path, id_field="k") == (
-        "d.csv:1: there is no id column 'k' among 'id', 'text'; name it with id_field"
+        "d.csv:1: there is no id column 'k' among 'id', 'text'; name it with --id-field (id_field=)"
     )
     assert fatal(path, title_field="k") == "d.csv:1: there is no title column 'k' among 'id', 'text'"
 

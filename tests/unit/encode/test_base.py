@@ -80,5 +80,9 @@ def test_vectors_that_cannot_be_scored_are_refused(vectors, kind, message):
 
 def test_every_difference_of_two_fingerprints_is_named():
     check_fingerprint({"dim": 8, "kind": "dense"}, {"kind": "dense", "dim": 8})
-    with pytest.raises(EncoderMismatchError, match="dim: index 8, given 9; kind: index 'dense', given None"):
-        check_fingerprint({"dim": 8, "kind": "dense"}, {"dim": 9})
+    with pytest.raises(
+        EncoderMismatchError, match="dim: index 8, given 9; pooling: index 'mean', given None"
+    ):
+        check_fingerprint({"dim": 8, "pooling": "mean"}, {"dim": 9})
+    with pytest.raises(EncoderMismatchError, match=r"\(kind: index 'dense', given 'late'\)"):
+        check_fingerprint({"dim": 8, "kind": "dense"}, {"dim": 9, "kind": "late"})

@@ -39,7 +39,7 @@ def test_machine_settings_do_not_count(checkpoint):
         ("pylate", {"query_length": 9}, "query_length: index 24, given 9"),
         ("native", {"document_length": 9}, "document_length: index 128, given 9"),
         ("head", {"kind": "late"}, "kind: index 'dense', given 'late'"),
-        ("bare", {"kind": "late", "projection": "none"}, "projection: index None, given 'none'"),
+        ("bare", {"kind": "late", "projection": "none"}, "kind: index 'dense', given 'late'"),
     ],
 )
 def test_a_changed_option_is_named(checkpoint, name, change, key):
