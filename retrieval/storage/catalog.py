@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -145,7 +145,8 @@ class Catalog:
             try:
                 yield
             finally:
-                self._connection.execute("COMMIT")
+                with suppress(sqlite3.DatabaseError):  # nothing was written; the read told what is wrong
+                    self._connection.execute("ROLLBACK")
 
     def generation(self) -> int:
         """Number of the last commit."""

@@ -71,8 +71,12 @@ BAD_HEADERS = {
     "\n\n": "d.csv:1: the file is empty: a header line is expected",
     "id,,text\n1,2,3\n": "d.csv:1: column 2 of the header has no name",
     "id,text,n,n\n1,2,3,4\n": "d.csv:1: the column 'n' is in the header twice",
-    "a,text\n1,2\n": "d.csv:1: there is no id column '_id' or 'id' among 'a', 'text'; name it with --id-field (id_field=)",
-    "id,b\n1,2\n": "d.csv:1: there is no text column 'text' among 'id', 'b'; name it with --text-field (text_field=)",
+    "a,text\n1,2\n": (
+        "d.csv:1: there is no id column '_id' or 'id' among 'a', 'text'; name it with --id-field (id_field=)"
+    ),
+    "id,b\n1,2\n": (
+        "d.csv:1: there is no text column 'text' among 'id', 'b'; name it with --text-field (text_field=)"
+    ),
     'id,te"xt,"x"y\n1,2\n': (
         "d.csv:1: not valid CSV: ',' expected after '\"' (inside quotes, write a quote twice)"
     ),

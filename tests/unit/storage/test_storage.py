@@ -95,6 +95,74 @@ def test_a_broken_catalog_is_an_error_not_a_traceback(index: Path, junk: bytes) 
     assert (index / "catalog.sqlite").read_bytes() == junk, "a damaged catalog is never overwritten"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE segments SET max_norm = 0",
+        "UPDATE segments SET skipped = 7 WHERE segment = 2",
+        "UPDATE codecs SET config = '{}'",
+        "UPDATE codecs SET metric = 'dot'",
+        """UPDATE meta SET value = '{"n":"string"}' WHERE key = 'fields'""",
+        "UPDATE files SET name = 'other' WHERE name = 'codes'",
+        "DELETE FROM documents WHERE doc_id = 'd3'",
+        "UPDATE documents SET doc_id = 'd9999' WHERE doc_id = 'd3'",
+    ],
+)
+def test_every_changed_row_of_the_catalog_is_found(index: Path, change: str) -> None:
+    assert verify_index(index).ok
+    execute(index, change)
+    assert not verify_index(index).ok
+
+
+def test_a_flipped_bit_anywhere_in_the_catalog_gives_no_traceback(index: Path) -> None:
+    rng = random.Random(4)
+    path = index / "catalog.sqlite"
+    good = path.read_bytes()
+    with Engine.open(index, HashingLate()) as engine:
+        expected = [hit.id for hit in engine.search("alpha 7")]
+    for _ in range(150):
+        for extra in index.glob("catalog.sqlite-*"):
+            extra.unlink()
+        bad = bytearray(good)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        path.write_bytes(bad)
+        try:
+            if verify_index(index).ok:  # unused bytes of a page, or a time: then all must work
+                with Engine.open(index, HashingLate()) as engine:
+                    assert [hit.id for hit in engine.search("alpha 7")] == expected
+        except RetrievalError:
+            pass
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_open_segments_hold_no_file_descriptors(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", DOCS, HashingLate(), config=IndexConfig.of(segment_documents=1))
+    before = open_descriptors()
+    with Engine.open(tmp_path / "i", HashingLate()) as engine:
+        engine.search("alpha")
+        assert open_descriptors() - before < 10
+
+
+def test_a_reader_without_write_permission_sees_later_commits(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", DOCS, HashingLate())
+    uri = f"{(tmp_path / 'i' / 'catalog.sqlite').as_uri()}?mode=ro&immutable=1"
+    catalog = Catalog(tmp_path / "i", sqlite3.connect(uri, uri=True, isolation_level=None))
+    before = catalog.generation()
+    with Engine.open(tmp_path / "i", HashingLate()) as engine:
+        engine.add([Document("new", "omega")])
+    assert catalog.generation() == before + 1
+    catalog.close()
+
+
+def test_segments_without_their_catalog_are_damage_not_absence(index: Path) -> None:
+    (index / "catalog.sqlite").unlink()
+    with pytest.raises(IndexDamagedError, match=r"catalog\.sqlite is missing"):
+        Engine.open(index)
+
+
 def test_newer_formats_and_unknown_features_are_refused_by_name(index: Path) -> None:
     execute(index, "UPDATE meta SET value = '99' WHERE key = 'format_version'")
     with pytest.raises(IndexFormatError, match="format 99"):
