@@ -23,14 +23,12 @@ from retrieval.errors import (
     IndexLockedError,
     IndexNotFoundError,
 )
+from retrieval.storage.connection import CATALOG, catalog_state, connect, is_immutable
 from retrieval.storage.files import FileRecord
 from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.schema import FORMAT_VERSION, KNOWN_FEATURES, TABLES
 
 __all__ = ["CATALOG", "Catalog", "has_catalog"]
-
-CATALOG = "catalog.sqlite"
-BUSY_SECONDS = 10.0
 
 
 def has_catalog(root: Path) -> bool:
@@ -51,12 +49,12 @@ class Catalog:
         self.root = root
         self._connection = connection
         self._lock = threading.RLock()
-        self._read_only_as = _state(root) if _is_immutable(connection) else None
+        self._read_only_as = catalog_state(root) if is_immutable(connection) else None
 
     @classmethod
     def create(cls, root: Path, codec: CodecRecord, meta: Mapping[str, Any]) -> Self:
         """Write a new catalog in one transaction."""
-        catalog = cls(root, _connect(root / CATALOG, "rwc"))
+        catalog = cls(root, connect(root / CATALOG, "rwc"))
         created = datetime.now(UTC).isoformat(timespec="seconds")
         required = {"format_version": FORMAT_VERSION, "required_features": [], "created_at": created}
         with catalog.transaction("create"):
@@ -86,7 +84,7 @@ class Catalog:
             )
         if not path.is_file():
             raise IndexNotFoundError(f"no index at {root}; build one with: retrieval build SOURCE {root}")
-        catalog = cls(root, _connect(path, "rw" if write else "ro"))
+        catalog = cls(root, connect(path, "rw" if write else "ro"))
         try:
             catalog._check_format()
         except BaseException:
@@ -155,12 +153,12 @@ class Catalog:
 
     def _reopen_if_changed(self) -> None:
         """A connection to a read-only medium takes the file for unchanging; look at it ourselves."""
-        if self._read_only_as is None or self._read_only_as == (now := _state(self.root)):
+        if self._read_only_as is None or self._read_only_as == (now := catalog_state(self.root)):
             return
         with self._lock:
             self._connection.close()
-            self._connection = _connect(self.root / CATALOG, "ro")
-            self._read_only_as = now if _is_immutable(self._connection) else None
+            self._connection = connect(self.root / CATALOG, "ro")
+            self._read_only_as = now if is_immutable(self._connection) else None
 
     def meta(self, key: str) -> Any:
         """A stored JSON value.
@@ -259,10 +257,10 @@ class Catalog:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.ProgrammingError:
                 raise IndexFolderError(f"the index at {self.root} is closed; open it again") from None
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 raise self._unreadable(error) from None
 
-    def _unreadable(self, error: sqlite3.DatabaseError) -> IndexFolderError:
+    def _unreadable(self, error: Exception) -> IndexFolderError:
         told = f"{self.root / CATALOG} cannot be read ({error})"
         busy = isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
         if busy:
@@ -288,52 +286,3 @@ class Catalog:
 def _checksum(rows: Sequence[Any]) -> str:
     """SHA-256 of catalog rows: nothing else notices a changed byte inside a valid row."""
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _is_immutable(connection: sqlite3.Connection) -> bool:
-    # An immutable database has no shared-memory file, so SQLite tells no log mode for it.
-    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal")
-
-
-def _state(root: Path) -> list[tuple[int, int]]:
-    """Size and time of the catalog's files, those that are there."""
-    files = sorted(root.glob(CATALOG + "*"))
-    return [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    try:
-        connection = _readable(path, mode)
-    except sqlite3.OperationalError:
-        if mode != "ro":
-            raise
-        connection = _recovered(path)
-    except sqlite3.DatabaseError as error:
-        raise IndexDamagedError(f"{path} is not a catalog ({error}); restore the index from a copy") from None
-    if mode != "ro":
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    return connection
-
-
-def _recovered(path: Path) -> sqlite3.Connection:
-    """What read-only mode refuses: a log or journal that a killed process left (SQLite must write to
-    recover it), or a read-only medium (no room for SQLite's shared memory, but no log either)."""
-    left = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
-    if any(file.exists() and file.stat().st_size for file in left):
-        return _readable(path, "rw")
-    return _readable(path, "ro", "&immutable=1")
-
-
-def _readable(path: Path, mode: str, more: str = "") -> sqlite3.Connection:
-    uri = f"{path.resolve().as_uri()}?mode={mode}{more}"
-    connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-    )
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
