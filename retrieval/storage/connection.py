@@ -14,6 +14,7 @@ BUSY_SECONDS = 10.0
 
 
 def is_immutable(connection: sqlite3.Connection) -> bool:
+    """Whether the connection takes the file for unchanging, and so would miss later commits."""
     # An immutable database has no shared-memory file, so SQLite tells no log mode for it.
     return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal")
 
@@ -25,6 +26,12 @@ def catalog_state(root: Path) -> list[tuple[int, int]]:
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open the catalog; ``mode`` is SQLite's: ro, rw or rwc.
+
+    Raises:
+        IndexDamagedError: it is no SQLite database.
+        IndexFolderError: it cannot be opened.
+    """
     try:
         connection = _opened(path, mode)
         if mode != "ro":
