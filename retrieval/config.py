@@ -64,8 +64,18 @@ class RuntimeConfig(_Config):
         default="float32", description="arithmetic of the model"
     )
     backend: Literal["torch", "onnx", "openvino"] = Field(default="torch", description="what runs the model")
+    kernels: Literal["auto", "cpu", "cuda", "reference"] = Field(
+        default="auto", description="what scores: auto is cuda where the device is, else cpu"
+    )
     token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
     trust_remote_code: bool = Field(default=False, description="run code that the checkpoint brings along")
+
+    @property
+    def backend_of_kernels(self) -> Literal["cpu", "cuda", "reference"]:
+        """``kernels`` with ``auto`` decided: a GPU scores when the device was asked for by name."""
+        if self.kernels != "auto":
+            return self.kernels
+        return "cuda" if self.device.startswith("cuda") else "cpu"
 
 
 class IndexConfig(_Config):

@@ -83,6 +83,7 @@ class Engine:
             raise
         self.kind: EncoderKind = self._record.kind
         self._encoder, self._runtime = encoder, runtime
+        self._backend = (runtime or RuntimeConfig.of()).backend_of_kernels
         self._loading, self._writing = threading.Lock(), threading.Lock()
 
     # -- making and opening -------------------------------------------------------------------
@@ -225,7 +226,7 @@ class Engine:
         vectors = self._query_vectors(queries)
         encoded = time.perf_counter()
         snapshot = self._snapshots.latest()
-        found, seconds = execute(vectors, snapshot, k)
+        found, seconds = execute(vectors, snapshot, k, self._backend)
         searched = time.perf_counter()
         hits = [fetch(scored, snapshot, wanted) for scored in found]
         fetched = time.perf_counter()

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.pool import Pool, merge
-from retrieval.kernels.maxsim import maxsim
+from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.maxsim import maxsim_batch
 from retrieval.kernels.topk import select
 from retrieval.quantize import Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
@@ -22,6 +23,7 @@ from retrieval.types import FloatArray, IntArray, Metric, Ragged
 __all__ = ["FlatIndex"]
 
 BLOCK_TOKENS = 8192
+FEW_QUERIES = 4
 KEPT = 4096
 """Candidates that may pile up before they are merged."""
 UNIT_ROUNDOFF = 2.0**-24
@@ -32,7 +34,8 @@ class FlatIndex:
     """Exhaustive scan of one segment's codes.
 
     ``codes`` is ``(n_tokens, ...)`` (memory-mapped), ``offsets`` ``(n + 1,)``, ``max_norm`` the
-    largest norm of a stored vector, ``segment`` the segment's position in its snapshot.
+    largest norm of a stored vector, ``segment`` the segment's position in its snapshot, ``backend``
+    the kernels to score with.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class FlatIndex:
         metric: Metric,
         max_norm: float,
         segment: int,
+        backend: Backend = "cpu",
     ) -> None:
         self._codes, self._offsets, self._codec = codes, offsets, codec
         self._metric, self._max_norm, self._segment = metric, max_norm, segment
+        self._backend = backend
 
     def candidates(self, queries: Ragged, k: int, accept: NDArray[np.bool_] | None = None) -> list[Pool]:
         """For each query everything in this segment that may be among its best ``k``.
@@ -67,14 +72,30 @@ class FlatIndex:
 
     def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, FloatArray]]:
         """Blocks of whole documents: (first ordinal, ``(n_queries, n_block)`` scores)."""
+        if self._one_by_one(queries):
+            score = kernel("maxsim", self._backend)
+            yield 0, np.stack([score(queries[i], self._codes, self._offsets) for i in range(len(queries))])
+            return
         for first, last in _block_bounds(self._offsets):
             start, stop = self._offsets[first], self._offsets[last]
             values = self._codec.decode(self._codes[start:stop])
-            scores = maxsim(queries.values, queries.offsets, values, self._offsets[first : last + 1] - start)
+            offsets = self._offsets[first : last + 1] - start
+            scores = maxsim_batch(queries.values, queries.offsets, values, offsets)
             if self._metric == "l2":
                 # -|q - x|^2 without the constant |q|^2: the same order.
                 scores = 2 * scores - np.einsum("nd,nd->n", values, values)
             yield first, scores
+
+    def _one_by_one(self, queries: Ragged) -> bool:
+        """Whether a pass of the kernel per query beats decoding once and one matrix product.
+
+        The kernel reads codes as they are stored; a single float32 vector gains nothing by it.
+        """
+        plain = (
+            self._metric != "l2" and self._codes.dtype in (np.float16, np.float32) and len(self._codes) > 0
+        )
+        single = queries.doclens.max(initial=0) <= 1 and self._codes.dtype == np.float32
+        return plain and not single and len(queries) <= FEW_QUERIES
 
     def _slacks(self, queries: Ragged) -> list[float]:
         """Twice the bound on a float32 score's error, per query.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval.index import FlatIndex, Pool, merge, prepare_queries
+from retrieval.kernels.backend import Backend
 from retrieval.search.refine import refine
 from retrieval.storage import Snapshot
 from retrieval.types import FloatArray, Ragged
@@ -29,7 +30,9 @@ class Scored:
     ordinal: int
 
 
-def execute(queries: Ragged, snapshot: Snapshot, k: int) -> tuple[list[list[Scored]], dict[str, float]]:
+def execute(
+    queries: Ragged, snapshot: Snapshot, k: int, backend: Backend = "cpu"
+) -> tuple[list[list[Scored]], dict[str, float]]:
     """The best ``k`` documents of each query, score descending, then id ascending.
 
     Returns them with the seconds spent per stage (``candidates``, ``refine``).
@@ -39,7 +42,7 @@ def execute(queries: Ragged, snapshot: Snapshot, k: int) -> tuple[list[list[Scor
     for part in _parts(prepare_queries(queries, snapshot.record.metric)):
         started = time.perf_counter()
         pools = [Pool.empty()] * len(part)
-        for index in _indexes(snapshot):
+        for index in _indexes(snapshot, backend):
             found = index.candidates(part, k)
             pools = [merge([old, new], k) for old, new in zip(pools, found, strict=True)]
         seconds["candidates"] += time.perf_counter() - started
@@ -51,11 +54,13 @@ def execute(queries: Ragged, snapshot: Snapshot, k: int) -> tuple[list[list[Scor
     return results, seconds
 
 
-def _indexes(snapshot: Snapshot) -> Iterator[FlatIndex]:
+def _indexes(snapshot: Snapshot, backend: Backend) -> Iterator[FlatIndex]:
     for position, segment in enumerate(snapshot.segments):
         record = segment.record
         metric = snapshot.record.metric
-        yield FlatIndex(segment.codes, segment.offsets, snapshot.codec, metric, record.max_norm, position)
+        yield FlatIndex(
+            segment.codes, segment.offsets, snapshot.codec, metric, record.max_norm, position, backend
+        )
 
 
 def _parts(queries: Ragged) -> Iterator[Ragged]:

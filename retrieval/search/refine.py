@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Pool
-from retrieval.kernels.maxsim import maxsim
+from retrieval.kernels.maxsim import maxsim_batch
 from retrieval.storage import SegmentReader, Snapshot
 from retrieval.types import FloatArray, IntArray, Metric
 
@@ -53,7 +53,7 @@ def _exact_scores(
     if metric == "l2":  # one vector on either side
         distances: NDArray[np.float64] = similarities(query, values, metric)[0]
         return distances
-    scores: NDArray[np.float64] = maxsim(query, np.array([0, len(query)]), values, offsets)[0]
+    scores: NDArray[np.float64] = maxsim_batch(query, np.array([0, len(query)]), values, offsets)[0]
     return scores
 
 

@@ -1,5 +1,6 @@
-"""MaxSim of ragged queries against ragged documents."""
+"""MaxSim of queries against ragged documents."""
 
-from retrieval.kernels.maxsim.cpu import maxsim
+from retrieval.kernels.maxsim.blas import maxsim_batch
+from retrieval.kernels.maxsim.blas import maxsim_batch as maxsim
 
-__all__ = ["maxsim"]
+__all__ = ["maxsim", "maxsim_batch"]

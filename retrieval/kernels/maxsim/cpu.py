@@ -1,48 +1,83 @@
-"""MaxSim by BLAS: one matrix product over all tokens, then a maximum per document."""
+"""MaxSim on the processor: arguments are checked here, and the level of the machine does the work.
+
+Everything is serial, runs without the GIL and may be called from many threads at once.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.types import IntArray
+from retrieval.kernels import host
+from retrieval.kernels.maxsim.arguments import check_documents, check_float_query, check_i8_query
+from retrieval.kernels.maxsim.blas import maxsim_batch
+from retrieval.kernels.maxsim.packing import to_bf16
+from retrieval.kernels.maxsim.reference import from_bf16
+from retrieval.types import FloatArray, IntArray
 
-__all__ = ["maxsim"]
+__all__ = ["maxsim", "maxsim_batch", "maxsim_bf16", "maxsim_i8", "to_bf16"]
+
+ROW_BYTES = 32
+"""Shorter rows than this are left to the portable kernels: they are less than a vector's load."""
 
 
 def maxsim(
-    queries: NDArray[Any], query_offsets: IntArray, values: NDArray[Any], offsets: IntArray
-) -> NDArray[Any]:
+    query: FloatArray, values: NDArray[Any], offsets: IntArray, ordinals: IntArray | None = None
+) -> FloatArray:
     """See `retrieval.kernels.maxsim.reference.maxsim`; the same up to rounding.
 
-    Holds ``n_query_tokens x n_tokens`` products at once, so callers pass blocks.
+    Raises:
+        ValueError: a shape, dtype or range does not fit, or the query is not finite.
     """
-    # Query tokens are rows: maxima then run along contiguous memory, ten times faster than across it.
-    products = queries @ values.T
-    best = _max_per_run(products, offsets)
-    return _sum_per_run(best, query_offsets)
-
-
-def _max_per_run(products: NDArray[Any], offsets: IntArray) -> NDArray[Any]:
-    """``(n, n_tokens)`` -> ``(n, n_documents)``; documents without tokens get 0."""
-    filled = np.flatnonzero(np.diff(offsets) > 0)
-    if len(filled) == products.shape[1] == len(offsets) - 1:
-        return products
-    best = np.zeros((len(products), len(offsets) - 1), dtype=products.dtype)
-    if len(filled):
-        # reduceat reads an empty run as its first element, so empty documents are left out.
-        best[:, filled] = np.maximum.reduceat(products, offsets[filled], axis=1)
-    return best
-
-
-def _sum_per_run(best: NDArray[Any], query_offsets: IntArray) -> NDArray[Any]:
-    """``(n_query_tokens, n_documents)`` -> ``(n_queries, n_documents)``; no tokens: 0."""
-    filled = np.flatnonzero(np.diff(query_offsets) > 0)
-    if len(filled) == len(best) == len(query_offsets) - 1:
-        return best
-    scores = np.zeros((len(query_offsets) - 1, best.shape[1]), dtype=best.dtype)
-    if len(filled):
-        scores[filled] = np.add.reduceat(best, query_offsets[filled], axis=0)
+    query = check_float_query(query)
+    offsets, ordinals, n = check_documents(values, ("float32", "float16"), query.shape[1], offsets, ordinals)
+    scores = np.empty(n, dtype=np.float32)
+    _level(values).maxsim(query, values, offsets, ordinals, scores)
     return scores
+
+
+def maxsim_bf16(
+    query: FloatArray, values_bits: NDArray[np.uint16], offsets: IntArray, ordinals: IntArray | None = None
+) -> FloatArray:
+    """See `retrieval.kernels.maxsim.reference.maxsim_bf16`; the same up to rounding.
+
+    Raises:
+        ValueError: a shape, dtype or range does not fit, or the query is not finite.
+    """
+    query = from_bf16(to_bf16(check_float_query(query)))
+    offsets, ordinals, n = check_documents(values_bits, ("uint16",), query.shape[1], offsets, ordinals)
+    scores = np.empty(n, dtype=np.float32)
+    _level(values_bits).maxsim_bf16(query, values_bits, offsets, ordinals, scores)
+    return scores
+
+
+def maxsim_i8(
+    query_i8: NDArray[np.int8],
+    values_u8: NDArray[np.uint8],
+    offsets: IntArray,
+    ordinals: IntArray | None = None,
+) -> NDArray[np.int32]:
+    """See `retrieval.kernels.maxsim.reference.maxsim_i8`; equal.
+
+    Raises:
+        ValueError: a shape, dtype or range does not fit, or a score may leave int32.
+    """
+    query_i8 = check_i8_query(query_i8)
+    offsets, ordinals, n = check_documents(values_u8, ("uint8",), query_i8.shape[1], offsets, ordinals)
+    scores = np.empty(n, dtype=np.int32)
+    _level(values_u8).maxsim_i8(query_i8, values_u8, offsets, ordinals, scores)
+    return scores
+
+
+def _level(values: NDArray[Any]) -> Any:
+    """The module for this machine and rows of this length; importing it imports Numba."""
+    return _module("portable" if values.shape[1] * values.itemsize < ROW_BYTES else host.simd_level())
+
+
+@cache
+def _module(level: host.SimdLevel) -> Any:
+    return import_module(f"retrieval.kernels.maxsim.{level}")

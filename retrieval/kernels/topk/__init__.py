@@ -1,5 +1,5 @@
-"""Which scores may be among the best k."""
+"""The best k scores, in order; and which scores may be among them."""
 
-from retrieval.kernels.topk.cpu import select
+from retrieval.kernels.topk.cpu import merge, select, topk, topk_rows
 
-__all__ = ["select"]
+__all__ = ["merge", "select", "topk", "topk_rows"]

@@ -33,8 +33,8 @@ def test_maxsim_equals_reference(
     rng = np.random.default_rng(seed)
     queries, query_offsets = ragged(rng, query_lengths, dim, dtype)
     values, offsets = ragged(rng, doclens, dim, dtype)
-    expected = maxsim_reference.maxsim(queries, query_offsets, values, offsets)
-    got = maxsim_cpu.maxsim(queries, query_offsets, values, offsets)
+    expected = maxsim_reference.maxsim_batch(queries, query_offsets, values, offsets)
+    got = maxsim_cpu.maxsim_batch(queries, query_offsets, values, offsets)
     assert got.shape == expected.shape == (len(query_lengths), len(doclens))
     assert got.dtype == expected.dtype == np.dtype(dtype)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 if dtype == "float32" else 1e-10)
@@ -43,7 +43,7 @@ def test_maxsim_equals_reference(
 def test_maxsim_by_hand() -> None:
     queries = np.array([[1.0, 0.0], [0.0, 1.0]])
     values = np.array([[3.0, 1.0], [2.0, 5.0], [-1.0, -2.0]])
-    scores = maxsim_cpu.maxsim(queries, np.array([0, 2]), values, np.array([0, 2, 2, 3]))
+    scores = maxsim_cpu.maxsim_batch(queries, np.array([0, 2]), values, np.array([0, 2, 2, 3]))
     assert scores.tolist() == [[3 + 5, 0, -1 - 2]]
 
 

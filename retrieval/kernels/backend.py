@@ -1,0 +1,42 @@
+"""Which implementation of a kernel runs: chosen by name when an engine opens, never by an import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal
+
+__all__ = ["OPERATIONS", "Backend", "kernel"]
+
+Backend = Literal["reference", "cpu", "cuda"]
+"""``reference``: plain NumPy, the definition. ``cpu``: Numba. ``cuda``: Numba on a GPU."""
+
+OPERATIONS = {
+    "maxsim": ("maxsim", "maxsim_batch", "maxsim_bf16", "maxsim_i8"),
+    "centroid_maxsim": ("centroid_maxsim",),
+    "coded_maxsim": ("coded_maxsim_pq", "coded_maxsim_bits"),
+    "hamming": ("hamming", "hamming_distances"),
+    "asymmetric": ("asymmetric", "asymmetric_topk"),
+    "pq_scan": ("pq_scan",),
+    "topk": ("topk", "topk_rows", "merge", "select"),
+    "assign": ("assign", "assign_i8"),
+    "fde": ("fde_documents", "fde_queries"),
+    "gather": ("gather",),
+}
+"""Operation (a folder) -> its functions."""
+
+_OPERATION_OF = {function: operation for operation, functions in OPERATIONS.items() for function in functions}
+
+
+@cache
+def kernel(function: str, backend: Backend = "cpu") -> Callable[..., Any]:
+    """A kernel by its name. What has no CUDA form runs on the processor."""
+    folder = f"retrieval.kernels.{_OPERATION_OF[function]}"
+    if backend == "cuda":
+        module = import_module(f"{folder}.cuda") if find_spec(f"{folder}.cuda") else None
+        if not hasattr(module, function):
+            return kernel(function, "cpu")
+    found: Callable[..., Any] = getattr(import_module(f"{folder}.{backend}"), function)
+    return found

@@ -1,0 +1,1 @@
+"""MUVERA: the token vectors of a text to one vector whose inner product approximates MaxSim."""

@@ -1,0 +1,1 @@
+"""Approximate MaxSim of the documents that the probed centroids' postings name."""

@@ -1,0 +1,208 @@
+"""Gathering of candidates: one pass over the postings, into an accumulator that suits their number.
+
+The probes of a query token come best first, so the first touch of a document by that token is its
+maximum: a stamp per document says which token touched it last, and later touches do nothing. Many
+postings for the documents: one cell per document (`_dense`). Few: they are first thrown into
+buckets of neighbouring documents, whose cells then fit in the cache (`_bucketed`). Every document's
+score is added in the same order either way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from retrieval.kernels.arrays import plain
+from retrieval.types import FloatArray, IntArray
+
+__all__ = ["gather"]
+
+BUCKET_BITS = 14
+BUCKET = 1 << BUCKET_BITS
+DENSE_DOCUMENTS = 1 << 17  # up to here the cells of all documents fit in the cache anyway
+DENSE_SHARE = 2  # and with one posting for this many documents they are worth clearing
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _touch(cells: Any, marks: Any, at: Any, stamp: Any, gain: Any) -> None:
+    """Add to a cell unless this token did already. No branch: which it is cannot be predicted."""
+    fresh = np.float32(cells[at, 1] != stamp)
+    cells[at, 0] += gain * fresh
+    cells[at, 1] = stamp
+    marks[at >> 3] |= np.uint8(1 << (at & 7))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count(marks: Any) -> int:
+    n = 0
+    for group in range(len(marks)):
+        mark = marks[group]
+        while mark:
+            mark &= np.uint8(mark - 1)
+            n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _collect(cells: Any, marks: Any, base: int, start: Any, ordinals: Any, scores: Any, n: Any) -> Any:
+    """Append the touched cells in ascending order, and clear them; the new count.
+
+    All eight cells of a group are written, each over the last one that did not count, so the
+    outputs need eight places more than there are touched cells.
+    """
+    for group in range(len(marks)):
+        mark = np.int64(marks[group])
+        if mark == 0:
+            continue
+        marks[group] = 0
+        for bit in range(8):
+            at = 8 * group + bit
+            ordinals[n] = base + at
+            scores[n] = start + cells[at, 0]
+            cells[at, 0] = cells[at, 1] = 0
+            n += (mark >> bit) & 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _dense(
+    begins: Any, ends: Any, gains: Any, postings: Any, n_documents: int, accept: Any, start: Any
+) -> Any:
+    marks = np.zeros((n_documents + 7) // 8, np.uint8)
+    cells = np.zeros((8 * len(marks), 2), np.float32)  # sum, and the last token plus one
+    everywhere = len(accept) == 0
+    for q in range(gains.shape[0]):
+        stamp = np.float32(q + 1)
+        for p in range(gains.shape[1]):
+            gain = gains[q, p]
+            for j in range(begins[q, p], ends[q, p]):
+                document = np.int64(postings[j])
+                if document < 0 or document >= n_documents:
+                    return np.empty(0, np.int64), np.empty(0, np.float32), j
+                if everywhere or accept[document]:
+                    _touch(cells, marks, document, stamp, gain)
+    found = _count(marks)
+    ordinals, scores = np.empty(found + 8, np.int64), np.empty(found + 8, np.float32)
+    _collect(cells, marks, 0, start, ordinals, scores, 0)
+    return ordinals[:found], scores[:found], -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _throw(begins: Any, ends: Any, postings: Any, n_documents: int, accept: Any) -> Any:
+    """Accepted postings ``(document, probe)`` by bucket, in the order of the probes in each."""
+    n_buckets = (n_documents + BUCKET - 1) >> BUCKET_BITS
+    places = np.zeros(n_buckets + 1, np.int64)
+    everywhere, begins, ends = len(accept) == 0, begins.reshape(-1), ends.reshape(-1)
+    for p in range(len(begins)):
+        for j in range(begins[p], ends[p]):
+            document = np.int64(postings[j])
+            if document < 0 or document >= n_documents:
+                return np.empty((0, 2), np.uint32), places, j
+            places[(document >> BUCKET_BITS) + 1] += np.int64(everywhere or accept[document])
+    for b in range(n_buckets):
+        places[b + 1] += places[b]
+    # Now places[b] is where bucket b begins; filling it moves it to where the bucket ends.
+    thrown = np.empty((places[n_buckets], 2), np.uint32)
+    for p in range(len(begins)):
+        for j in range(begins[p], ends[p]):
+            document = np.int64(postings[j])
+            if everywhere or accept[document]:
+                at = places[document >> BUCKET_BITS]
+                thrown[at, 0], thrown[at, 1] = document, p
+                places[document >> BUCKET_BITS] = at + 1
+    return thrown, places, -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _bucketed(
+    begins: Any, ends: Any, gains: Any, postings: Any, n_documents: int, accept: Any, start: Any
+) -> Any:
+    thrown, places, wrong = _throw(begins, ends, postings, n_documents, accept)
+    ordinals, scores = np.empty(len(thrown) + 8, np.int64), np.empty(len(thrown) + 8, np.float32)
+    cells, marks = np.zeros((BUCKET, 2), np.float32), np.zeros(BUCKET // 8, np.uint8)
+    flat, found, i = gains.reshape(-1), 0, 0
+    for b in range(len(places) - 1 if wrong < 0 else 0):
+        if i == places[b]:
+            continue
+        while i < places[b]:
+            p = np.int64(thrown[i, 1])
+            stamp = np.float32(p // gains.shape[1] + 1)
+            _touch(cells, marks, np.int64(thrown[i, 0]) & (BUCKET - 1), stamp, flat[p])
+            i += 1
+        found = _collect(cells, marks, b << BUCKET_BITS, start, ordinals, scores, found)
+    return ordinals[:found], scores[:found], wrong
+
+
+def gather(
+    probes: NDArray[Any],
+    probe_scores: FloatArray,
+    posting_offsets: NDArray[Any],
+    postings: NDArray[Any],
+    n_documents: int,
+    accept: NDArray[np.bool_] | None = None,
+    missing: FloatArray | None = None,
+) -> tuple[IntArray, FloatArray]:
+    """See `retrieval.kernels.gather.reference.gather`; the same up to rounding.
+
+    Raises:
+        ValueError: shapes or types that do not fit, NaN or infinity, a centroid or document that is
+            not there.
+    """
+    begins, ends, scores = _as_runs(probes, probe_scores, posting_offsets, postings)
+    accept = _as_accept(accept, n_documents)
+    start = np.float32(0)
+    if missing is not None:
+        if missing.shape != (len(scores),) or not np.isfinite(missing).all():
+            raise ValueError(f"missing must be one finite score per query token, got {missing.shape}")
+        scores = scores - missing[:, None].astype(np.float32)
+        start = np.float32(missing.sum(dtype=np.float64))
+    few = n_documents > DENSE_DOCUMENTS and (ends - begins).sum() * DENSE_SHARE < n_documents
+    accumulate = _bucketed if few else _dense
+    ordinals, found, wrong = accumulate(begins, ends, scores, plain(postings), n_documents, accept, start)
+    if wrong >= 0:
+        raise ValueError(f"posting {wrong} is document {postings[wrong]}: there are {n_documents} documents")
+    return ordinals, found
+
+
+def _as_runs(
+    probes: NDArray[Any], scores: FloatArray, offsets: NDArray[Any], postings: NDArray[Any]
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Where each probe's postings begin and end, and its score; each token's best first."""
+    if probes.ndim != 2 or probes.dtype.kind not in "iu" or scores.shape != probes.shape:
+        raise ValueError(
+            f"probes must be (n_q, n_probe) integers with as many scores, got {probes.dtype} {probes.shape} "
+            f"and {scores.shape}"
+        )
+    if scores.dtype != np.float32 or not np.isfinite(scores).all():
+        raise ValueError(f"probe_scores must be finite float32, got {scores.dtype}")
+    if offsets.ndim != 1 or len(offsets) == 0 or offsets.dtype.kind not in "iu":
+        raise ValueError(f"posting_offsets must be (K + 1,) integers, got {offsets.dtype} {offsets.shape}")
+    if postings.ndim != 1 or postings.dtype.kind not in "iu":
+        raise ValueError(f"postings must be one row of integers, got {postings.dtype} {postings.shape}")
+    n_centroids = len(offsets) - 1
+    if probes.size and not (probes.min() >= 0 and probes.max() < n_centroids):
+        raise ValueError(
+            f"probes go from {probes.min()} to {probes.max()}: there are {n_centroids} centroids"
+        )
+    probes = probes.astype(np.int64)
+    if (scores[:, 1:] > scores[:, :-1]).any():
+        order = np.argsort(-scores, axis=1, kind="stable")
+        probes, scores = np.take_along_axis(probes, order, 1), np.take_along_axis(scores, order, 1)
+    begins, ends = offsets[probes].astype(np.int64), offsets[probes + 1].astype(np.int64)
+    if probes.size and (begins.min() < 0 or (ends < begins).any() or ends.max() > len(postings)):
+        raise ValueError(f"posting_offsets leave the {len(postings)} postings, or go back")
+    return begins, ends, np.array(scores, order="C")
+
+
+def _as_accept(accept: NDArray[np.bool_] | None, n_documents: int) -> NDArray[np.bool_]:
+    """The mask, or an empty one that stands for all."""
+    if n_documents < 0:
+        raise ValueError(f"n_documents={n_documents} must not be negative")
+    if accept is None or n_documents == 0:
+        return plain(np.empty(0, np.bool_))
+    if accept.shape != (n_documents,) or accept.dtype != np.bool_:
+        raise ValueError(f"accept must be ({n_documents},) bool, got {accept.dtype} {accept.shape}")
+    return plain(accept)

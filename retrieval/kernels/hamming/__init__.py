@@ -1,0 +1,1 @@
+"""The nearest 1-bit codes by Hamming distance."""

@@ -1,0 +1,49 @@
+"""What this machine's processor can do, and which kind of kernel runs on it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Literal, get_args
+
+from retrieval.errors import ConfigError
+
+__all__ = ["SimdLevel", "has", "simd_level"]
+
+SimdLevel = Literal["avx512", "portable"]
+"""``avx512``: kernels written with `retrieval.kernels.simd`. ``portable``: plain loops that LLVM
+vectorises for whatever the processor has (AVX2, NEON)."""
+
+VARIABLE = "RETRIEVAL_SIMD"
+_NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi", "avx512vpopcntdq")
+
+
+@cache
+def _features() -> frozenset[str]:
+    from llvmlite import binding
+
+    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
+
+
+def has(feature: str) -> bool:
+    """Whether the processor has a feature, by LLVM's name (``avx512bf16``)."""
+    return feature in _features()
+
+
+@cache
+def simd_level() -> SimdLevel:
+    """The best level of this machine, or the one that ``RETRIEVAL_SIMD`` names.
+
+    Raises:
+        ConfigError: the variable names no level, or one that this machine does not have.
+    """
+    from numba import config
+
+    asked = os.environ.get(VARIABLE, "")
+    capable = all(map(has, _NEEDED)) and not config.DISABLE_JIT
+    if asked and asked not in get_args(SimdLevel):
+        raise ConfigError(f"{VARIABLE}={asked!r}: there are {', '.join(get_args(SimdLevel))}")
+    if asked == "avx512" and not capable:
+        lacking = ", ".join(name for name in _NEEDED if not has(name)) or "the compiler (it is switched off)"
+        raise ConfigError(f"{VARIABLE}={asked}: this machine lacks {lacking}")
+    return "avx512" if capable and asked != "portable" else "portable"

@@ -1,0 +1,1 @@
+"""Scan of product-quantised codes through tables of a query's partial scores, with top-k."""
