@@ -22,6 +22,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench.search
+	$(BIN)/python -m bench.kernels
 
 docs: $(READY)
 	$(BIN)/python -m index_tools.reference --write README.md
@@ -33,3 +34,4 @@ $(READY): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo-data
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="arithmetic of the model")
     backend: Literal["torch", "onnx", "openvino"] = Field("torch", description="what runs the model")
+    kernels: Literal["auto", "cpu", "cuda", "reference"] = Field(
+        "auto", description="what scores; auto: cuda where the device was named so, else cpu"
+    )
     token_budget: int = Field(4096, ge=16, description="padded tokens in one batch of the model")
     precision: Literal["auto", "float32", "float16"] = Field(
         "auto", description="stored vectors; auto: float32 for dense, float16 for late"
@@ -77,7 +80,11 @@ class Settings(BaseSettings):
     def runtime(self) -> RuntimeConfig:
         """How the model runs."""
         return RuntimeConfig.of(
-            device=self.device, dtype=self.dtype, backend=self.backend, token_budget=self.token_budget
+            device=self.device,
+            dtype=self.dtype,
+            backend=self.backend,
+            kernels=self.kernels,
+            token_budget=self.token_budget,
         )
 
     def index(self) -> IndexConfig:

@@ -68,6 +68,7 @@ class ServerSettings(BaseSettings):
     max_body_bytes: int = Field(1 << 20, ge=1024, description="largest request body")
     device: str = Field("auto", min_length=1, description="where models run: auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="arithmetic of models")
+    kernels: Literal["auto", "cpu", "cuda", "reference"] = Field("auto", description="what scores")
 
     def __init__(self, **values: Any) -> None:
         _refuse_unknown_variables(set(type(self).model_fields))
@@ -103,7 +104,7 @@ class ServerSettings(BaseSettings):
 
     def runtime(self) -> RuntimeConfig:
         """How the models run."""
-        return RuntimeConfig.of(device=self.device, dtype=self.dtype)
+        return RuntimeConfig.of(device=self.device, dtype=self.dtype, kernels=self.kernels)
 
     def collection_paths(self) -> dict[str, Path]:
         """Every collection and its index folder, by name; reads ``data_dir``.

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from retrieval.index.pool import Pool, merge
 from retrieval.kernels.backend import Backend, kernel
-from retrieval.kernels.maxsim import maxsim_batch
 from retrieval.kernels.topk import select
 from retrieval.quantize import Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
@@ -76,6 +75,7 @@ class FlatIndex:
             score = kernel("maxsim", self._backend)
             yield 0, np.stack([score(queries[i], self._codes, self._offsets) for i in range(len(queries))])
             return
+        maxsim_batch = kernel("maxsim_batch", self._backend)
         for first, last in _block_bounds(self._offsets):
             start, stop = self._offsets[first], self._offsets[last]
             values = self._codec.decode(self._codes[start:stop])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Pool
-from retrieval.kernels.maxsim import maxsim_batch
+from retrieval.kernels.maxsim.blas import maxsim_batch
 from retrieval.storage import SegmentReader, Snapshot
 from retrieval.types import FloatArray, IntArray, Metric
 

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import Document, Engine, ErrorPolicy, IndexConfig, Record, RetrievalError, open_corpus
+from retrieval import (
+    Document,
+    Engine,
+    ErrorPolicy,
+    IndexConfig,
+    Record,
+    RetrievalError,
+    RuntimeConfig,
+    open_corpus,
+)
 from retrieval.errors import (
     ConfigError,
     DataError,
@@ -95,6 +104,20 @@ def test_equal_documents_tie_by_id_across_segments(tmp_path: Path) -> None:
     same = sorted(doc.id for doc in docs if doc.text == "alpha beta gamma")
     assert [hit.id for hit in hits] == same[:1500]
     assert len({hit.score for hit in hits}) == 1
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda e: e.metric)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_every_backend_and_batch_size_finds_the_same(tmp_path: Path, encoder, precision: str) -> None:  # type: ignore[no-untyped-def]
+    config = IndexConfig.of(segment_documents=70, precision=precision)
+    Engine.build(tmp_path / "i", documents(200), encoder, config=config)
+    queries = [f"{a} {b}" for a in WORDS[:3] for b in WORDS[3:6]]
+    found = []
+    for kernels in ("cpu", "reference"):
+        with Engine.open(tmp_path / "i", encoder, runtime=RuntimeConfig.of(kernels=kernels)) as engine:
+            found.append([engine.search(query, k=20).hits for query in queries])
+            found.append([result.hits for result in engine.search_batch(queries, k=20)])
+    assert all(each == found[0] for each in found)
 
 
 def test_batch_equals_single_and_vectors_equal_text(tmp_path: Path) -> None:
