@@ -33,6 +33,7 @@ from bench.machine import describe_machine, summarise_machine
 __all__ = ["all_cases", "check", "main"]
 
 SMALL = 0.003
+THREADED_SECONDS = 0.02
 Call = Callable[[], object]
 
 
@@ -106,7 +107,10 @@ def measure(
     with threadpool_limits(1):
         peers = peers_of(case, args, console)
         seconds = best_seconds({"ours": lambda: function(*args), **peers, **probe}, rounds)
-        many = best_seconds({"ours": lambda: _at_once(lambda: function(*args), threads)}, rounds)["ours"]
+        repeats = max(1, round(THREADED_SECONDS / seconds["ours"]))
+        alone, many = (
+            _seconds_at_once(lambda: function(*args), count, repeats, rounds) for count in (1, threads)
+        )
     rate = case.units(*args) / seconds["ours"]
     row = {
         "operation": case.operation,
@@ -116,7 +120,7 @@ def measure(
         "per_second": rate,
     }
     row["of_mark"] = rate / case.mark if case.mark else None
-    row["threads_gain"] = threads * seconds["ours"] / many
+    row["threads_gain"] = threads * alone / many
     row["limit"] = case.limit
     if probe:
         limit_rate = probes[case.limit][1] / seconds["limit"]
@@ -125,10 +129,22 @@ def measure(
     return row
 
 
-def _at_once(call: Call, threads: int) -> None:
+def _seconds_at_once(call: Call, threads: int, repeats: int, rounds: int) -> float:
+    """Best time of a call while all threads make it; each makes ``repeats`` in a row, so that
+    starting the threads does not count."""
+
+    def work() -> None:
+        for _ in range(repeats):
+            call()
+
+    best = float("inf")
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(call) for _ in range(threads)]:
-            done.result()
+        for _ in range(rounds):
+            started = time.perf_counter()
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
+            best = min(best, time.perf_counter() - started)
+    return best / repeats
 
 
 def show(rows: list[dict[str, Any]], machine: dict[str, Any], threads: int, console: Console) -> None:
