@@ -8,15 +8,11 @@ with Engine.open("my-index") as engine:
 
 from __future__ import annotations
 
-import operator
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Self
 
 from retrieval.build import BuildReport, Ingest
 from retrieval.checks import inspect_index, verify_index
@@ -24,10 +20,8 @@ from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
 from retrieval.encode.base import (
-    LARGEST,
     check_encoder,
     check_fingerprint,
-    encode_queries,
     fingerprint_of,
     text_tokens,
 )
@@ -39,6 +33,7 @@ from retrieval.errors import (
     QueryError,
 )
 from retrieval.lifecycle import begin_build, check_target, create_index, open_for_writing
+from retrieval.queries import Query, check_k, query_vectors
 from retrieval.search import check_fields, execute, explain_document, fetch, fetch_document
 from retrieval.storage import (
     Catalog,
@@ -58,8 +53,6 @@ from retrieval.types import (
 )
 
 __all__ = ["Engine"]
-
-Query = str | NDArray[Any]
 
 
 class Engine:
@@ -217,7 +210,7 @@ class Engine:
     ) -> list[SearchResult]:
         """`search` for many queries at once: they share the encoder's batches and the passes over
         the codes. ``timings_ms`` are of the whole batch."""
-        wanted, k = check_fields(fields), _check_k(k)
+        wanted, k = check_fields(fields), check_k(k)
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of queries; for one use search")
         if any(isinstance(query, str) for query in queries):
@@ -312,45 +305,7 @@ class Engine:
         return snapshot, snapshot.position(found[0]), found[1]
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
-        """Texts are encoded together, given vectors are checked; the caller's order is kept."""
-        texts = [query for query in queries if isinstance(query, str)]
-        if any(not text.strip() for text in texts):
-            raise QueryError("the query is empty; give it some words")
-        encoded = encode_queries(self.encoder, texts) if texts else None
-        parts, used = [], 0
-        for query in queries:
-            if isinstance(query, str):
-                assert encoded is not None
-                parts.append(encoded[used])
-                used += 1
-            else:
-                parts.append(self._given_vectors(query))
-        return Ragged.from_list(parts, self._record.dim)
-
-    def _given_vectors(self, query: NDArray[Any]) -> NDArray[np.float32]:
-        dim = self._record.dim
-        if not isinstance(query, np.ndarray) or query.dtype.kind not in "fiu":
-            raise QueryError(f"a query is a text or an array of numbers, not {type(query).__name__}")
-        vectors = np.atleast_2d(np.asarray(query, dtype=np.float32))
-        fits = vectors.ndim == 2 and vectors.shape[1] == dim and (self.kind == "late" or len(vectors) == 1)
-        if not fits:
-            expected = f"({dim},)" if self.kind == "dense" else f"(n_tokens, {dim})"
-            raise QueryError(
-                f"query vectors of shape {np.shape(query)} do not fit this index; expected {expected}"
-            )
-        if not (np.abs(vectors) <= LARGEST).all():  # also when one is NaN
-            raise QueryError(f"the query's vectors hold NaN, infinity or values beyond {LARGEST:g}")
-        return vectors
-
-
-def _check_k(k: object) -> int:
-    try:
-        number = operator.index(k)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if isinstance(k, bool) or number < 1:
-        raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
-    return number
+        return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)
 
 
 def _resolve(encoder: Encoder | EncoderConfig | str, runtime: RuntimeConfig | None) -> Encoder:

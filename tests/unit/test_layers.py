@@ -14,7 +14,7 @@ LAYERS = [
     ["retrieval"],  # the public names
     ["retrieval.engine"],
     ["retrieval.lifecycle"],
-    ["retrieval.build", "retrieval.checks"],
+    ["retrieval.build", "retrieval.checks", "retrieval.queries"],
     ["retrieval.search"],
     ["retrieval.storage"],
     ["retrieval.index"],
