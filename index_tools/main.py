@@ -25,7 +25,7 @@ from index_tools.commands.inspect import inspect
 from index_tools.commands.search import search
 from index_tools.commands.serve import serve
 from index_tools.commands.verify import verify
-from index_tools.exit_codes import INTERRUPTED, OK, exit_codes_text
+from index_tools.exit_codes import INTERRUPTED, OK, USAGE, exit_codes_text
 from index_tools.failures import failure_of, report
 
 __all__ = ["app", "main"]
@@ -100,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _close_stdout()
         return OK
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the program's last line of defence
+        if not args:  # nothing was asked: the help has been shown
+            return USAGE
         if debug:
             traceback.print_exc()
         failure = failure_of(error)

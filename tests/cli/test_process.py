@@ -97,3 +97,11 @@ def test_debug_variable(debug: bool, tmp_path: Path) -> None:
     )
     assert done.returncode == 4
     assert ("Traceback" in done.stderr) is debug
+
+
+def test_without_a_command_there_is_help_and_no_complaint() -> None:
+    with start([]) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Usage: retrieval" in out + err
+    assert "error:" not in err
