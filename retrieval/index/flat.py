@@ -1,6 +1,6 @@
 """Exact search: score every document, in blocks that fit the cache.
 
-Scores are float32 sums by BLAS, so their last bits depend on where a document lies in a block.
+Scores are float32 sums, whose last bits may depend on where a document lies in a block.
 The scan therefore keeps everything within the rounding error of the k-th best, and ``refine``
 decides in float64: equal documents tie exactly, wherever they are stored.
 """

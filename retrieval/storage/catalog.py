@@ -93,7 +93,12 @@ class Catalog:
         return catalog
 
     def _check_format(self) -> None:
-        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+        tables = {row[0] for row in self._rows("SELECT name FROM sqlite_master")}
+        if tables and "meta" not in tables:  # creation is one transaction: all tables or none
+            raise IndexDamagedError(
+                f"{self.root / CATALOG} is a database, but no catalog; choose another path"
+            )
+        if not tables:
             raise IndexNotFoundError(f"no index at {self.root}: its creation was interrupted")
         version, features = self.meta("format_version"), self.meta("required_features")
         with self._decoding("the format"):

@@ -163,6 +163,19 @@ def test_segments_without_their_catalog_are_damage_not_absence(index: Path) -> N
         Engine.open(index)
 
 
+def test_somebody_elses_database_is_never_removed(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE books (title TEXT)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    for resume in (False, True):
+        with pytest.raises(IndexDamagedError, match="no catalog"):
+            Engine.build(tmp_path, DOCS, HashingLate(), resume=resume)
+    assert path.read_bytes() == before
+
+
 def test_newer_formats_and_unknown_features_are_refused_by_name(index: Path) -> None:
     execute(index, "UPDATE meta SET value = '99' WHERE key = 'format_version'")
     with pytest.raises(IndexFormatError, match="format 99"):
