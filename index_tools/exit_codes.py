@@ -46,6 +46,7 @@ EXIT_CODES: Mapping[type[Exception], int] = {
     errors.RetrievalError: UNEXPECTED,
     errors.ConfigError: USAGE,
     errors.QueryError: USAGE,
+    errors.FilterError: USAGE,
     errors.MissingExtraError: MISSING_EXTRA,
     errors.DataError: BAD_DATA,
     errors.DocumentNotFoundError: DOCUMENT_NOT_FOUND,

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from retrieval.encode.base import encode_documents, fingerprint_of
 from retrieval.errors import ConfigError, DataError
 from retrieval.index import prepare_documents
 from retrieval.quantize import FloatCodec, codec_from_state
-from retrieval.storage import Catalog, CodecRecord, SegmentRecord, SegmentWriter
+from retrieval.storage import Catalog, CodecRecord, SegmentRecord, SegmentWriter, document_batch
 from retrieval.types import BuildProgress, Document, ProgressCallback, Record
 
-__all__ = ["BuildReport", "Ingest", "check_same", "new_codec_record"]
+__all__ = ["BuildReport", "Ingest", "check_same", "new_codec_record", "truncated_documents", "with_place"]
 
 ENCODE_CHUNK = 512
 """Documents given to the encoder at once; sorted by length inside, so larger means less padding."""
@@ -50,6 +50,8 @@ class BuildReport:
     truncated: int = 0
     """Documents of this run that were longer than the encoder's token limit, and were cut; 0 also
     where the encoder cannot tell."""
+    replaced: int = 0
+    """Documents that were there before and have new content now."""
 
 
 def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
@@ -68,8 +70,7 @@ def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
 class _Batch:
     """The documents of one segment, and the stretch of the source they came from."""
 
-    documents: list[Document] = field(default_factory=list)
-    ids: set[str] = field(default_factory=set)
+    documents: dict[str, Document] = field(default_factory=dict)
     bytes: int = 0
     records_read: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
@@ -93,19 +94,20 @@ class Ingest:
         self._record = catalog.codec()
         self._codec = codec_from_state(self._record.name, self._record.config, {})
         self._types = FieldTypes.from_json(catalog.meta("fields"))
-        segments = catalog.segments()
-        self._next_segment = max((s.segment for s in segments), default=0) + 1
+        self._next_segment = int(catalog.meta("next_number"))
+        self._replace, self._replaced = False, 0
         self._started = time.perf_counter()
-        self._truncated_before = _truncated(encoder)
+        self._truncated_before = truncated_documents(encoder)
         self._encode_seconds = 0.0
         self._resumed = 0
         self._documents = 0
         self._tokens = 0
 
-    def add(self, source: Iterable[Document | Record]) -> BuildReport:
-        """Add all of ``source`` in one commit."""
-        with self._catalog.transaction("add") as generation:
-            for batch, span in self._batches(_with_place(source), _fraction_of(source)):
+    def add(self, source: Iterable[Document | Record], *, replace: bool = False) -> BuildReport:
+        """Add all of ``source`` in one commit; with ``replace`` it takes the place of what is there."""
+        self._replace = replace
+        with self._catalog.transaction("upsert" if replace else "add") as generation:
+            for batch, span in self._batches(with_place(source), _fraction_of(source)):
                 self._register(self._write(batch, span), batch, generation)
         return self._report()
 
@@ -116,7 +118,7 @@ class Ingest:
             DataError: the part of the source that is already committed has changed, or the
                 source holds no documents.
         """
-        records = _with_place(source)
+        records = with_place(source)
         self._replay(records)
         if self._catalog.meta("build")["complete"]:
             if next(records, None) is not None:
@@ -129,7 +131,8 @@ class Ingest:
         if not self._documents:
             raise DataError(f"the source holds no documents ({self._policy.skipped} skipped)")
         with self._catalog.transaction("complete"):
-            self._catalog.set_meta("build", {"complete": True})
+            segments = len(self._catalog.segments("build"))
+            self._catalog.set_meta("build", {"complete": True, "segments": segments})
         return self._report()
 
     def _replay(self, records: Iterator[Record]) -> None:
@@ -174,22 +177,21 @@ class Ingest:
             content = _record_bytes(record)
             batch.digest.update(content)
             try:
-                self._check(record, batch.ids)
+                self._check(record, batch.documents)
             except DataError as error:
                 self._policy.report(error)
                 continue
-            batch.ids.add(record.document.id)
-            batch.documents.append(record.document)
+            batch.documents[record.document.id] = record.document
             batch.bytes += len(content)
             full = len(batch.documents) >= self._config.segment_documents
             if full or batch.bytes >= self._config.segment_text_bytes:
                 break
         return batch
 
-    def _check(self, record: Record, ids: set[str]) -> None:
+    def _check(self, record: Record, ids: Container[str]) -> None:
         check_document(record.document, record.where)
         doc_id = record.document.id
-        if doc_id in ids or self._catalog.find(doc_id) is not None:
+        if not self._replace and (doc_id in ids or self._catalog.register.find(doc_id) is not None):
             raise DataError(f"duplicate id {doc_id!r}; ids are unique in an index", record.where)
         self._types.observe(record)
 
@@ -197,21 +199,22 @@ class Ingest:
         """Encode a batch into a segment's files."""
         writer = SegmentWriter(self._root, self._next_segment, self._codec, self._record.dim)
         self._next_segment += 1
-        done = 0
+        documents, done = list(batch.documents.values()), 0
 
         def encoded(n: int) -> None:
             nonlocal done
             done += n
-            self._tell(done / len(batch.documents), done, writer.n_tokens, span)
+            self._tell(done / len(documents), done, writer.n_tokens, span)
 
         try:
-            for first in range(0, len(batch.documents), ENCODE_CHUNK):
-                texts = [document.full_text for document in batch.documents[first : first + ENCODE_CHUNK]]
+            for first in range(0, len(documents), ENCODE_CHUNK):
+                texts = [document.full_text for document in documents[first : first + ENCODE_CHUNK]]
                 started = time.perf_counter()
                 vectors = encode_documents(self._encoder, texts, encoded)
                 self._encode_seconds += time.perf_counter() - started
                 writer.append(prepare_documents(vectors, self._record.metric))
-            writer.finish(batch.documents, metadata_columns(batch.documents, self._types))
+            rows = document_batch(documents, metadata_columns(documents, self._types.types))
+            writer.finish(rows.schema, [rows])
         except BaseException:
             writer.abandon()
             raise
@@ -230,9 +233,13 @@ class Ingest:
             records_sha256=batch.digest.hexdigest(),
             skipped=self._policy.skipped,
             files=writer.files,
+            origins=(writer.segment,),
         )
         self._catalog.add_segment(segment)
-        self._catalog.add_documents(segment.segment, [document.id for document in batch.documents])
+        self._catalog.set_meta("next_number", writer.segment + 1)
+        if self._replace:
+            self._replaced += len(self._catalog.register.bury(list(batch.documents), generation))
+        self._catalog.register.add(segment.segment, list(batch.documents))
         self._catalog.set_meta("fields", self._types.to_json())
         self._documents += segment.n_documents
         self._tokens += segment.n_tokens
@@ -254,11 +261,13 @@ class Ingest:
             resumed_documents=self._resumed,
             seconds=time.perf_counter() - self._started,
             encode_seconds=self._encode_seconds,
-            truncated=_truncated(self._encoder) - self._truncated_before,
+            truncated=truncated_documents(self._encoder) - self._truncated_before,
+            replaced=self._replaced,
         )
 
 
-def _truncated(encoder: Encoder) -> int:
+def truncated_documents(encoder: Encoder) -> int:
+    """How many documents an encoder has cut so far, 0 if it does not count."""
     return int(getattr(encoder, "truncated_documents", 0))
 
 
@@ -275,7 +284,7 @@ def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
             )
 
 
-def _with_place(source: Iterable[Document | Record]) -> Iterator[Record]:
+def with_place(source: Iterable[Document | Record]) -> Iterator[Record]:
     """Records as they are; bare documents numbered from 1."""
     if isinstance(source, Document | Record | str | bytes) or not isinstance(source, Iterable):
         raise DataError(

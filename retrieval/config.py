@@ -68,6 +68,13 @@ class RuntimeConfig(_Config):
         default="auto", description="what scores: auto is cuda where the device is, else cpu"
     )
     token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
+    maintenance: Literal["background", "manual"] = Field(
+        default="background", description="who folds pending documents and merges segments after writes"
+    )
+    pending_documents: int = Field(
+        default=1024, ge=1, description="documents that wait in the catalog before they become a segment"
+    )
+    pending_bytes: int = Field(default=16 << 20, ge=1, description="bytes that wait, likewise")
     trust_remote_code: bool = Field(default=False, description="run code that the checkpoint brings along")
 
     @property

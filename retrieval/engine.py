@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from retrieval.build import BuildReport, Ingest
 from retrieval.checks import inspect_index, verify_index
@@ -32,9 +32,21 @@ from retrieval.errors import (
     IndexUnfinishedError,
     QueryError,
 )
-from retrieval.lifecycle import begin_build, check_target, create_index, open_for_writing
+from retrieval.filters import Filter, parse_filter
+from retrieval.lifecycle import begin_build, check_target, create_index
+from retrieval.maintenance import Maintenance, MaintenanceReport
 from retrieval.queries import Query, check_k, query_vectors
-from retrieval.search import check_fields, execute, explain_document, fetch, fetch_document
+from retrieval.search import (
+    accepted,
+    accepted_ids,
+    check_fields,
+    count_accepted,
+    execute,
+    explain_document,
+    facet,
+    fetch,
+    fetch_document,
+)
 from retrieval.storage import (
     Catalog,
     IndexInfo,
@@ -46,13 +58,18 @@ from retrieval.types import (
     Document,
     EncoderKind,
     Explanation,
+    Precision,
     ProgressCallback,
     Ragged,
     Record,
     SearchResult,
 )
+from retrieval.writer import Writer, check_ids
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "FilterLike"]
+
+FilterLike = Filter | Mapping[str, Any] | str
+"""A filter, or its JSON as objects or text."""
 
 
 class Engine:
@@ -76,8 +93,11 @@ class Engine:
             raise
         self.kind: EncoderKind = self._record.kind
         self._encoder, self._runtime = encoder, runtime
-        self._backend = (runtime or RuntimeConfig.of()).backend_of_kernels
-        self._loading, self._writing = threading.Lock(), threading.Lock()
+        runtime = runtime or RuntimeConfig.of()
+        self._backend = runtime.backend_of_kernels
+        self._loading = threading.Lock()
+        self._writer = Writer(root, self._catalog, runtime.pending_documents)
+        self._maintenance = Maintenance(root, self._writer, self._snapshots, runtime)
 
     # -- making and opening -------------------------------------------------------------------
 
@@ -188,29 +208,101 @@ class Engine:
             DataError: an id is in the index already, or a document cannot be used.
             IndexLockedError: another process is writing.
         """
+        return self._put(documents, policy, progress, replace=False)
+
+    def upsert(
+        self,
+        documents: Iterable[Document | Record],
+        *,
+        policy: ErrorPolicy | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> BuildReport:
+        """As `add`, but a document takes the place of the one with its id, if there is one; of
+        several with the same id the last counts."""
+        return self._put(documents, policy, progress, replace=True)
+
+    def _put(
+        self,
+        documents: Iterable[Document | Record],
+        policy: ErrorPolicy | None,
+        progress: ProgressCallback | None,
+        *,
+        replace: bool,
+    ) -> BuildReport:
         chosen, encoder = _policy_of(documents, policy), self.encoder
-        with self._writing, open_for_writing(self.path) as catalog:
-            return Ingest(self.path, catalog, encoder, chosen, progress).add(documents)
+        report = self._writer.put(documents, encoder, chosen, progress, replace=replace)
+        self._maintenance.wake()
+        return report
+
+    def delete(self, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """Delete documents by id, or all that a filter accepts, in one commit. Returns how many.
+
+        Ids that are not there are not counted. No later search finds a deleted document; its room
+        is given back by merges.
+
+        Raises:
+            QueryError: neither or both of ``ids`` and ``filter``, or one that cannot be used.
+            IndexLockedError: another process is writing.
+        """
+        if (ids is None) == (filter is None):
+            raise QueryError("delete takes either ids or a filter")
+        if ids is not None:
+            deleted = self._writer.delete(check_ids(ids))
+        else:
+            wanted = _filter_of(filter)
+            with self._writer.session() as catalog:
+                snapshot = self._snapshots.latest()
+                found = accepted_ids(snapshot, accepted(snapshot, wanted))
+                deleted = self._writer.delete_in(catalog, found)
+        self._maintenance.wake()
+        return deleted
+
+    def flush(self) -> int:
+        """Write the pending documents as a segment now; returns how many there were."""
+        return self._maintenance.fold()
+
+    def maintain(self) -> MaintenanceReport:
+        """Do now what is due of the upkeep that otherwise goes on in the background."""
+        return self._maintenance.run()
+
+    def compact(self, precision: Precision | None = None) -> MaintenanceReport:
+        """Make one segment of everything, without deleted documents; with a ``precision``, convert
+        the stored vectors to it (what a lower one loses, a higher one does not bring back)."""
+        return self._maintenance.compact(precision)
 
     # -- reading ------------------------------------------------------------------------------
 
-    def search(self, query: Query, k: int = 10, *, fields: Collection[str] | None = None) -> SearchResult:
-        """The best ``k`` documents, score descending, ties by id ascending.
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        *,
+        filter: FilterLike | None = None,
+        fields: Collection[str] | None = None,
+    ) -> SearchResult:
+        """The best ``k`` documents that the filter accepts, score descending, ties by id ascending.
 
         ``query`` is a text, or its vectors ``(d,)`` or ``(n_tokens, d)``. ``fields`` picks from
-        ``title``, ``text`` and ``metadata``; None is all, ``()`` only ids and scores.
+        ``title``, ``text`` and ``metadata``; None is all, ``()`` only ids and scores. There are
+        fewer hits than ``k`` only where fewer documents are accepted.
 
         Raises:
             QueryError: an empty query, ``k`` below 1, vectors of the wrong shape, unknown field.
+            FilterError: a filter that cannot be read or does not fit the fields.
         """
-        return self.search_batch([query], k, fields=fields)[0]
+        return self.search_batch([query], k, filter=filter, fields=fields)[0]
 
     def search_batch(
-        self, queries: Sequence[Query], k: int = 10, *, fields: Collection[str] | None = None
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        filter: FilterLike | None = None,
+        fields: Collection[str] | None = None,
     ) -> list[SearchResult]:
         """`search` for many queries at once: they share the encoder's batches and the passes over
         the codes. ``timings_ms`` are of the whole batch."""
-        wanted, k = check_fields(fields), check_k(k)
+        wanted, k, condition = check_fields(fields), check_k(k), _filter_of(filter)
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of queries; for one use search")
         if any(isinstance(query, str) for query in queries):
@@ -219,12 +311,15 @@ class Engine:
         vectors = self._query_vectors(queries)
         encoded = time.perf_counter()
         snapshot = self._snapshots.latest()
-        found, seconds = execute(vectors, snapshot, k, self._backend)
+        accept = accepted(snapshot, condition)
+        filtered = time.perf_counter()
+        found, seconds = execute(vectors, snapshot, accept, k, self._backend)
         searched = time.perf_counter()
         hits = [fetch(scored, snapshot, wanted) for scored in found]
         fetched = time.perf_counter()
         timings = {
             "encode": encoded - started,
+            "filter": filtered - encoded,
             **seconds,
             "search": searched - encoded,
             "fetch": fetched - searched,
@@ -265,6 +360,19 @@ class Engine:
         """
         return fetch_document(*self._locate(doc_id))
 
+    def count(self, filter: FilterLike | None = None) -> int:
+        """How many documents a filter accepts; all of them without one."""
+        snapshot = self._snapshots.latest()
+        return count_accepted(snapshot, accepted(snapshot, _filter_of(filter)))
+
+    def facets(
+        self, field: str, *, filter: FilterLike | None = None, limit: int = 10
+    ) -> list[tuple[Any, int]]:
+        """The most frequent values of a metadata field among the documents that a filter accepts,
+        with the number of documents that have each; most frequent first, then by value."""
+        snapshot = self._snapshots.latest()
+        return facet(snapshot, accepted(snapshot, _filter_of(filter)), field, limit)
+
     def inspect(self) -> IndexInfo:
         """Documents, tokens, bytes per component, encoder, metadata fields."""
         return inspect_index(self.path)
@@ -278,7 +386,9 @@ class Engine:
         return len(self._snapshots.latest())
 
     def close(self) -> None:
-        """Close the catalog. Results already returned stay valid."""
+        """Close the index; a merge in the background is given up. Results already returned stay valid."""
+        self._maintenance.stop()
+        self._writer.close()
         self._catalog.close()
 
     def __enter__(self) -> Self:
@@ -291,18 +401,17 @@ class Engine:
 
     def _check_complete(self) -> None:
         if not self._catalog.meta("build")["complete"]:
-            done = sum(segment.n_documents for segment in self._catalog.segments())
+            done = self._catalog.register.count()
             raise IndexUnfinishedError(
                 f"the build of {self.path} was interrupted ({done} documents committed); "
                 "finish it by running the same build with --resume (in Python: resume=True)"
             )
 
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
-        found = self._catalog.find(doc_id)
-        if found is None:
+        snapshot, birth = self._snapshots.locate(doc_id)
+        if birth is None:
             raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path}")
-        snapshot = self._snapshots.latest()  # after the look-up: it has what that found
-        return snapshot, snapshot.position(found[0]), found[1]
+        return (snapshot, *snapshot.place(birth))
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
         return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)
@@ -312,6 +421,10 @@ def _resolve(encoder: Encoder | EncoderConfig | str, runtime: RuntimeConfig | No
     if isinstance(encoder, str | EncoderConfig):
         return load_encoder(encoder, runtime)
     return check_encoder(encoder)
+
+
+def _filter_of(given: FilterLike | None) -> Filter | None:
+    return given if given is None or isinstance(given, Filter) else parse_filter(given)
 
 
 def _policy_of(source: object, given: ErrorPolicy | None) -> ErrorPolicy | None:

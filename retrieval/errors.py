@@ -5,6 +5,7 @@
     ├── MissingExtraError          a package that an optional feature needs is not installed
     ├── DataError                  a document, query or judgement that cannot be read
     ├── QueryError                 a search request that cannot be answered
+    │   └── FilterError            a filter that is malformed or does not fit the index's fields
     ├── DocumentNotFoundError      no document has this id
     ├── EncoderError               a model that cannot be loaded, or that gave unusable vectors
     │   ├── UntrainedProjectionError   the checkpoint has no trained token projection
@@ -30,6 +31,7 @@ __all__ = [
     "DocumentNotFoundError",
     "EncoderError",
     "EncoderMismatchError",
+    "FilterError",
     "IndexDamagedError",
     "IndexExistsError",
     "IndexFolderError",
@@ -80,6 +82,12 @@ class QueryError(RetrievalError):
     """A search request that cannot be answered."""
 
     code = "bad_query"
+
+
+class FilterError(QueryError):
+    """A filter that is malformed or does not fit the index's fields."""
+
+    code = "bad_filter"
 
 
 class DocumentNotFoundError(RetrievalError):

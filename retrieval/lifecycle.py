@@ -26,7 +26,7 @@ from retrieval.storage import (
     writer_lock,
 )
 
-__all__ = ["begin_build", "check_target", "create_index", "open_for_writing"]
+__all__ = ["begin_build", "check_target", "create_index"]
 
 
 def check_target(root: Path, *, resume: bool = False) -> None:
@@ -81,14 +81,6 @@ def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool)
 
 
 @contextmanager
-def open_for_writing(root: Path) -> Iterator[Catalog]:
-    """The catalog of an index, while holding its writer lock."""
-    Catalog.open(root).close()  # before a lock file is made where there is no index
-    with writer_lock(root), open_catalog(root) as catalog:
-        yield catalog
-
-
-@contextmanager
 def _claimed(root: Path) -> Iterator[None]:
     """Make the folder and lock it for writing; if it is no index in the end, take away what was
     made here."""
@@ -117,8 +109,13 @@ def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, comple
 
 def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None:
     with Catalog.open(root) as catalog:
-        if catalog.meta("build")["complete"] and not catalog.segments("build"):
+        build, segments = catalog.meta("build"), len(catalog.segments("build"))
+        if build["complete"] and not build.get("segments", segments):
             raise IndexExistsError(f"the index at {root} was not built but created; add to it")
+        if build["complete"] and build.get("segments", segments) != segments:
+            raise IndexExistsError(
+                f"the build of {root} is complete, and its segments were merged since; add to it"
+            )
         check_fingerprint(catalog.codec().encoder_fingerprint, fingerprint_of(encoder))
         check_same(catalog.meta("config"), config)
 

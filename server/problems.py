@@ -39,6 +39,7 @@ STATUS_BY_ERROR: Mapping[type[errors.RetrievalError], int] = {
     errors.MissingExtraError: 501,
     errors.DataError: 422,
     errors.QueryError: 422,
+    errors.FilterError: 422,
     errors.DocumentNotFoundError: 404,
     errors.EncoderError: 500,
     errors.UntrainedProjectionError: 500,

@@ -1,8 +1,16 @@
 """Documents in: streaming readers with one clear error per bad record, and metadata with types."""
 
 from retrieval.corpus.document import check_document
-from retrieval.corpus.fields import FieldTypes, metadata_columns
+from retrieval.corpus.fields import FieldTypes, column_of, metadata_columns
 from retrieval.corpus.open import Corpus, open_corpus
 from retrieval.corpus.policy import ErrorPolicy
 
-__all__ = ["Corpus", "ErrorPolicy", "FieldTypes", "check_document", "metadata_columns", "open_corpus"]
+__all__ = [
+    "Corpus",
+    "ErrorPolicy",
+    "FieldTypes",
+    "check_document",
+    "column_of",
+    "metadata_columns",
+    "open_corpus",
+]

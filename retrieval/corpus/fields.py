@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from retrieval.corpus.fieldtype import (
 from retrieval.errors import DataError
 from retrieval.types import Document, Record
 
-__all__ = ["FieldTypes", "metadata_columns"]
+__all__ = ["FieldTypes", "column_of", "metadata_columns"]
 
 MAX_NAME_LENGTH = 256
 # Types whose values fit a field of that type without a look inside.
@@ -86,18 +86,21 @@ class FieldTypes:
         return made
 
 
-def metadata_columns(documents: Sequence[Document], types: FieldTypes) -> dict[str, pa.Array]:
+def metadata_columns(
+    documents: Sequence[Document], fields: Mapping[str, pa.DataType]
+) -> dict[str, pa.Array]:
     """One Arrow array a field, with a row a document; a field that a document lacks is null.
 
-    ``types`` must have observed every document.
+    ``fields`` are types (`FieldTypes.types`) that have observed every document.
     """
     return {
-        name: _column([document.metadata.get(name) for document in documents], kind)
-        for name, kind in types.types.items()
+        name: column_of([document.metadata.get(name) for document in documents], kind)
+        for name, kind in fields.items()
     }
 
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+def column_of(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Values as an Arrow array of a type that holds them all."""
     if holds_float(kind):
         values = [as_floats(value, kind) for value in values]
     return pa.array(values, type=kind)

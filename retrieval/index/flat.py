@@ -25,6 +25,8 @@ BLOCK_TOKENS = 8192
 FEW_QUERIES = 4
 KEPT = 4096
 """Candidates that may pile up before they are merged."""
+SPARSE = 0.5
+"""Share of accepted documents below which they are gathered instead of scanning all: see bench.filters."""
 UNIT_ROUNDOFF = 2.0**-24
 """Half the distance from 1 to the next float32."""
 
@@ -56,18 +58,52 @@ class FlatIndex:
 
         ``queries`` are prepared (`prepare_queries`); ``accept`` is a mask over ordinals.
         """
+        if accept is not None and (n_accepted := int(np.count_nonzero(accept))) < len(accept):
+            if n_accepted < SPARSE * len(accept):
+                chosen = np.flatnonzero(accept)
+                return self._best(queries, k, self._score_chosen(queries, chosen), chosen)
+        else:
+            accept = None
+        return self._best(queries, k, self._score_blocks(queries), None, accept)
+
+    def _best(
+        self,
+        queries: Ragged,
+        k: int,
+        blocks: Iterator[tuple[int, FloatArray]],
+        chosen: IntArray | None,
+        accept: NDArray[np.bool_] | None = None,
+    ) -> list[Pool]:
+        """Pools from blocks of scores; ``chosen`` are the ordinals that the blocks count, if not all."""
         slacks = self._slacks(queries)
         found: list[list[Pool]] = [[Pool.empty(slack)] for slack in slacks]
-        for first, block in self._score_blocks(queries):
-            ordinals = np.arange(first, first + block.shape[1])
+        for first, scores in blocks:
+            ordinals, kept_scores = np.arange(first, first + scores.shape[1]), scores
             if accept is not None:
                 ordinals = ordinals[accept[ordinals]]
-            for i, row in enumerate(block[:, ordinals - first]):
+                kept_scores = scores[:, ordinals - first]
+            ordinals = ordinals if chosen is None else chosen[ordinals]
+            for i, row in enumerate(kept_scores):
                 kept = select(row, k, slacks[i])
                 found[i].append(Pool(np.full(len(kept), self._segment), ordinals[kept], row[kept], slacks[i]))
                 if sum(map(len, found[i])) > 4 * k + KEPT:  # memory does not grow with the segment
                     found[i] = [merge(found[i], k)]
         return [merge(pools, k) for pools in found]
+
+    def _score_chosen(self, queries: Ragged, chosen: IntArray) -> Iterator[tuple[int, FloatArray]]:
+        """As `_score_blocks`, of these documents alone: their codes are read and no others."""
+        if self._one_by_one(queries):
+            score = kernel("maxsim", self._backend)
+            rows = [score(queries[i], self._codes, self._offsets, chosen) for i in range(len(queries))]
+            yield 0, np.stack(rows)
+            return
+        doclens = self._offsets[chosen + 1] - self._offsets[chosen]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(doclens)])
+        for first, last in _block_bounds(offsets):
+            own = offsets[first : last + 1] - offsets[first]
+            starts = self._offsets[chosen[first:last]] - own[:-1]
+            rows_of = np.repeat(starts, doclens[first:last]) + np.arange(own[-1])
+            yield first, self._score(queries, self._codec.decode(self._codes[rows_of]), own)
 
     def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, FloatArray]]:
         """Blocks of whole documents: (first ordinal, ``(n_queries, n_block)`` scores)."""
@@ -75,16 +111,19 @@ class FlatIndex:
             score = kernel("maxsim", self._backend)
             yield 0, np.stack([score(queries[i], self._codes, self._offsets) for i in range(len(queries))])
             return
-        maxsim_batch = kernel("maxsim_batch", self._backend)
         for first, last in _block_bounds(self._offsets):
             start, stop = self._offsets[first], self._offsets[last]
             values = self._codec.decode(self._codes[start:stop])
-            offsets = self._offsets[first : last + 1] - start
-            scores = maxsim_batch(queries.values, queries.offsets, values, offsets)
-            if self._metric == "l2":
-                # -|q - x|^2 without the constant |q|^2: the same order.
-                scores = 2 * scores - np.einsum("nd,nd->n", values, values)
-            yield first, scores
+            yield first, self._score(queries, values, self._offsets[first : last + 1] - start)
+
+    def _score(self, queries: Ragged, values: FloatArray, offsets: IntArray) -> FloatArray:
+        scores: FloatArray = kernel("maxsim_batch", self._backend)(
+            queries.values, queries.offsets, values, offsets
+        )
+        if self._metric == "l2":
+            # -|q - x|^2 without the constant |q|^2: the same order.
+            scores = 2 * scores - np.einsum("nd,nd->n", values, values)
+        return scores
 
     def _one_by_one(self, queries: Ragged) -> bool:
         """Whether a pass of the kernel per query beats decoding once and one matrix product.

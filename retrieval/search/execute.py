@@ -10,6 +10,7 @@ import numpy as np
 
 from retrieval.index import FlatIndex, Pool, merge, prepare_queries
 from retrieval.kernels.backend import Backend
+from retrieval.search.accept import Accept
 from retrieval.search.refine import refine
 from retrieval.storage import Snapshot
 from retrieval.types import FloatArray, Ragged
@@ -31,9 +32,9 @@ class Scored:
 
 
 def execute(
-    queries: Ragged, snapshot: Snapshot, k: int, backend: Backend = "cpu"
+    queries: Ragged, snapshot: Snapshot, accept: Accept, k: int, backend: Backend = "cpu"
 ) -> tuple[list[list[Scored]], dict[str, float]]:
-    """The best ``k`` documents of each query, score descending, then id ascending.
+    """The best ``k`` accepted documents of each query, score descending, then id ascending.
 
     Returns them with the seconds spent per stage (``candidates``, ``refine``).
     """
@@ -42,8 +43,8 @@ def execute(
     for part in _parts(prepare_queries(queries, snapshot.record.metric)):
         started = time.perf_counter()
         pools = [Pool.empty()] * len(part)
-        for index in _indexes(snapshot, backend):
-            found = index.candidates(part, k)
+        for index, mask in zip(_indexes(snapshot, backend), accept, strict=True):
+            found = index.candidates(part, k, mask)
             pools = [merge([old, new], k) for old, new in zip(pools, found, strict=True)]
         seconds["candidates"] += time.perf_counter() - started
         started = time.perf_counter()
@@ -55,12 +56,9 @@ def execute(
 
 
 def _indexes(snapshot: Snapshot, backend: Backend) -> Iterator[FlatIndex]:
-    for position, segment in enumerate(snapshot.segments):
-        record = segment.record
+    for position, view in enumerate(snapshot.segments):
         metric = snapshot.record.metric
-        yield FlatIndex(
-            segment.codes, segment.offsets, snapshot.codec, metric, record.max_norm, position, backend
-        )
+        yield FlatIndex(view.codes, view.offsets, snapshot.codec, metric, view.max_norm, position, backend)
 
 
 def _parts(queries: Ragged) -> Iterator[Ragged]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.index import Pool
 from retrieval.kernels.maxsim.blas import maxsim_batch
-from retrieval.storage import SegmentReader, Snapshot
+from retrieval.storage import SegmentView, Snapshot
 from retrieval.types import FloatArray, IntArray, Metric
 
 __all__ = ["refine", "similarities"]
@@ -58,7 +58,7 @@ def _exact_scores(
 
 
 def _gather(
-    snapshot: Snapshot, segment: SegmentReader, ordinals: IntArray
+    snapshot: Snapshot, segment: SegmentView, ordinals: IntArray
 ) -> tuple[NDArray[np.float64], IntArray]:
     """The chosen documents' vectors back to back, decoded."""
     codes: list[NDArray[Any]] = [segment.document_codes(int(ordinal)) for ordinal in ordinals]

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from retrieval.errors import (
-    IndexDamagedError,
-    IndexFolderError,
-    IndexFormatError,
-    IndexLockedError,
-    IndexNotFoundError,
-)
-from retrieval.storage.connection import CATALOG, catalog_state, connect, is_immutable
+from retrieval.errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
+from retrieval.storage.connection import CATALOG, connect
+from retrieval.storage.database import Database
 from retrieval.storage.files import FileRecord
 from retrieval.storage.records import CodecRecord, SegmentRecord
-from retrieval.storage.schema import FORMAT_VERSION, KNOWN_FEATURES, TABLES
+from retrieval.storage.register import Register
+from retrieval.storage.schema import FORMAT_VERSION, KNOWN_FEATURES, TABLES, statements, upgrade
 
 __all__ = ["CATALOG", "Catalog", "has_catalog"]
+
+HISTORY = 1000
+"""Commits that are remembered, beside those that segments and pending documents came with."""
 
 
 def has_catalog(root: Path) -> bool:
@@ -42,38 +39,64 @@ def has_catalog(root: Path) -> bool:
         return False
 
 
-class Catalog:
-    """A connection to an index's catalog, safe to share between threads."""
+class Catalog(Database):
+    """An index's catalog: commits, settings, codecs, segments and their files.
 
-    def __init__(self, root: Path, connection: sqlite3.Connection) -> None:
-        self.root = root
-        self._connection = connection
-        self._lock = threading.RLock()
-        self._read_only_as = catalog_state(root) if is_immutable(connection) else None
+    ``register`` knows the documents: where each is, which are pending, which are deleted.
+    """
+
+    @property
+    def register(self) -> Register:
+        """Where documents are."""
+        return Register(self)
 
     @classmethod
     def create(cls, root: Path, codec: CodecRecord, meta: Mapping[str, Any]) -> Self:
         """Write a new catalog in one transaction."""
         catalog = cls(root, connect(root / CATALOG, "rwc"))
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        required = {"format_version": FORMAT_VERSION, "required_features": [], "created_at": created}
-        with catalog.transaction("create"):
-            for statement in TABLES.split(";"):
-                catalog._connection.execute(statement)
-            catalog._connection.execute("INSERT INTO commits VALUES (1, 'create', ?)", (created,))
-            catalog._insert("codecs", (*codec.as_row(), _checksum(codec.as_row())))
+        required = {
+            "format_version": FORMAT_VERSION,
+            "required_features": [],
+            "created_at": created,
+            "next_number": 1,
+        }
+        with catalog.committing():
+            for statement in statements(TABLES):
+                catalog.execute(statement)
+            catalog.insert("commits", (1, "create", created))
+            catalog.add_codec(codec)
             for key, value in {**required, **meta}.items():
                 catalog.set_meta(key, value)
+            catalog._seal()
         return catalog
 
     @classmethod
     def open(cls, root: Path, *, write: bool = False) -> Self:
-        """Open and check the version.
+        """Open and check the version; for writing, an older format is upgraded.
 
         Raises:
             IndexNotFoundError: no catalog, or its creation never finished.
             IndexFormatError: a newer version, or a required feature this code does not know.
             IndexDamagedError: SQLite cannot read it.
+        """
+        cls.check_present(root)
+        catalog = cls(root, connect(root / CATALOG, "rw" if write else "ro"))
+        try:
+            version = catalog._check_format()
+            if write and version < FORMAT_VERSION:
+                catalog._upgrade(version)
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    @classmethod
+    def check_present(cls, root: Path) -> None:
+        """Whether the file is there.
+
+        Raises:
+            IndexNotFoundError, IndexDamagedError: no index, or one that lost its catalog.
         """
         path = root / CATALOG
         if root.is_file():
@@ -84,16 +107,9 @@ class Catalog:
             )
         if not path.is_file():
             raise IndexNotFoundError(f"no index at {root}; build one with: retrieval build SOURCE {root}")
-        catalog = cls(root, connect(path, "rw" if write else "ro"))
-        try:
-            catalog._check_format()
-        except BaseException:
-            catalog.close()
-            raise
-        return catalog
 
-    def _check_format(self) -> None:
-        tables = {row[0] for row in self._rows("SELECT name FROM sqlite_master")}
+    def _check_format(self) -> int:
+        tables = {row[0] for row in self.rows("SELECT name FROM sqlite_master")}
         if tables and "meta" not in tables:  # creation is one transaction: all tables or none
             raise IndexDamagedError(
                 f"{self.root / CATALOG} is a database, but no catalog; choose another path"
@@ -101,7 +117,7 @@ class Catalog:
         if not tables:
             raise IndexNotFoundError(f"no index at {self.root}: its creation was interrupted")
         version, features = self.meta("format_version"), self.meta("required_features")
-        with self._decoding("the format"):
+        with self.decoding("the format"):
             version, features = int(version), set(features)
         if version > FORMAT_VERSION:
             raise IndexFormatError(
@@ -112,58 +128,50 @@ class Catalog:
             raise IndexFormatError(
                 f"the index at {self.root} needs {', '.join(unknown)}, unknown here; upgrade"
             )
+        return int(version)
+
+    def _upgrade(self, version: int) -> None:
+        numbers = self.rows("SELECT max(segment) FROM segments")
+        with self.transaction("upgrade"):
+            upgrade(self._connection, version)
+            self.set_meta("next_number", (numbers[0][0] or 0) + 1)
+            self.set_meta("format_version", FORMAT_VERSION)
+
+    @property
+    def format_version(self) -> int:
+        """What the tables are now; a writer may upgrade them while a reader has them open."""
+        return int(self.meta("format_version"))
+
+    # -- commits ------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self, operation: str) -> Iterator[int]:
         """One commit, or nothing; gives the new generation. ``operation`` is kept in the history."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                if operation == "create":
-                    yield 1
-                else:
-                    yield self._next_generation(operation)
-                self.set_meta("checksum", self._meta_checksum())
-                self._connection.execute("COMMIT")
-            except BaseException as error:
-                if self._connection.in_transaction:  # on a full disk SQLite has rolled back itself
-                    self._connection.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
-                    raise IndexFolderError(
-                        f"cannot write {self.root / CATALOG}: {error}; nothing was changed"
-                    ) from None
-                raise
+        with self.committing():
+            generation = self.generation() + 1
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.insert("commits", (generation, operation, now))
+            if generation % HISTORY == 0:
+                self._forget(generation - HISTORY)
+            yield generation
+            self._seal()
 
-    def _next_generation(self, operation: str) -> int:
-        generation = self.generation() + 1
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._connection.execute("INSERT INTO commits VALUES (?, ?, ?)", (generation, operation, now))
-        return generation
+    def _forget(self, generation: int) -> None:
+        used = "SELECT generation FROM segments UNION SELECT generation FROM pending"
+        self.execute(
+            f"DELETE FROM commits WHERE generation < ? AND generation NOT IN ({used})", (generation,)
+        )
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """All reads inside see one generation."""
-        with self._lock:
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                with suppress(sqlite3.DatabaseError):  # nothing was written; the read told what is wrong
-                    self._connection.execute("ROLLBACK")
+    def _seal(self) -> None:
+        self.set_meta("checksum", self._meta_checksum())
 
     def generation(self) -> int:
         """Number of the last commit."""
         self._reopen_if_changed()
-        return int(self._rows("SELECT max(generation) FROM commits")[0][0])
+        with self.decoding("the generation"):
+            return int(self.rows("SELECT max(generation) FROM commits")[0][0])
 
-    def _reopen_if_changed(self) -> None:
-        """A connection to a read-only medium takes the file for unchanging; look at it ourselves."""
-        if self._read_only_as is None or self._read_only_as == (now := catalog_state(self.root)):
-            return
-        with self._lock:
-            self._connection.close()
-            self._connection = connect(self.root / CATALOG, "ro")
-            self._read_only_as = now if is_immutable(self._connection) else None
+    # -- settings and codecs ------------------------------------------------------------------
 
     def meta(self, key: str) -> Any:
         """A stored JSON value.
@@ -171,74 +179,95 @@ class Catalog:
         Raises:
             IndexDamagedError: there is none, or it is no JSON.
         """
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        with self._decoding(f"the value {key!r}"):
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
+        with self.decoding(f"the value {key!r}"):
             return json.loads(rows[0][0])
 
     def set_meta(self, key: str, value: Any) -> None:
         """Store a JSON value; inside a transaction."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, sort_keys=True))
-        )
+        self.insert("meta", (key, json.dumps(value, sort_keys=True)), replace=True)
+
+    def take_number(self) -> int:
+        """A number for a segment or a buffer that no other ever had; inside a transaction."""
+        number = int(self.meta("next_number"))
+        self.set_meta("next_number", number + 1)
+        return number
 
     def codec(self) -> CodecRecord:
         """The codec generation in use."""
-        rows = self._rows("SELECT * FROM codecs ORDER BY codec DESC LIMIT 1")
-        with self._decoding("the codec"):
+        rows = self.rows("SELECT * FROM codecs ORDER BY codec DESC LIMIT 1")
+        with self.decoding("the codec"):
             return CodecRecord.from_row(rows[0])
 
+    def add_codec(self, codec: CodecRecord) -> None:
+        """Register a codec generation; inside a transaction."""
+        self.insert("codecs", (*codec.as_row(), _checksum(codec.as_row())))
+
+    # -- segments -----------------------------------------------------------------------------
+
+    def segment_numbers(self) -> list[int]:
+        """Numbers of all segments, ascending."""
+        return [row[0] for row in self.rows("SELECT segment FROM segments ORDER BY segment")]
+
     def segments(self, operation: str | None = None) -> list[SegmentRecord]:
-        """All segments with their files, oldest first; or those that one operation committed."""
-        files: dict[int, list[FileRecord]] = {}
-        stored = self._rows(
-            "SELECT segment, name, path, bytes, sha256, dtype, shape FROM files ORDER BY path"
-        )
-        chosen = (
-            ""
-            if operation is None
-            else ("WHERE generation IN (SELECT generation FROM commits WHERE operation = ?)")
-        )
-        values = () if operation is None else (operation,)
-        rows = self._rows(f"SELECT * FROM segments {chosen} ORDER BY segment", values)
-        with self._decoding("a segment"):
-            for segment, name, path, size, sha256, dtype, shape in stored:
-                shaped = tuple(json.loads(shape)) if shape else None
-                files.setdefault(segment, []).append(FileRecord(name, path, size, sha256, dtype, shaped))
-            return [SegmentRecord.from_row(row, files.get(row[0], [])) for row in rows]
+        """All segments with their files, by number; or those that one operation committed."""
+        if operation is None:
+            rows = self.rows("SELECT * FROM segments ORDER BY segment")
+        else:
+            chosen = "generation IN (SELECT generation FROM commits WHERE operation = ?)"
+            rows = self.rows(f"SELECT * FROM segments WHERE {chosen} ORDER BY segment", (operation,))
+        return [self._segment(row) for row in rows]
+
+    def segment(self, number: int) -> SegmentRecord | None:
+        """One segment, None if there is no such."""
+        rows = self.rows("SELECT * FROM segments WHERE segment = ?", (number,))
+        return self._segment(rows[0]) if rows else None
+
+    def _segment(self, row: Sequence[Any]) -> SegmentRecord:
+        names = "name, path, bytes, sha256, dtype, shape"
+        stored = self.rows(f"SELECT {names} FROM files WHERE segment = ? ORDER BY path", (row[0],))
+        with self.decoding("a segment"):
+            files = [
+                FileRecord(name, path, size, sha256, dtype, tuple(json.loads(shape)) if shape else None)
+                for name, path, size, sha256, dtype, shape in stored
+            ]
+            return SegmentRecord.from_row(row, files, self._origins(row[0]))
+
+    def _origins(self, segment: int) -> list[int]:
+        if self.format_version < 2:
+            return [segment]
+        rows = self.rows("SELECT origin FROM origins WHERE segment = ? ORDER BY origin", (segment,))
+        return [row[0] for row in rows]
 
     def add_segment(self, segment: SegmentRecord) -> None:
-        """Register a segment and its files; inside a transaction."""
-        self._insert("segments", (*segment.as_row(), segment.checksum))
+        """Register a segment, its files and its origins; inside a transaction."""
+        self.insert("segments", (*segment.as_row(), segment.checksum))
         for file in segment.files:
             shape = json.dumps(file.shape) if file.shape is not None else None
             row = (file.path, segment.segment, file.name, file.bytes, file.sha256, file.dtype, shape)
-            self._insert("files", row)
+            self.insert("files", row)
+        for origin in segment.origins:
+            self.insert("origins", (origin, segment.segment))
 
-    def add_documents(self, segment: int, ids: Sequence[str], first: int = 0) -> None:
-        """Register ids in the order of their ordinals; inside a transaction."""
-        rows = ((doc_id, segment, ordinal) for ordinal, doc_id in enumerate(ids, first))
-        self._connection.executemany("INSERT INTO documents VALUES (?, ?, ?)", rows)
+    def remove_segments(self, numbers: Iterable[int]) -> None:
+        """Forget segments and their files; inside a transaction."""
+        for number in numbers:
+            for table in ("origins", "files", "segments"):
+                self.execute(f"DELETE FROM {table} WHERE segment = ?", (number,))
 
-    def find(self, doc_id: str) -> tuple[int, int] | None:
-        """(segment, ordinal) of a document."""
-        rows = self._rows("SELECT segment, ordinal FROM documents WHERE doc_id = ?", (doc_id,))
-        return (rows[0][0], rows[0][1]) if rows else None
-
-    def n_documents(self) -> int:
-        """How many ids are registered."""
-        return int(self._rows("SELECT count(*) FROM documents")[0][0])
+    # -- checks -------------------------------------------------------------------------------
 
     def problems(self) -> list[str]:
         """What SQLite's own checks and our checksums find wrong with the catalog itself."""
-        found = [f"catalog: {row[0]}" for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
+        found = [f"catalog: {row[0]}" for row in self.rows("PRAGMA integrity_check") if row[0] != "ok"]
         found += [
             f"catalog: a row of {row[0]} names what is not there"
-            for row in self._rows("PRAGMA foreign_key_check")
+            for row in self.rows("PRAGMA foreign_key_check")
         ]
         if self.meta("checksum") != self._meta_checksum():
             found.append("catalog: its settings are not what was committed; restore the index from a copy")
-        for codec, stored in self._rows("SELECT codec, sha256 FROM codecs"):
-            rows = self._rows("SELECT * FROM codecs WHERE codec = ?", (codec,))
+        for codec, stored in self.rows("SELECT codec, sha256 FROM codecs"):
+            rows = self.rows("SELECT * FROM codecs WHERE codec = ?", (codec,))
             if _checksum(rows[0][:-1]) != stored:
                 found.append(
                     f"catalog: codec {codec} is not what was committed; restore the index from a copy"
@@ -246,46 +275,7 @@ class Catalog:
         return found
 
     def _meta_checksum(self) -> str:
-        return _checksum(self._rows("SELECT key, value FROM meta WHERE key != 'checksum' ORDER BY key"))
-
-    @contextmanager
-    def _decoding(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            told = f"{self.root / CATALOG}: {what} cannot be read ({type(error).__name__}: {error})"
-            raise IndexDamagedError(f"{told}; restore the index from a copy") from None
-
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock:
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.ProgrammingError:
-                raise IndexFolderError(f"the index at {self.root} is closed; open it again") from None
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                raise self._unreadable(error) from None
-
-    def _unreadable(self, error: Exception) -> IndexFolderError:
-        told = f"{self.root / CATALOG} cannot be read ({error})"
-        busy = isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
-        if busy:
-            return IndexLockedError(f"{told}; another process is writing, try again")
-        return IndexDamagedError(f"{told}; restore the index from a copy")
-
-    def _insert(self, table: str, row: Sequence[Any]) -> None:
-        marks = ", ".join("?" * len(row))
-        self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)
-
-    def close(self) -> None:
-        """Close; the last writer folds the log into the file."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return _checksum(self.rows("SELECT key, value FROM meta WHERE key != 'checksum' ORDER BY key"))
 
 
 def _checksum(rows: Sequence[Any]) -> str:

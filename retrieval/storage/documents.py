@@ -1,61 +1,101 @@
-"""Documents of a segment as an Arrow IPC file: ids, titles, texts, metadata with types.
+"""Documents of a segment as Arrow IPC: ids, titles, texts, metadata with types.
 
-Uncompressed, one record batch: a reader maps it and touches only the columns it needs.
+Uncompressed: a reader maps the file and touches only the columns it needs. Pending documents are
+the same bytes, in the catalog instead of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
+from retrieval.corpus import column_of
 from retrieval.errors import IndexDamagedError
 from retrieval.storage.files import FileRecord, HashingFile, check_size
 from retrieval.types import Document, IntArray
 
-__all__ = ["METADATA_PREFIX", "DocumentTable", "write_documents"]
+__all__ = [
+    "METADATA_PREFIX",
+    "DocumentTable",
+    "document_batch",
+    "document_schema",
+    "widened",
+    "write_documents",
+]
 
 METADATA_PREFIX = "metadata."
 """Before a field's name in the file, so that no field can hide ``id`` or ``text``."""
 
+_OWN = {"id": pa.string(), "title": pa.string(), "text": pa.string()}
 
-def write_documents(
-    root: Path, relative: str, documents: Sequence[Document], metadata: Mapping[str, pa.Array]
-) -> FileRecord:
-    """Write one segment's documents; ``metadata`` holds a typed column per field."""
+
+def document_schema(fields: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Columns of a table whose metadata has these fields."""
+    named = {METADATA_PREFIX + name: kind for name, kind in fields.items()}
+    return pa.schema(list({**_OWN, **named}.items()))
+
+
+def document_batch(documents: Sequence[Document], metadata: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """Documents as columns; ``metadata`` holds a typed column per field."""
     columns: dict[str, pa.Array] = {
-        "id": pa.array([document.id for document in documents], pa.string()),
-        "title": pa.array([document.title for document in documents], pa.string()),
-        "text": pa.array([document.text for document in documents], pa.string()),
+        name: pa.array([getattr(document, name) for document in documents], kind)
+        for name, kind in _OWN.items()
     }
     columns |= {METADATA_PREFIX + name: column for name, column in metadata.items()}
-    batch = pa.record_batch(list(columns.values()), names=list(columns))
+    return pa.record_batch(list(columns.values()), names=list(columns))
+
+
+def write_documents(
+    root: Path, relative: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> FileRecord:
+    """Write one segment's documents."""
     with HashingFile(root, relative) as file:
-        with pa.ipc.new_file(pa.PythonFile(file, mode="w"), batch.schema) as writer:
-            writer.write_batch(batch)
+        with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
         return file.finish("documents")
 
 
 class DocumentTable:
-    """Memory-mapped documents, by ordinal."""
+    """Documents by ordinal. ``fields`` are the names of their metadata."""
 
-    def __init__(self, root: Path, record: FileRecord) -> None:
-        path = check_size(root, record)
-        try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowInvalid as error:
-            raise IndexDamagedError(
-                f"{path} cannot be read ({error}); restore the index from a copy"
-            ) from None
+    def __init__(self, table: pa.Table) -> None:
         self._table = table
         self.fields = [
             name[len(METADATA_PREFIX) :] for name in table.column_names if name.startswith(METADATA_PREFIX)
         ]
 
+    @classmethod
+    def mapped(cls, root: Path, record: FileRecord) -> Self:
+        """A segment's documents, memory-mapped.
+
+        Raises:
+            IndexDamagedError: the file is missing or no Arrow file.
+        """
+        path = check_size(root, record)
+        try:
+            with pa.memory_map(str(path)) as mapped:
+                return cls(pa.ipc.open_file(mapped).read_all())
+        except pa.ArrowInvalid as error:
+            raise IndexDamagedError(
+                f"{path} cannot be read ({error}); restore the index from a copy"
+            ) from None
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The documents of a pending batch, which `to_bytes` wrote."""
+        return cls(pa.ipc.open_stream(pa.py_buffer(content)).read_all())
+
     def __len__(self) -> int:
         return int(self._table.num_rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return int(self._table.nbytes)
 
     def ids(self, ordinals: IntArray | None = None) -> list[str]:
         """Ids of some or of all documents."""
@@ -81,6 +121,26 @@ class DocumentTable:
         doc_id = self._table.column("id")[ordinal].as_py()
         return Document(doc_id, self.text(ordinal), self.title(ordinal), self.metadata(ordinal))
 
+    def id_column(self) -> pa.ChunkedArray:
+        """All ids."""
+        return self._table.column("id")
+
+    def column(self, field: str) -> pa.ChunkedArray | None:
+        """All values of a metadata field, with this table's type of it; None if it has no such field."""
+        return self._table.column(METADATA_PREFIX + field) if field in self.fields else None
+
+    def rows(self, ordinals: IntArray, fields: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+        """Some documents as columns, with the metadata fields and types of the whole index."""
+        schema = document_schema(fields)
+        chosen = self._table.take(pa.array(ordinals, pa.int64()))
+        columns = [
+            widened(chosen.column(name), kind)
+            if name in chosen.column_names
+            else pa.nulls(len(ordinals), kind)
+            for name, kind in zip(schema.names, schema.types, strict=True)
+        ]
+        return pa.record_batch(columns, schema=schema)
+
     def problems(self) -> list[str]:
         """What Arrow's own full validation finds wrong (offsets, UTF-8)."""
         try:
@@ -88,6 +148,13 @@ class DocumentTable:
         except pa.ArrowInvalid as error:
             return [f"documents: {error}"]
         return []
+
+
+def widened(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """A column in a type that is as wide or wider: a field's type grows as documents come."""
+    if column.type == kind:
+        return column.combine_chunks()
+    return column_of(column.to_pylist(), kind)
 
 
 def _without_nulls(value: Any) -> Any:

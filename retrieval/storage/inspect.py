@@ -1,26 +1,22 @@
-"""What an index is and whether it is whole."""
+"""What an index is: the facts that its catalog tells."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import IndexDamagedError
 from retrieval.storage.catalog import CATALOG, Catalog
-from retrieval.storage.files import check_size, hash_file
-from retrieval.storage.records import SegmentRecord
-from retrieval.storage.segment import SegmentReader
 
-__all__ = ["IndexInfo", "VerifyReport", "describe_index", "verify_files"]
+__all__ = ["IndexInfo", "describe_index"]
 
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """Facts about an index. ``bytes`` maps components to bytes on disk; ``encoder`` is None for a
-    caller's own class; ``complete`` is False while a build is unfinished."""
+    """Facts about an index. ``pending`` documents are not yet in a segment, ``deleted`` ones still take
+    room; ``bytes`` maps components to bytes on disk; ``encoder`` is None for a caller's own class;
+    ``complete`` is False while a build is unfinished."""
 
     path: str
     format_version: int
@@ -30,6 +26,8 @@ class IndexInfo:
     dim: int
     precision: str
     documents: int
+    pending: int
+    deleted: int
     tokens: int
     segments: int
     bytes: dict[str, int]
@@ -40,26 +38,14 @@ class IndexInfo:
     complete: bool
 
 
-@dataclass(frozen=True)
-class VerifyReport:
-    """What was checked and what is wrong."""
-
-    files: int
-    bytes: int
-    problems: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-
 def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> IndexInfo:
     """Read the facts from one generation of the catalog."""
     with catalog.reading():
         codec, segments = catalog.codec(), catalog.segments()
         generation, build = catalog.generation(), catalog.meta("build")
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
+        documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
+        pending = list(catalog.register.pending())
     sizes: Counter[str] = Counter()
     for segment in segments:
         for file in segment.files:
@@ -74,8 +60,10 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         metric=codec.metric,
         dim=codec.dim,
         precision=codec.config["precision"],
-        documents=sum(segment.n_documents for segment in segments),
-        tokens=sum(segment.n_tokens for segment in segments),
+        documents=documents,
+        pending=sum(batch.n_documents for batch in pending),
+        deleted=deleted,
+        tokens=sum(one.n_tokens for one in segments) + sum(one.n_tokens for one in pending),
         segments=len(segments),
         bytes=dict(sizes),
         encoder=codec.encoder,
@@ -84,52 +72,3 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         created_at=created,
         complete=build["complete"],
     )
-
-
-def verify_files(
-    root: Path, catalog: Catalog, progress: Callable[[int, int], None] | None = None
-) -> VerifyReport:
-    """Check every checksum and invariant. ``progress(bytes_done, bytes_total)`` after each file."""
-    try:
-        problems = catalog.problems()
-        with catalog.reading():
-            segments, registered = catalog.segments(), catalog.n_documents()
-    except IndexDamagedError as error:
-        return VerifyReport(0, 0, (str(error),))
-    if registered != (committed := sum(segment.n_documents for segment in segments)):
-        problems.append(f"catalog: {registered} ids registered, but the segments hold {committed} documents")
-    files = [file for segment in segments for file in segment.files]
-    total, done = sum(file.bytes for file in files), 0
-    for segment in segments:
-        problems += _segment_problems(root, segment, catalog)
-        done += sum(file.bytes for file in segment.files)
-        if progress is not None:
-            progress(done, total)
-    return VerifyReport(len(files), total, tuple(problems))
-
-
-def _segment_problems(root: Path, segment: SegmentRecord, catalog: Catalog) -> list[str]:
-    """Checksums first: only a segment whose bytes are right is opened."""
-    if segment.stored_checksum != segment.checksum:
-        return [
-            f"catalog: segment {segment.segment} is not what was committed; restore the index from a copy"
-        ]
-    found = []
-    for file in segment.files:
-        try:
-            path = check_size(root, file)
-        except IndexDamagedError as error:
-            found.append(str(error))
-            continue
-        if hash_file(path) != file.sha256:
-            found.append(
-                f"{path}: its bytes are not those that were committed; restore the index from a copy"
-            )
-    if found:
-        return found
-    reader = SegmentReader(root, segment)
-    found = reader.problems()
-    for ordinal, doc_id in enumerate(reader.documents.ids()):
-        if catalog.find(doc_id) != (segment.segment, ordinal):
-            found.append(f"document {doc_id!r} is not where the catalog says; restore the index from a copy")
-    return [f"segment {segment.segment}: {problem}" for problem in found]

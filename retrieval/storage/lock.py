@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from retrieval.errors import IndexLockedError
 
-__all__ = ["HOLDER", "LOCK", "writer_lock"]
+__all__ = ["HOLDER", "LOCK", "MERGE_LOCK", "merge_lock", "writer_lock"]
 
 LOCK = "writer.lock"
+MERGE_LOCK = "merge.lock"
 HOLDER = "writer.json"
 """Who holds the lock: for the message to the one that is refused, nothing else reads it."""
 
@@ -40,6 +41,22 @@ def writer_lock(root: Path) -> Iterator[None]:
         raise IndexLockedError(
             f"{root} is being written by {_holder(root)}; wait for it or stop it"
         ) from None
+
+
+@contextmanager
+def merge_lock(root: Path) -> Iterator[bool]:
+    """Hold the merge lock, if nobody else does: whoever rewrites segments without keeping writers
+    out holds it, so that nobody takes its unfinished files for leftovers. Gives whether it is held."""
+    lock = FileLock(root / MERGE_LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _holder(root: Path) -> str:

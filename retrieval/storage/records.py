@@ -12,7 +12,7 @@ from retrieval.errors import IndexDamagedError
 from retrieval.storage.files import FileRecord
 from retrieval.types import EncoderKind, Metric
 
-__all__ = ["CodecRecord", "SegmentRecord"]
+__all__ = ["CodecRecord", "PendingBatch", "SegmentRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,10 @@ class CodecRecord:
 class SegmentRecord:
     """A committed segment.
 
-    ``max_norm`` is the largest norm of its stored vectors. ``records_read``, ``records_sha256``
-    and ``skipped`` say which part of the source it came from, so that a build can be resumed.
+    ``max_norm`` bounds the norms of its stored vectors; ``origins`` are the numbers under which its
+    documents came to the index: its own, unless it was merged from others. ``records_read``,
+    ``records_sha256`` and ``skipped`` say which part of the source it came from, so that a build can
+    be resumed.
     """
 
     segment: int
@@ -69,6 +71,7 @@ class SegmentRecord:
     records_sha256: str
     skipped: int
     files: tuple[FileRecord, ...]
+    origins: tuple[int, ...] = ()
     stored_checksum: str | None = None
     """What the catalog says of `checksum`; None before it is registered."""
 
@@ -76,7 +79,14 @@ class SegmentRecord:
     def checksum(self) -> str:
         """SHA-256 over this record and its files'."""
         files = sorted(([f.name, f.path, f.bytes, f.sha256, f.dtype, f.shape] for f in self.files), key=str)
-        return hashlib.sha256(_json([self.as_row(), files]).encode()).hexdigest()
+        parts = [self.as_row(), files]
+        if self.origins != (self.segment,):  # format 1 had no others, and its checksums must stay
+            parts.append(self.origins)
+        return hashlib.sha256(_json(parts).encode()).hexdigest()
+
+    def has_file(self, name: str) -> bool:
+        """Whether it has a file of this name."""
+        return any(file.name == name for file in self.files)
 
     def file(self, name: str) -> FileRecord:
         """The file of this name.
@@ -94,15 +104,66 @@ class SegmentRecord:
         return tuple(getattr(self, name) for name in _SEGMENT_COLUMNS)
 
     @classmethod
-    def from_row(cls, row: Sequence[Any], files: Sequence[FileRecord]) -> Self:
+    def from_row(cls, row: Sequence[Any], files: Sequence[FileRecord], origins: Sequence[int]) -> Self:
         """The inverse of `as_row`."""
         values = dict(zip([*_SEGMENT_COLUMNS, "stored_checksum"], row, strict=True))
-        return cls(**values, files=tuple(files))
+        return cls(**values, files=tuple(files), origins=tuple(origins))
 
 
 _SEGMENT_COLUMNS = [
-    field.name for field in fields(SegmentRecord) if field.name not in ("files", "stored_checksum")
+    field.name for field in fields(SegmentRecord) if field.name not in ("files", "origins", "stored_checksum")
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingBatch:
+    """The documents of one small commit, kept in the catalog until they are folded into a segment.
+
+    ``buffer`` numbers the segment they will become, ``first`` is the ordinal of their first;
+    ``documents`` is an Arrow IPC stream, ``doclens`` int64, ``codes`` as in a segment's file.
+    """
+
+    generation: int
+    buffer: int
+    first: int
+    n_documents: int
+    n_tokens: int
+    max_norm: float
+    documents: bytes
+    doclens: bytes
+    codes: bytes
+
+    @property
+    def bytes(self) -> int:
+        """How much it holds."""
+        return len(self.documents) + len(self.doclens) + len(self.codes)
+
+    def as_row(self) -> tuple[Any, ...]:
+        """In the order of the table's columns, with the checksum."""
+        row = tuple(getattr(self, field.name) for field in fields(self))
+        return (*row, _checksum_of(row))
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """The inverse of `as_row`.
+
+        Raises:
+            IndexDamagedError: not what was committed.
+        """
+        if _checksum_of(row[:-1]) != row[-1]:
+            raise IndexDamagedError(
+                f"the documents pending since generation {row[0]} are not what was committed; "
+                "restore the index from a copy"
+            )
+        return cls(*row[:-1])
+
+
+def _checksum_of(row: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for value in row:
+        content = value if isinstance(value, bytes) else _json(value).encode()
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
 
 
 def _json(value: Any) -> str:

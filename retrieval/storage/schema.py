@@ -1,16 +1,60 @@
-"""The catalog's tables, and which versions of them this code reads."""
+"""The catalog's tables, which versions of them this code reads, and how an older one is upgraded."""
 
 from __future__ import annotations
 
-__all__ = ["FORMAT_VERSION", "KNOWN_FEATURES", "TABLES"]
+import sqlite3
 
-FORMAT_VERSION = 1
-"""Raised when an older reader would misread; a new optional part is a feature instead."""
+__all__ = ["FORMAT_VERSION", "KNOWN_FEATURES", "TABLES", "statements", "upgrade"]
+
+FORMAT_VERSION = 2
+"""Raised when an older reader would misread; a new optional part is a feature instead.
+
+1: documents stay where they were added. 2: pending documents, tombstones, merged segments.
+"""
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 """Features that an index may require of its reader."""
 
-TABLES = """
+_DOCUMENTS = """
+CREATE TABLE documents (             -- where each living document was born, which never changes
+    doc_id TEXT PRIMARY KEY,
+    origin INTEGER NOT NULL,         -- number of the segment or buffer it came to the index in
+    ordinal INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+_CHANGES = """
+CREATE TABLE origins (               -- which segment holds the documents born in an origin
+    origin INTEGER PRIMARY KEY,
+    segment INTEGER NOT NULL REFERENCES segments
+);
+
+CREATE INDEX origins_by_segment ON origins (segment);
+
+CREATE TABLE pending (               -- documents not yet in a segment, one row a commit
+    generation INTEGER PRIMARY KEY REFERENCES commits,
+    buffer INTEGER NOT NULL,         -- the rows of one buffer share its ordinals
+    first INTEGER NOT NULL,          -- ordinal of the first document
+    n_documents INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    max_norm REAL NOT NULL,
+    documents BLOB NOT NULL,         -- Arrow IPC, as in a segment's file
+    doclens BLOB NOT NULL,           -- int64
+    codes BLOB NOT NULL,
+    sha256 TEXT NOT NULL             -- over the row
+);
+
+CREATE TABLE tombstones (            -- deleted documents whose codes are still there, by birth
+    origin INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    PRIMARY KEY (origin, ordinal)
+) WITHOUT ROWID;
+
+CREATE INDEX tombstones_by_generation ON tombstones (generation);
+"""
+
+TABLES = f"""
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL              -- JSON
@@ -58,9 +102,26 @@ CREATE TABLE files (
     shape TEXT                       -- JSON
 ) WITHOUT ROWID;
 
-CREATE TABLE documents (
-    doc_id TEXT PRIMARY KEY,
-    segment INTEGER NOT NULL REFERENCES segments,
-    ordinal INTEGER NOT NULL
-) WITHOUT ROWID;
-"""
+CREATE INDEX files_by_segment ON files (segment);
+{_DOCUMENTS}{_CHANGES}"""
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables from ``version`` to `FORMAT_VERSION`; inside a transaction."""
+    if version < 2:
+        script = f"""
+        ALTER TABLE documents RENAME TO documents_before;
+        {_DOCUMENTS}
+        INSERT INTO documents SELECT doc_id, segment, ordinal FROM documents_before;
+        DROP TABLE documents_before;
+        CREATE INDEX files_by_segment ON files (segment);
+        {_CHANGES}
+        INSERT INTO origins SELECT segment, segment FROM segments;
+        """
+        for statement in statements(script):
+            connection.execute(statement)
+
+
+def statements(script: str) -> list[str]:
+    """A script cut at its semicolons: `executescript` would commit the transaction it runs in."""
+    return [statement for statement in script.split(";") if statement.strip()]

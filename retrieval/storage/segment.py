@@ -1,9 +1,9 @@
-"""One segment: codes, offsets and documents, written once and then only mapped."""
+"""One segment: codes, offsets, births and documents, written once and then only mapped."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.quantize import Codec
+from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import DocumentTable, write_documents
 from retrieval.storage.files import FileRecord, HashingFile, make_folder, map_array, sync_folder
 from retrieval.storage.records import SegmentRecord
-from retrieval.types import Document, IntArray, Ragged
+from retrieval.types import IntArray, Ragged
 
 __all__ = ["SEGMENTS", "SegmentReader", "SegmentWriter"]
 
@@ -28,11 +29,13 @@ class SegmentWriter:
 
     def __init__(self, root: Path, segment: int, codec: Codec, dim: int) -> None:
         self.segment = segment
+        self.n_documents = 0
         self.n_tokens = 0
         self.max_norm = 0.0
         self.files: tuple[FileRecord, ...] = ()
         self._root, self._codec, self._dim = root, codec, dim
         self._folder = f"{SEGMENTS}/{segment:08d}"
+        shutil.rmtree(root / self._folder, ignore_errors=True)  # left by a writer that died
         make_folder(root / self._folder)
         self._codes = HashingFile(root, f"{self._folder}/codes.bin")
         self._doclens: list[IntArray] = []
@@ -40,26 +43,39 @@ class SegmentWriter:
     def append(self, vectors: Ragged) -> None:
         """Encode and append the vectors of the next documents."""
         codes = self._codec.encode(vectors.values)
-        self._codes.write_array(codes)
-        self._doclens.append(vectors.doclens)
-        self.n_tokens += len(codes)
-        if len(codes):
-            norms = np.linalg.norm(self._codec.decode(codes).astype(np.float64), axis=1)
-            self.max_norm = max(self.max_norm, float(norms.max()))
+        self.append_codes(codes, vectors.doclens, largest_norm(self._codec, codes))
 
-    def finish(self, documents: Sequence[Document], metadata: Mapping[str, pa.Array]) -> None:
-        """Write what belongs to whole documents and make every file durable; sets ``files``."""
+    def append_codes(self, codes: NDArray[Any], doclens: IntArray, max_norm: float) -> None:
+        """Append codes of the next documents; ``max_norm`` bounds the norms of their vectors."""
+        self._codes.write_array(codes)
+        self._doclens.append(doclens)
+        self.n_documents += len(doclens)
+        self.n_tokens += len(codes)
+        self.max_norm = max(self.max_norm, max_norm)
+
+    def finish(
+        self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], births: IntArray | None = None
+    ) -> None:
+        """Write what belongs to whole documents and make every file durable; sets ``files``.
+
+        ``births`` are the `birth_keys` of documents that came to the index in other segments.
+        """
         shape = (self.n_tokens, self._dim)
-        codes = self._codes.finish("codes", self._codec.dtype.name, shape)
-        offsets = np.zeros(len(documents) + 1, dtype=np.int64)
+        files = [self._codes.finish("codes", self._codec.dtype.name, shape)]
+        offsets = np.zeros(self.n_documents + 1, dtype=np.int64)
         if self._doclens:
             np.cumsum(np.concatenate(self._doclens), out=offsets[1:])
-        with HashingFile(self._root, f"{self._folder}/offsets.bin") as file:
-            file.write_array(offsets)
-            offsets_record = file.finish("offsets", "int64", offsets.shape)
-        table = write_documents(self._root, f"{self._folder}/documents.arrow", documents, metadata)
+        files.append(self._write_array("offsets", offsets))
+        if births is not None:
+            files.append(self._write_array("births", births))
+        files.append(write_documents(self._root, f"{self._folder}/documents.arrow", schema, batches))
         sync_folder(self._root / self._folder)
-        self.files = (codes, offsets_record, table)
+        self.files = tuple(files)
+
+    def _write_array(self, name: str, array: IntArray) -> FileRecord:
+        with HashingFile(self._root, f"{self._folder}/{name}.bin") as file:
+            file.write_array(array)
+            return file.finish(name, "int64", array.shape)
 
     def abandon(self) -> None:
         """Give up: close and remove what was written (after a kill, the next writer does it)."""
@@ -68,16 +84,37 @@ class SegmentWriter:
         shutil.rmtree(self._root / self._folder, ignore_errors=True)
 
 
+def largest_norm(codec: Codec, codes: NDArray[Any]) -> float:
+    """The largest norm of the vectors that codes stand for, 0 for none."""
+    if not len(codes):
+        return 0.0
+    return float(np.linalg.norm(codec.decode(codes).astype(np.float64), axis=1).max())
+
+
 class SegmentReader:
-    """A committed segment, memory-mapped."""
+    """A committed segment, memory-mapped.
+
+    ``codes`` is ``(n_tokens, d)``, ``offsets`` ``(n + 1,)``, ``births`` the sorted `birth_keys` of
+    its documents.
+    """
 
     def __init__(self, root: Path, record: SegmentRecord) -> None:
         self.record = record
+        self.number = record.segment
+        self.max_norm = record.max_norm
+        self.origins = record.origins
         self.codes: NDArray[Any] = map_array(root, record.file("codes"))
         self.offsets: IntArray = map_array(root, record.file("offsets"))
-        self.documents = DocumentTable(root, record.file("documents"))
+        self.documents = DocumentTable.mapped(root, record.file("documents"))
+        self.births: IntArray = (
+            map_array(root, record.file("births"))
+            if record.has_file("births")
+            else all_born_here(record.segment, record.n_documents)
+        )
 
-    def __len__(self) -> int:
+    @property
+    def n_documents(self) -> int:
+        """Documents in its files, deleted ones too."""
         return self.record.n_documents
 
     def document_codes(self, ordinal: int) -> NDArray[Any]:
@@ -98,4 +135,8 @@ class SegmentReader:
             found.append(f"{len(self.codes)} codes, committed {record.n_tokens}")
         if not all(np.isfinite(self.codes[i : i + 65536]).all() for i in range(0, len(self.codes), 65536)):
             found.append("codes hold NaN or infinity")
+        if len(self.births) != record.n_documents or (np.diff(self.births) <= 0).any():
+            found.append("births do not name each document once")
+        if not set(np.unique(self.births >> 32)) <= set(record.origins):
+            found.append("births name origins that the catalog does not")
         return found

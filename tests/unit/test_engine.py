@@ -170,8 +170,9 @@ def test_explain_adds_up(tmp_path: Path, encoder) -> None:  # type: ignore[no-un
 
 
 def test_add_is_one_commit(tmp_path: Path) -> None:
-    encoder = HashingDense()
-    with Engine.create(tmp_path / "i", encoder, config=IndexConfig.of(segment_documents=10)) as engine:
+    encoder, config = HashingDense(), IndexConfig.of(segment_documents=10)
+    runtime = RuntimeConfig.of(pending_documents=10, maintenance="manual")
+    with Engine.create(tmp_path / "i", encoder, config=config, runtime=runtime) as engine:
         assert len(engine) == 0 and len(engine.search("alpha")) == 0
         before = engine.inspect().generation
         engine.add(documents(35))

@@ -50,7 +50,7 @@ def test_widening(values, kind) -> None:
     types = observed(*values)
     assert types.types == {"x": kind}
     assert FieldTypes.from_json(types.to_json()).types == {"x": kind}
-    column = metadata_columns([Document("a", "t", "", {"x": value}) for value in values], types)["x"]
+    column = metadata_columns([Document("a", "t", "", {"x": value}) for value in values], types.types)["x"]
     column.validate(full=True)
     assert column.type == kind
     assert len(column) == len(values)

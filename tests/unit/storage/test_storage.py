@@ -246,6 +246,7 @@ def test_a_finished_index_is_its_files_alone(index: Path) -> None:
         "segments",
         "writer.lock",
         "writer.json",
+        "merge.lock",
     }
     assert {path.name for path in index.iterdir()} <= own
 
@@ -254,7 +255,7 @@ def test_durability_settings(tmp_path: Path) -> None:
     Engine.build(tmp_path / "i", DOCS, HashingDense())
     with Catalog.open(tmp_path / "i", write=True) as catalog:
         pragma = {
-            name: catalog._rows(f"PRAGMA {name}")[0][0]
+            name: catalog.rows(f"PRAGMA {name}")[0][0]
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}

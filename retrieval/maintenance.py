@@ -1,0 +1,259 @@
+"""Upkeep of an index that is written to: fold pending documents into segments, merge segments.
+
+Nothing here changes what a search finds. A fold is short and keeps writers out; a merge writes
+its files while others commit, and only swaps them in under the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.config import RuntimeConfig
+from retrieval.errors import IndexLockedError, RetrievalError
+from retrieval.quantize import Codec, FloatCodec
+from retrieval.storage import (
+    Catalog,
+    CodecRecord,
+    MergeStopped,
+    SegmentRecord,
+    SegmentSize,
+    SegmentView,
+    SegmentWriter,
+    Snapshot,
+    SnapshotKeeper,
+    choose_merge,
+    merge_lock,
+    remove_segments,
+    write_merged,
+)
+from retrieval.types import Precision
+from retrieval.writer import Writer
+
+__all__ = ["Maintenance", "MaintenanceReport"]
+
+log = logging.getLogger("retrieval.maintenance")
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceReport:
+    """What upkeep did: ``folded`` pending documents, ``merges``, and the segments there are now."""
+
+    folded: int
+    merges: int
+    segments: int
+
+
+class Maintenance:
+    """Upkeep of one index, on request or by a thread of its own (`wake`)."""
+
+    def __init__(self, root: Path, writer: Writer, snapshots: SnapshotKeeper, runtime: RuntimeConfig) -> None:
+        self._root, self._writer, self._snapshots = root, writer, snapshots
+        self._runtime = runtime
+        self._busy, self._starting = threading.Lock(), threading.Lock()
+        self._stopping, self._work = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # -- in the background --------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look soon whether something is to be done; the thread starts with the first call."""
+        if self._runtime.maintenance == "manual":
+            return
+        with self._starting:
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._run, name="retrieval-maintenance", daemon=True)
+                self._thread.start()
+        self._work.set()
+
+    def stop(self) -> None:
+        """End the thread; a merge under way is given up, and leaves nothing."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._work.wait()
+            self._work.clear()
+            try:
+                self.run()
+            except MergeStopped:
+                return
+            except IndexLockedError:
+                continue  # another process is writing, and will do this
+            except (RetrievalError, OSError) as error:
+                # Documents are safe where they are; the next write tries again.
+                log.warning("upkeep of %s failed: %s", self._root, error)
+
+    # -- on request ---------------------------------------------------------------------------
+
+    def run(self) -> MaintenanceReport:
+        """Fold if much is pending, and merge until the policy is content."""
+        folded = self.fold() if self._is_much_pending() else 0
+        merges = 0
+        with self._busy, merge_lock(self._root) as free:
+            while free and not self._stopping.is_set():
+                snapshot = self._snapshots.latest()
+                chosen = choose_merge(_sizes(snapshot))
+                if not chosen:
+                    break
+                merges += self._merge(snapshot, [view for view in snapshot.segments if view.number in chosen])
+        return self._report(folded, merges)
+
+    def fold(self) -> int:
+        """Write the pending documents as a segment; returns how many."""
+        with self._busy, self._writer.session() as catalog:
+            snapshot = self._snapshots.latest()
+            pending = [view for view in snapshot.segments if view.is_pending]
+            if not pending:
+                return 0
+            # The segment takes the buffer's number: its documents keep their births.
+            (view,) = pending
+            files = write_merged(self._root, view.number, snapshot, pending)
+            try:
+                with catalog.transaction("fold") as generation:
+                    catalog.register.clear_pending()
+                    catalog.register.clear_tombstones(view.origins, snapshot.generation)
+                    _register(catalog, files, pending, snapshot.record.codec, generation)
+            except BaseException:
+                files.abandon()
+                raise
+            if not files.n_documents:
+                files.abandon()
+            return files.n_documents
+
+    def compact(self, precision: Precision | None = None) -> MaintenanceReport:
+        """Fold, then merge everything into one segment without deleted documents.
+
+        With a ``precision`` the stored vectors are converted: a new codec generation, for which
+        writers wait until it is done.
+        """
+        folded = self.fold()
+        snapshot = self._snapshots.latest()
+        if precision is not None and precision != snapshot.record.config["precision"]:
+            self._convert(precision)
+            return self._report(folded, 1)
+        with self._busy, merge_lock(self._root) as free:
+            if not free:
+                raise IndexLockedError(f"{self._root} is being merged by another process; try again later")
+            snapshot = self._snapshots.latest()
+            views = [view for view in snapshot.segments if not view.is_pending]
+            wanted = len(views) > 1 or any(view.live is not None for view in views)
+            merges = self._merge(snapshot, views) if wanted else 0
+        return self._report(folded, merges)
+
+    def _is_much_pending(self) -> bool:
+        snapshot = self._snapshots.latest()
+        for view in snapshot.segments:
+            if view.is_pending:
+                runtime = self._runtime
+                return view.n_documents >= runtime.pending_documents or view.bytes >= runtime.pending_bytes
+        return False
+
+    def _merge(self, snapshot: Snapshot, views: Sequence[SegmentView]) -> int:
+        """Merge segments while others commit; the caller holds the merge lock. Returns 1, or 0 if a
+        segment was taken away meanwhile."""
+        with self._writer.session() as catalog, catalog.transaction("reserve"):
+            number = catalog.take_number()
+        files = write_merged(self._root, number, snapshot, views, stop=self._stopping.is_set)
+        numbers = [view.number for view in views]
+        try:
+            with self._writer.session() as catalog:
+                if not set(numbers) <= set(catalog.segment_numbers()):
+                    files.abandon()
+                    return 0
+                with catalog.transaction("merge") as generation:
+                    _swap(catalog, views, files, snapshot, snapshot.record.codec, generation)
+        except BaseException:
+            files.abandon()
+            raise
+        if not files.n_documents:
+            files.abandon()
+        remove_segments(self._root, numbers)
+        return 1
+
+    def _convert(self, precision: Precision) -> None:
+        with self._busy, self._writer.session() as catalog:
+            snapshot = self._snapshots.latest()
+            codec = FloatCodec(precision)
+            record = _next_codec(snapshot.record, codec)
+            number = int(catalog.meta("next_number"))
+            files = write_merged(self._root, number, snapshot, snapshot.segments, codec=codec)
+            try:
+                with catalog.transaction("convert") as generation:
+                    catalog.take_number()
+                    catalog.add_codec(record)
+                    catalog.set_meta("config", {**catalog.meta("config"), "precision": precision})
+                    catalog.register.clear_pending()
+                    _swap(catalog, snapshot.segments, files, snapshot, record.codec, generation)
+            except BaseException:
+                files.abandon()
+                raise
+            remove_segments(self._root, [view.number for view in snapshot.segments])
+
+    def _report(self, folded: int, merges: int) -> MaintenanceReport:
+        return MaintenanceReport(folded, merges, len(self._snapshots.latest().segments))
+
+
+def _sizes(snapshot: Snapshot) -> list[SegmentSize]:
+    return [
+        SegmentSize(view.number, view.n_documents, view.n_documents - len(view), view.bytes)
+        for view in snapshot.segments
+        if not view.is_pending
+    ]
+
+
+def _swap(
+    catalog: Catalog,
+    views: Sequence[SegmentView],
+    files: SegmentWriter,
+    snapshot: Snapshot,
+    codec: int,
+    generation: int,
+) -> None:
+    """Name the merged segment in place of its sources; inside a transaction. Documents deleted
+    while it was being written keep their tombstones."""
+    catalog.remove_segments([view.number for view in views])
+    for view in views:
+        catalog.register.clear_tombstones(view.origins, snapshot.generation)
+    _register(catalog, files, views, codec, generation)
+
+
+def _register(
+    catalog: Catalog, files: SegmentWriter, views: Sequence[SegmentView], codec: int, generation: int
+) -> None:
+    if not files.n_documents:
+        return
+    record = SegmentRecord(
+        segment=files.segment,
+        codec=codec,
+        generation=generation,
+        n_documents=files.n_documents,
+        n_tokens=files.n_tokens,
+        max_norm=files.max_norm,
+        records_read=0,
+        records_sha256="",
+        skipped=0,
+        files=files.files,
+        origins=tuple(sorted(origin for view in views for origin in view.origins)),
+    )
+    catalog.add_segment(record)
+
+
+def _next_codec(before: CodecRecord, codec: Codec) -> CodecRecord:
+    config, _ = codec.state()
+    return CodecRecord(
+        before.codec + 1,
+        codec.name,
+        config,
+        before.kind,
+        before.metric,
+        before.dim,
+        before.encoder,
+        before.encoder_fingerprint,
+    )

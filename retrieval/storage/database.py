@@ -1,0 +1,154 @@
+"""The catalog's SQLite connection: transactions, consistent reads, and errors a person can act on."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from retrieval.errors import IndexDamagedError, IndexFolderError, IndexLockedError
+from retrieval.storage.connection import CATALOG, catalog_state, connect, is_immutable
+
+__all__ = ["Database"]
+
+
+class Database:
+    """A connection to `catalog.sqlite`, safe to share between threads."""
+
+    def __init__(self, root: Path, connection: sqlite3.Connection) -> None:
+        self.root = root
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._file = _identity(root)
+        self._read_only_as = catalog_state(root) if is_immutable(connection) else None
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """One commit, or nothing.
+
+        Raises:
+            IndexFolderError: it cannot be written, say because the disk is full.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                with suppress(sqlite3.Error):  # on a full disk SQLite has rolled back itself
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise self._unwritable(error) from None
+                raise
+
+    def _unwritable(self, error: sqlite3.OperationalError) -> IndexFolderError:
+        kind = IndexLockedError if "locked" in str(error) else IndexFolderError
+        return kind(f"cannot write {self.root / CATALOG}: {error}; nothing was changed")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All reads inside see one generation."""
+        with self._lock:
+            self._reopen_if_changed()
+            self._execute("BEGIN")
+            try:
+                yield
+            finally:
+                with suppress(sqlite3.Error):  # nothing was written; the read told what is wrong
+                    self._connection.execute("ROLLBACK")
+
+    def backup(self, target: Path) -> None:
+        """Copy the database as of one moment to a new file, in a form without a log beside it."""
+        with self._lock:
+            copy = sqlite3.connect(target, isolation_level=None)
+            try:
+                self._connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.Error as error:
+                raise IndexFolderError(f"cannot write {target}: {error}") from None
+            finally:
+                copy.close()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows that a query gives.
+
+        Raises:
+            IndexDamagedError, IndexLockedError, IndexFolderError: SQLite cannot read.
+        """
+        return self._execute(sql, values)
+
+    def insert(self, table: str, row: Sequence[Any], *, replace: bool = False) -> None:
+        """Add a row; inside `committing`."""
+        verb = "INSERT OR REPLACE" if replace else "INSERT"
+        self._connection.execute(f"{verb} INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Change rows, and say how many; inside `committing`."""
+        return self._connection.execute(sql, values).rowcount
+
+    def execute_many(self, sql: str, rows: Iterator[Sequence[Any]]) -> None:
+        """The same change for many rows; inside `committing`."""
+        self._connection.executemany(sql, rows)
+
+    @contextmanager
+    def decoding(self, what: str) -> Iterator[None]:
+        """Turn any failure to make sense of stored values into one error.
+
+        Raises:
+            IndexDamagedError: ``what`` cannot be read.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            told = f"{self.root / CATALOG}: {what} cannot be read ({type(error).__name__}: {error})"
+            raise IndexDamagedError(f"{told}; restore the index from a copy") from None
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.ProgrammingError:
+                raise IndexFolderError(f"the index at {self.root} is closed; open it again") from None
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> IndexFolderError:
+        told = f"{self.root / CATALOG} cannot be read ({error})"
+        busy = isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
+        if busy:
+            return IndexLockedError(f"{told}; another process is writing, try again")
+        return IndexDamagedError(f"{told}; restore the index from a copy")
+
+    def _reopen_if_changed(self) -> None:
+        """A connection to a read-only medium takes the file for unchanging; look at it ourselves."""
+        if self._read_only_as is None or self._read_only_as == (now := catalog_state(self.root)):
+            return
+        self._connection.close()
+        self._connection = connect(self.root / CATALOG, "ro")
+        self._read_only_as = now if is_immutable(self._connection) else None
+
+    def is_elsewhere(self) -> bool:
+        """Whether another file has taken the place of the one that is open."""
+        return _identity(self.root) != self._file
+
+    def close(self) -> None:
+        """Close; the last writer folds the log into the file."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _identity(root: Path) -> tuple[int, int] | None:
+    try:
+        status = (root / CATALOG).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,144 @@
+"""Where documents are: the ids of the living, the pending ones themselves, tombstones of the dead.
+
+A document is known by its birth: the number of the segment or buffer it came to the index in
+(``origin``) and its ``ordinal`` there. Neither ever changes, wherever merges carry the document:
+each segment says which births it holds, so a merge rewrites no row of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.storage.database import Database
+from retrieval.storage.records import PendingBatch
+from retrieval.types import IntArray
+
+__all__ = ["Birth", "PendingSize", "Register"]
+
+
+class Birth(NamedTuple):
+    """Where a document came to the index."""
+
+    origin: int
+    ordinal: int
+
+
+class PendingSize(NamedTuple):
+    """How much waits to be folded into a segment."""
+
+    documents: int
+    bytes: int
+
+
+class Register:
+    """The document tables of a catalog. Of a format 1 catalog nothing is pending or deleted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- the living ---------------------------------------------------------------------------
+
+    def find(self, doc_id: str) -> Birth | None:
+        """The birth of a document that is in the index."""
+        rows = self._database.rows("SELECT * FROM documents WHERE doc_id = ?", (doc_id,))
+        return Birth(rows[0][1], rows[0][2]) if rows else None
+
+    def count(self) -> int:
+        """How many documents there are."""
+        return int(self._database.rows("SELECT count(*) FROM documents")[0][0])
+
+    def add(self, origin: int, ids: Sequence[str], first: int = 0) -> None:
+        """Register ids in the order of their ordinals; inside a transaction."""
+        rows = ((doc_id, origin, ordinal) for ordinal, doc_id in enumerate(ids, first))
+        self._database.execute_many("INSERT INTO documents VALUES (?, ?, ?)", rows)
+
+    def bury(self, ids: Sequence[str], generation: int) -> list[str]:
+        """Turn documents into tombstones; inside a transaction. Returns the ids that were there."""
+        found = [(doc_id, birth) for doc_id in ids if (birth := self.find(doc_id)) is not None]
+        stones = ((birth.origin, birth.ordinal, generation) for _, birth in found)
+        self._database.execute_many("INSERT INTO tombstones VALUES (?, ?, ?)", stones)
+        self._database.execute_many("DELETE FROM documents WHERE doc_id = ?", ((i,) for i, _ in found))
+        return [doc_id for doc_id, _ in found]
+
+    # -- the dead -----------------------------------------------------------------------------
+
+    def tombstones(self, origins: Sequence[int], until: int | None = None) -> IntArray:
+        """Births ``(n, 2)`` of the deleted documents of these origins, sorted; those buried up to and
+        with a generation, if one is given."""
+        rows: list[tuple[int, int]] = []
+        if self._has_changes():
+            limit = until if until is not None else 2**62
+            for origin in origins:
+                query = "SELECT origin, ordinal FROM tombstones WHERE origin = ? AND generation <= ?"
+                rows += self._database.rows(query, (origin, limit))
+        return _pairs(sorted(rows))
+
+    def tombstones_since(self, generation: int) -> IntArray:
+        """Births ``(n, 2)`` of documents buried after a generation."""
+        if not self._has_changes():
+            return _pairs([])
+        query = "SELECT origin, ordinal FROM tombstones WHERE generation > ? ORDER BY origin, ordinal"
+        return _pairs(self._database.rows(query, (generation,)))
+
+    def count_tombstones(self) -> int:
+        """How many deleted documents still take room."""
+        if not self._has_changes():
+            return 0
+        return int(self._database.rows("SELECT count(*) FROM tombstones")[0][0])
+
+    def deleted_by_segment(self) -> dict[int, int]:
+        """Tombstones in each segment that has any."""
+        query = (
+            "SELECT o.segment, count(*) FROM tombstones t JOIN origins o ON o.origin = t.origin "
+            "GROUP BY o.segment"
+        )
+        return dict(self._database.rows(query)) if self._has_changes() else {}
+
+    def clear_tombstones(self, origins: Sequence[int], until: int) -> None:
+        """Drop the stones of documents that a merge left out; inside a transaction."""
+        for origin in origins:
+            query = "DELETE FROM tombstones WHERE origin = ? AND generation <= ?"
+            self._database.execute(query, (origin, until))
+
+    # -- the pending --------------------------------------------------------------------------
+
+    def buffer(self) -> int | None:
+        """The number of the buffer that pending documents are in; None if there are none."""
+        if not self._has_changes():
+            return None
+        number = self._database.rows("SELECT max(buffer) FROM pending")[0][0]
+        return None if number is None else int(number)
+
+    def pending(self, after: int = 0) -> Iterator[PendingBatch]:
+        """Batches committed after a generation, oldest first."""
+        if self._has_changes():
+            query = "SELECT * FROM pending WHERE generation > ? ORDER BY generation"
+            for row in self._database.rows(query, (after,)):
+                yield PendingBatch.from_row(row)
+
+    def pending_size(self) -> PendingSize:
+        """How much is pending."""
+        if not self._has_changes():
+            return PendingSize(0, 0)
+        blobs = "length(documents) + length(doclens) + length(codes)"
+        sums = self._database.rows(f"SELECT sum(n_documents), sum({blobs}) FROM pending")[0]
+        return PendingSize(sums[0] or 0, sums[1] or 0)
+
+    def add_pending(self, batch: PendingBatch) -> None:
+        """Keep a batch; inside a transaction."""
+        self._database.insert("pending", batch.as_row())
+
+    def clear_pending(self) -> None:
+        """Forget all batches, once they are in a segment; inside a transaction."""
+        self._database.execute("DELETE FROM pending")
+
+    def _has_changes(self) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE name = 'tombstones'"
+        return bool(self._database.rows(query)[0][0])
+
+
+def _pairs(rows: Sequence[tuple[int, int]]) -> IntArray:
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
