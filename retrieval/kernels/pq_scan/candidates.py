@@ -12,12 +12,14 @@ from numba import njit
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd import memory as mem
 from retrieval.kernels.simd import selection as pick
-from retrieval.kernels.topk.avx512 import PADDING, capacity, first_limit, keep_best, push
+from retrieval.kernels.topk.avx512 import PADDING, capacity, first_limit, push
+from retrieval.kernels.topk.order import keep_best, sort_best
 
-__all__ = ["collect", "fetch", "offer", "start", "valid_lanes"]
+__all__ = ["collect", "fetch", "fetch_four", "finish", "offer", "start", "valid_lanes"]
 
-AHEAD = 12288
-"""How many bytes of codes ahead to ask for: what the processor asks for by itself is half as fast."""
+AHEAD = 2048
+"""How many bytes of codes ahead to ask for: what the processor asks for by itself is half as fast, and
+from memory more than a page ahead is as slow again."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
@@ -25,6 +27,15 @@ def fetch(codes, first, last):  # type: ignore[no-untyped-def]
     """Ask for the bytes that will be read `AHEAD` bytes after ``codes[first:last]``."""
     for i in range(first + AHEAD, last + AHEAD, 64):
         mem.prefetch(codes, i)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def fetch_four(codes, first):  # type: ignore[no-untyped-def]
+    """`fetch` for 256 bytes."""
+    mem.prefetch(codes, first + AHEAD)
+    mem.prefetch(codes, first + AHEAD + 64)
+    mem.prefetch(codes, first + AHEAD + 128)
+    mem.prefetch(codes, first + AHEAD + 192)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -65,12 +76,21 @@ def offer(totals, valid, first, k, bounds, counts, limits, keys, spare):  # type
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def collect(k, counts, keys, spare, out):  # type: ignore[no-untyped-def]
-    """The keys of each query's best ``k`` into the rows of ``out``, in any order; how many in a row."""
+    """The keys of each query's best ``k``, in order, into the rows of ``out``; how many in a row."""
     found = 0
     for q in range(len(out)):
-        first, found = q * len(spare), min(counts[q], k)
-        if counts[q] > k:
-            keep_best(keys, first, counts[q], k, spare)
-        for i in range(found):
-            out[q, i] = keys[first + i]
+        found = sort_best(keys, q * len(spare), counts[q], k, spare, out[q])
     return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def finish(keys, found, scaling, best):  # type: ignore[no-untyped-def]
+    """The scores of the first ``found`` keys of each query to ``best``; of the keys only the ordinals stay.
+
+    ``scaling`` ``(2, n_queries)`` has scales and biases.
+    """
+    for q in range(len(keys)):
+        for i in range(found):
+            total = ~(keys[q, i] >> 32)
+            best[q, i] = np.float32(total * scaling[0, q] + scaling[1, q])
+            keys[q, i] &= 0xFFFFFFFF

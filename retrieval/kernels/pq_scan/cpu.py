@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.kernels.host import simd_level
-from retrieval.kernels.pq_scan.door import check_accept, check_scan, check_tables
+from retrieval.kernels.pq_scan.door import check_accept, check_scan, check_tables, refuse_entries
 from retrieval.kernels.pq_scan.reference import BLOCK, pack_codes, unpack_codes
 from retrieval.kernels.topk.cpu import topk
 from retrieval.types import FloatArray, IntArray
@@ -18,20 +20,13 @@ __all__ = ["pack_codes", "pq_scan", "pq_scores", "quantize_tables", "unpack_code
 
 def quantize_tables(tables: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
     """See `retrieval.kernels.pq_scan.reference.quantize_tables`; the same."""
-    check_tables(tables, tables.shape[-1])
-    return _quantize(tables, np.empty(tables.shape, np.uint8))
-
-
-def _quantize(
-    tables: FloatArray, out: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """`quantize_tables`, not checked, into ``out`` of as many subspaces or more."""
     from retrieval.kernels.pq_scan.portable import quantize
 
+    check_tables(tables, tables.shape[-1])
     n_queries, m, _ = tables.shape
-    low, scale = np.empty((n_queries, m)), np.empty(n_queries)
+    out, low, scale = np.empty(tables.shape, np.uint8), np.empty((n_queries, m)), np.empty(n_queries)
     quantize(np.ascontiguousarray(tables), low, scale, out)
-    return out, scale, low.sum(axis=1)
+    return out, scale, np.add.accumulate(low, axis=1)[:, -1]
 
 
 def pq_scores(
@@ -56,9 +51,7 @@ def pq_scores(
         from retrieval.kernels.pq_scan.nibbles import scores
 
         out = np.empty((len(tables), len(codes) * BLOCK), np.float32)
-        rows = _room(tables.shape, 8, np.float32)
-        rows[:, : tables.shape[1]] = tables
-        scores(rows.reshape(len(rows), -1), _frozen(codes).reshape(-1), out)
+        scores(_with_room(tables), _frozen(codes).reshape(-1), out)
     return out[:, :count]
 
 
@@ -72,17 +65,15 @@ def pq_scan(
     exact_tables: bool = False,
 ) -> tuple[FloatArray, IntArray]:
     """See `retrieval.kernels.pq_scan.reference.pq_scan`; the same."""
-    n = check_scan(tables, codes, nbits, n)
-    mask = check_accept(accept, n, k)
+    fast = simd_level() == "avx512" and not exact_tables
+    count = check_scan(tables, codes, nbits, n, entries=not fast)
+    mask = check_accept(accept, count, k)
+    if fast and min(k, count, len(tables)) > 0:
+        return _scan(np.ascontiguousarray(tables), codes, k, mask, nbits, count)
     if exact_tables:
-        return _rank(pq_scores(tables, codes, nbits=nbits, n=n), k, accept)
-    totals: NDArray[Any]
-    if simd_level() != "avx512" or min(k, n, len(tables)) == 0:
-        entries, scale, bias = _quantize(tables, np.empty(tables.shape, np.uint8))
-        totals, ordinals = _rank(pq_scores(entries.astype(np.float32), codes, nbits=nbits, n=n), k, accept)
-    else:
-        entries, scale, bias = _quantize(tables, _room(tables.shape, 8 if nbits == 4 else 16, np.uint8))
-        totals, ordinals = _scan(entries, codes, k, mask, nbits, n)
+        return _rank(pq_scores(tables, codes, nbits=nbits, n=count), k, accept)
+    entries, scale, bias = quantize_tables(tables)
+    totals, ordinals = _rank(pq_scores(entries.astype(np.float32), codes, nbits=nbits, n=count), k, accept)
     return (totals * scale[:, None] + bias[:, None]).astype(np.float32), ordinals
 
 
@@ -96,60 +87,25 @@ def _rank(scores: FloatArray, k: int, accept: NDArray[np.bool_] | None) -> tuple
 
 
 def _scan(
-    tables: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, mask: NDArray[np.uint8], nbits: int, n: int
-) -> tuple[NDArray[np.int64], IntArray]:
-    """Integer totals and ordinals of each query's best, by tables with room (`_room`)."""
-    keys = np.empty((len(tables), min(k, n)), np.int64)
+    tables: FloatArray, codes: NDArray[np.uint8], k: int, accept: NDArray[np.uint8], nbits: int, n: int
+) -> tuple[FloatArray, IntArray]:
+    """Scores and ordinals of each query's best, by kernels that quantise the tables."""
+    shape, scaling = (len(tables), min(k, n)), np.empty((2, len(tables)))
+    best, keys = np.empty(shape, np.float32), np.empty(shape, np.int64)
     last = (1 << n % 64) - 1
-    if len(mask):
-        last = int.from_bytes(np.packbits(mask[n // 64 * 64 :], bitorder="little").tobytes(), "little")
-    scan = _scan_nibbles if nbits == 4 else _scan_octets
-    found = scan(tables, codes, n, k, mask, np.uint64(last), keys)
-    keys = np.sort(keys[:, :found], axis=1)
-    return ~(keys >> 32), keys & 0xFFFFFFFF
+    if accept.size:
+        last = int.from_bytes(np.packbits(accept[n // 64 * 64 :], bitorder="little").tobytes(), "little")
+    kernels = _kernels(nbits)
+    stored = (_frozen(codes.reshape(-1)),) if nbits == 4 else _rows(codes)
+    found = kernels.scan(tables, *stored, n, k, accept, np.uint64(last), scaling, keys, best)
+    if found < 0:
+        refuse_entries()
+    return (best, keys) if found == shape[1] else (best[:, :found], keys[:, :found])
 
 
-def _scan_nibbles(
-    tables: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
-    n: int,
-    k: int,
-    mask: NDArray[np.uint8],
-    last: np.uint64,
-    keys: IntArray,
-) -> int:
-    from retrieval.kernels.pq_scan.nibbles import scan_four, scan_one
-
-    rows, flat, found, n_queries, q = (
-        tables.reshape(len(tables), -1),
-        _frozen(codes).reshape(-1),
-        0,
-        len(tables),
-        0,
-    )
-    while q < n_queries:
-        if n_queries >= 4 and n_queries - q >= 3:
-            q = min(q, n_queries - 4)  # three that are left go with one more
-            found = scan_four(rows[q : q + 4], flat, n, k, mask, last, keys[q : q + 4])
-            q += 4
-        else:
-            found = scan_one(rows[q : q + 1], flat, n, k, mask, last, keys[q : q + 1])
-            q += 1
-    return int(found)
-
-
-def _scan_octets(
-    tables: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
-    n: int,
-    k: int,
-    mask: NDArray[np.uint8],
-    last: np.uint64,
-    keys: IntArray,
-) -> int:
-    from retrieval.kernels.pq_scan.octets import scan
-
-    return int(scan(tables.reshape(-1), *_rows(codes), codes.shape[1], n, k, mask, last, keys))
+@cache
+def _kernels(nbits: int) -> Any:
+    return import_module(f"retrieval.kernels.pq_scan.{'nibbles' if nbits == 4 else 'octets'}")
 
 
 def _rows(codes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
@@ -168,11 +124,12 @@ def _frozen(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return view
 
 
-def _room(shape: tuple[int, ...], multiple: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """Zeros for tables ``(n_queries, m, ksub)`` with ``m`` rounded up, aligned to 64 bytes."""
-    n_queries, m, ksub = shape
-    width = -(-m // multiple) * multiple
-    size = n_queries * width * ksub * np.dtype(dtype).itemsize
-    room = np.zeros(size + 64, np.uint8)
-    start = -room.__array_interface__["data"][0] % 64
-    return room[start : start + size].view(dtype).reshape(n_queries, width, ksub)
+def _with_room(tables: FloatArray) -> FloatArray:
+    """Tables ``(n_queries, m, 16)`` as rows with ``m`` rounded up to a multiple of 8, aligned to 64 bytes."""
+    n_queries, m, ksub = tables.shape
+    size = n_queries * -(-m // 8) * 8 * ksub
+    room = np.zeros(size + 16, np.float32)
+    start = -room.__array_interface__["data"][0] % 64 // 4
+    rows: FloatArray = room[start : start + size].reshape(n_queries, -1)
+    rows[:, : m * ksub] = tables.reshape(n_queries, -1)
+    return rows

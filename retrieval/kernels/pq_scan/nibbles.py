@@ -11,12 +11,27 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from retrieval.kernels.pq_scan.candidates import collect, fetch, offer, start, valid_lanes
+from retrieval.kernels.pq_scan.bytes import quantize_rows
+from retrieval.kernels.pq_scan.candidates import (
+    collect,
+    fetch,
+    fetch_four,
+    finish,
+    offer,
+    start,
+    valid_lanes,
+)
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd import memory as mem
 from retrieval.kernels.simd import selection as pick
+from retrieval.kernels.topk.threshold import n_groups, reached_by
 
-__all__ = ["scan_four", "scan_one", "scores"]
+__all__ = ["scan", "scores"]
+
+DEPTH = 16
+"""Totals that each of the first maxima is the largest of."""
+SHARE = 16
+"""The first threshold costs at most one part in so many of the whole scan."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -53,13 +68,37 @@ def _store(totals, q, a, b, c, d):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _first_bound(row, codes, n, k, accept):  # type: ignore[no-untyped-def]
+    """A total below the ``k``-th best of the first vectors, by their maxima (`topk.threshold`); -1 for a few.
+
+    Without it most of the first thousands would be candidates.
+    """
+    groups, size, zero = n_groups(k), len(row), v.zero_i32()
+    n_blocks = groups * DEPTH // 2
+    if n < SHARE * 32 * n_blocks or len(accept):
+        return -1
+    maxima = np.full(groups * 16, -1, np.int32)
+    for block in range(n_blocks):
+        p, a, b = block * size, zero, zero
+        for g in range(0, size, 128):
+            fetch(codes, p + g, p + g + 128)
+            a = _eight(a, row, g, _indices(codes, p + g))
+            b = _eight(b, row, g, _indices(codes, p + g + 64))
+        i = block * 2 % groups * 16
+        mem.store_i32(maxima, i, v.maximum_i32(a, mem.load_i32(maxima, i)))
+        mem.store_i32(maxima, i + 16, v.maximum_i32(b, mem.load_i32(maxima, i + 16)))
+    return reached_by(maxima, k) - 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def scan_one(tables, codes, n, k, accept, last, out):  # type: ignore[no-untyped-def]
-    """The keys of the best ``k`` totals into ``out`` ``(1, min(k, n))``, in any order; how many.
+    """The keys of the best ``k`` totals into ``out`` ``(1, min(k, n))``, in order; how many.
 
     ``tables`` ``(1, groups * 128)`` and ``codes`` ``(n_blocks * groups * 128,)`` bytes, ``k`` above 0;
     ``accept`` ``(n,)`` bytes, or empty for all; ``last`` has the valid ones of the last ``n % 64`` vectors.
     """
     bounds, counts, limits, keys, spare = start(1, n, k)
+    bounds[0] = _first_bound(tables[0], codes, n, k, accept)
     row, totals, zero = tables[0], np.empty(64, np.int32), v.zero_i32()
     size = len(row)
     for first in range(0, n, 64):
@@ -70,7 +109,7 @@ def scan_one(tables, codes, n, k, accept, last, out):  # type: ignore[no-untyped
             continue
         a, b, c, d = zero, zero, zero, zero
         for g in range(0, size, 128):
-            fetch(codes, p + 2 * g, p + 2 * g + 256)
+            fetch_four(codes, p + 2 * g)
             a = _eight(a, row, g, _indices(codes, p + g))
             b = _eight(b, row, g, _indices(codes, p + g + 64))
             c = _eight(c, row, g, _indices(codes, r + g))
@@ -96,6 +135,8 @@ def _four_queries(totals, tables, t, size, indices):  # type: ignore[no-untyped-
 def scan_four(tables, codes, n, k, accept, last, out):  # type: ignore[no-untyped-def]
     """`scan_one` for four queries in one pass: ``tables`` ``(4, groups * 128)``, ``out`` of four rows."""
     bounds, counts, limits, keys, spare = start(4, n, k)
+    for q in range(4):
+        bounds[q] = _first_bound(tables[q], codes, n, k, accept)
     totals, zero, size, flat = np.empty(256, np.int32), v.zero_i32(), tables.shape[1], tables.reshape(-1)
     for first in range(0, n, 64):
         p = first // 32 * size
@@ -106,7 +147,7 @@ def scan_four(tables, codes, n, k, accept, last, out):  # type: ignore[no-untype
         a, b = (zero, zero, zero, zero), (zero, zero, zero, zero)
         c, d = (zero, zero, zero, zero), (zero, zero, zero, zero)
         for g in range(0, size, 128):
-            fetch(codes, p + 2 * g, p + 2 * g + 256)
+            fetch_four(codes, p + 2 * g)
             a = _four_queries(a, flat, g, size, _indices(codes, p + g))
             b = _four_queries(b, flat, g, size, _indices(codes, p + g + 64))
             c = _four_queries(c, flat, g, size, _indices(codes, r + g))
@@ -123,6 +164,28 @@ def scan_four(tables, codes, n, k, accept, last, out):  # type: ignore[no-untype
             _store(totals, 3, a[3], b[3], c[3], d[3])
             offer(totals, valid, first, k, bounds, counts, limits, keys, spare)
     return collect(k, counts, keys, spare, out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scan(tables, codes, n, k, accept, last, scaling, keys, best):  # type: ignore[no-untyped-def]
+    """Each query's best ``k``: how many, or -1 if an entry of the tables is not finite.
+
+    ``tables`` ``(n_queries, m, 16)`` float32; ``codes``, ``accept`` and ``last`` as for `scan_one`; ``keys``
+    int64 and ``best`` float32 ``(n_queries, min(k, n))`` become ordinals and scores, and ``scaling``
+    ``(2, n_queries)`` the tables' scales and biases.
+    """
+    rows = quantize_rows(tables, 8, scaling)
+    n_queries, found, q = len(rows), -1, 0
+    while q < n_queries:
+        if n_queries >= 4 and n_queries - q >= 3:
+            q = min(q, n_queries - 4)  # three that are left go with one more
+            found = scan_four(rows[q : q + 4], codes, n, k, accept, last, keys[q : q + 4])
+            q += 4
+        else:
+            found = scan_one(rows[q : q + 1], codes, n, k, accept, last, keys[q : q + 1])
+            q += 1
+    finish(keys, found, scaling, best)
+    return found
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

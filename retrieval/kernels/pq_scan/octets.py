@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from retrieval.kernels.pq_scan.candidates import collect, fetch, offer, start, valid_lanes
+from retrieval.kernels.pq_scan.bytes import quantize_rows
+from retrieval.kernels.pq_scan.candidates import collect, fetch, finish, offer, start, valid_lanes
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd import memory as mem
 from retrieval.kernels.simd import selection as pick
@@ -109,8 +110,8 @@ def _add(tables, t, columns, totals, q):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan(tables, codes, end, direct, m, n, k, accept, last, out):  # type: ignore[no-untyped-def]
-    """The keys of the best ``k`` totals of each query into the rows of ``out``; how many in a row.
+def _scan(tables, codes, end, direct, m, n, k, accept, last, out):  # type: ignore[no-untyped-def]
+    """The keys of the best ``k`` totals of each query into the rows of ``out``, in order; how many in a row.
 
     ``tables`` ``(n_queries * m16 * 256,)``, ``m16`` being ``m`` rounded up to 16, padded with zeros;
     ``codes`` ``(n * m,)``; ``end`` ``(128 * m + 16,)`` repeats the rows from ``direct`` on, a multiple of
@@ -136,6 +137,17 @@ def scan(tables, codes, end, direct, m, n, k, accept, last, out):  # type: ignor
         if passing:
             offer(totals, valid, first, k, bounds, counts, limits, keys, spare)
     return collect(k, counts, keys, spare, out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scan(tables, codes, end, direct, n, k, accept, last, scaling, keys, best):  # type: ignore[no-untyped-def]
+    """`retrieval.kernels.pq_scan.nibbles.scan` for 8-bit codes; ``end`` and ``direct`` as for `_scan`."""
+    rows = quantize_rows(tables, 16, scaling)
+    if not len(rows):
+        return -1
+    found = _scan(rows.reshape(-1), codes, end, direct, tables.shape[1], n, k, accept, last, keys)
+    finish(keys, found, scaling, best)
+    return found
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -23,10 +23,10 @@ def quantize(tables, low, scale, out):  # type: ignore[no-untyped-def]
             low[q, s] = least
             widest = max(widest, np.float64(most) - low[q, s])
         scale[q] = widest / 255
-        step = scale[q] if scale[q] > 0 else 1.0
+        inverse = 1 / scale[q] if scale[q] > 0 else 1.0
         for s in range(tables.shape[1]):
             for i in range(tables.shape[2]):
-                out[q, s, i] = np.uint8(np.rint((np.float64(tables[q, s, i]) - low[q, s]) / step))
+                out[q, s, i] = np.uint8(np.rint((np.float64(tables[q, s, i]) - low[q, s]) * inverse))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

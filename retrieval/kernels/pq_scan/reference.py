@@ -52,12 +52,12 @@ def quantize_tables(tables: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.f
     """Float tables ``(n_queries, m, ksub)`` as bytes: ``(tables u8, scale (n_queries,), bias (n_queries,))``.
 
     Per query one ``scale``, the widest subspace's range over 255, and ``bias``, the sum of the
-    subspaces' minima: ``scale * total + bias`` is within ``m * scale / 2`` of the float score.
+    subspaces' minima in their order: ``scale * total + bias`` is within ``m * scale / 2`` of the float score.
     """
     low = tables.min(axis=2).astype(np.float64)
     scale = (tables.max(axis=2) - low).max(axis=1) / 255
-    steps = (tables - low[:, :, None]) / np.where(scale > 0, scale, 1)[:, None, None]
-    return np.rint(steps).astype(np.uint8), scale, low.sum(axis=1)
+    steps = (tables - low[:, :, None]) * (1 / np.where(scale > 0, scale, 1))[:, None, None]
+    return np.rint(steps).astype(np.uint8), scale, np.add.accumulate(low, axis=1)[:, -1]
 
 
 def _codes(tables: FloatArray, codes: NDArray[np.uint8], nbits: int, n: int | None) -> NDArray[np.uint8]:

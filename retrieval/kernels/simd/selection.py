@@ -29,6 +29,7 @@ __all__ = [
     "permute_f32",
     "permute_two_i8",
     "splat_i64",
+    "store_scaled_u8",
     "zip_high_i32",
     "zip_low_i32",
 ]
@@ -229,3 +230,26 @@ def gather_f32(_context: Any, array: Any, first: Any, index: Any) -> Any:
         return builder.call(function, [ir.Constant(floats, None), pointer, args[2], every, _INT32(4)])
 
     return (F32x16(array, first, index), generate) if index == I32x16 else None
+
+
+@intrinsic
+def store_scaled_u8(_context: Any, array: Any, index: Any, a: Any, low: Any, factor: Any) -> Any:
+    """``(a - low) * factor`` in float64, rounded, ties to even, to 16 bytes; each must fit."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.gep(data, [context.cast(builder, args[1], signature.args[1], types.int64)])
+        doubles, bytes16 = ir.VectorType(ir.DoubleType(), 16), ir.VectorType(_BYTE, 16)
+        undefined = ir.Constant(doubles, ir.Undefined)
+        low, factor = (
+            _shuffle(builder, builder.insert_element(undefined, scalar, _INT32(0)), undefined, [0] * 16)
+            for scalar in args[3:]
+        )
+        scaled = builder.fmul(builder.fsub(builder.fpext(args[2], doubles), low), factor)
+        rounded = builder.call(_declare(builder, "llvm.rint.v16f64", doubles, [doubles]), [scaled])
+        narrow = builder.trunc(builder.fptosi(rounded, vector_ir(I32x16)), bytes16)
+        builder.store(narrow, builder.bitcast(address, bytes16.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    fits = array.dtype == types.uint8 and a == F32x16 and low == factor == types.float64
+    return (types.void(array, index, a, low, factor), generate) if fits else None

@@ -14,8 +14,19 @@ from numba import njit
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd import memory as mem
 from retrieval.kernels.simd import selection as pick
+from retrieval.kernels.topk.order import keep_best, sort_best
+from retrieval.kernels.topk.threshold import sampled_bound
 
-__all__ = ["PADDING", "best_rows", "capacity", "first_limit", "keep_best", "push"]
+__all__ = [
+    "PADDING",
+    "capacity",
+    "first_limit",
+    "near_best",
+    "near_best_free",
+    "push",
+    "sorted_rows",
+    "sorted_rows_free",
+]
 
 PADDING = 80
 """Room that a buffer of keys needs beyond the count at which it is cut."""
@@ -55,64 +66,6 @@ def push(keys, count, order, mask, first):  # type: ignore[no-untyped-def]
     return count + pick.count_bits(high)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _pivot(keys, low, high, k, state):  # type: ignore[no-untyped-def]
-    """One of ``keys[low:high]``, near the ``k``-th: of three at random the least, median or greatest.
-
-    At fixed places, sorted lists in a row would make the search quadratic.
-    """
-    size = high - low
-    a = keys[low + ((((state >> 4) & 0xFFFFF) * size) >> 20)]
-    b = keys[low + ((((state >> 24) & 0xFFFFF) * size) >> 20)]
-    c = keys[low + ((((state >> 44) & 0xFFFFF) * size) >> 20)]
-    if (k - low) * 6 < size:
-        return min(a, b, c)
-    if (high - k) * 6 < size:
-        return max(a, b, c)
-    return max(min(a, b), min(max(a, b), c))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _partition(keys, low, high, pivot, spare):  # type: ignore[no-untyped-def]
-    """Keys up to ``pivot`` to the front of ``keys[low:high]``, the others to ``spare``; how many stay.
-
-    Both arrays have eight keys of room beyond ``high``, and ``keys`` may lose what follows the front.
-    """
-    bound = pick.splat_i64(pivot)
-    kept, moved = low, 0
-    for i in range(low, high, 8):
-        x = mem.load_i64(keys, i)
-        valid = 255 if high - i >= 8 else (1 << (high - i)) - 1
-        small = np.uint8(pick.mask_at_most_i64(x, bound) & valid)
-        large = np.uint8(~small & valid)
-        mem.store_i64(keys, kept, pick.compress_i64(x, small))
-        mem.store_i64(spare, moved, pick.compress_i64(x, large))
-        kept += pick.count_bits(small)
-        moved += pick.count_bits(large)
-    return kept
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def keep_best(keys, first, count, k, spare):  # type: ignore[no-untyped-def]
-    """Bring the ``k`` smallest of ``count`` keys from ``first`` on to their front; the k-th smallest.
-
-    They are in any order. ``0 < k < count``; eight keys of room beyond, and in ``spare``.
-    """
-    low, high, k, state = first, first + count, first + k, keys[first + count - 1]
-    while True:
-        state = state * 6364136223846793005 + 1442695040888963407  # Knuth's generator
-        pivot = _pivot(keys, low, high, k, state)
-        middle = _partition(keys, low, high, pivot, spare)
-        if middle == k:
-            return pivot
-        if middle > k:
-            high = middle
-        else:
-            for i in range(0, high - middle, 8):
-                mem.store_i64(keys, middle + i, mem.load_i64(spare, i))
-            low = middle
-
-
 @njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def _take(scores, accept, i, bound, keys, count):  # type: ignore[no-untyped-def]
     """Push what passes among ``scores[i : i + 64]``: the new count, or -1 if there is a NaN."""
@@ -145,10 +98,12 @@ def _take_last(scores, accept, first, bound, keys, count, tail):  # type: ignore
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _best(scores, k, accept, keys, spare, tail):  # type: ignore[no-untyped-def]
-    """Bring the keys of the best ``k`` to the front of ``keys``: how many, or -1 if there is a NaN."""
+def _candidates(scores, k, accept, keys, spare, tail):  # type: ignore[no-untyped-def]
+    """Keys of the best ``k`` and perhaps others to the front of ``keys``: how many, -1 if there is a NaN."""
     n, full, limit = len(scores), len(keys) - PADDING, first_limit(k, len(keys))
     bound = v.splat_f32(np.nan if k else np.inf)  # a comparison with NaN lets all pass
+    if k and not len(accept):
+        bound = sampled_bound(scores, k)
     count = 0
     for i in range(0, n - 63, 64):
         a = pick.mask_exceeds_f32(mem.load_f32(scores, i), bound)
@@ -167,25 +122,98 @@ def _best(scores, k, accept, keys, spare, tail):  # type: ignore[no-untyped-def]
             count, limit = k, min(2 * limit, full)
     if n % 64:
         count = _take_last(scores, accept, n // 64 * 64, bound, keys, count, tail)
-    if count > k:
-        keep_best(keys, 0, count, k, spare)
-    return min(count, k)
+    return count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def best_rows(scores, k, accept, out):  # type: ignore[no-untyped-def]
-    """Keys of the best ``k`` of each row, in any order, into ``out``: how many, or -1 if there is a NaN.
+def _room(n, k):  # type: ignore[no-untyped-def]
+    """``(keys, spare, tail)`` for `_candidates`."""
+    size = capacity(n, k)
+    return np.empty(size, np.int64), np.empty(size, np.int64), np.zeros(16, np.float32)
 
-    ``scores`` is ``(n_rows, n)``, ``accept`` ``(n,)`` or empty for all, ``out`` ``(n_rows, min(k, n))``.
+
+@njit(cache=True, error_model="numpy")
+def sorted_rows(scores, k, accept, best, ordinals):  # type: ignore[no-untyped-def]
+    """The best ``k`` of each row, in order: how many, or -1 if there is a NaN. Keeps the GIL.
+
+    ``scores`` is ``(n_rows, n)``, ``accept`` ``(n,)`` or empty for all; ``best`` float32 and ``ordinals``
+    int64 are ``(n_rows, min(k, n))``.
     """
     n_rows, n = scores.shape
-    size = capacity(n, k)
-    keys, spare, tail = np.empty(size, np.int64), np.empty(size, np.int64), np.zeros(16, np.float32)
+    keys, spare, tail = _room(n, k)
     count = 0
     for row in range(n_rows):
-        count = _best(scores[row], k, accept, keys, spare, tail)
+        count = _candidates(scores[row], k, accept, keys, spare, tail)
         if count < 0:
             return count
+        count = sort_best(keys, 0, count, k, spare, ordinals[row])
         for i in range(count):
-            out[row, i] = keys[i]
+            ordinals[row, i] &= 0xFFFFFFFF
+            best[row, i] = scores[row, ordinals[row, i]]
     return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sorted_rows_free(scores, k, accept, best, ordinals):  # type: ignore[no-untyped-def]
+    """`sorted_rows` without the GIL."""
+    return sorted_rows(scores, k, accept, best, ordinals)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _below(scores, i, least):  # type: ignore[no-untyped-def]
+    """The mask of ``scores[i : i + 16]`` less than ``least``."""
+    return pick.mask_exceeds_f32(least, mem.load_f32(scores, i))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _at_least(scores, threshold, out):  # type: ignore[no-untyped-def]
+    """Ordinals of the scores that are ``threshold`` or more to ``out``: how many.
+
+    Those beyond ``len(out)`` less `PADDING` are only counted.
+    """
+    n, count, room = len(scores), 0, len(out) - PADDING
+    least, high = v.splat_f32(threshold), v.zero_i32()
+    for i in range(0, n - 63, 64):
+        a, b = _below(scores, i, least), _below(scores, i + 16, least)
+        c, d = _below(scores, i + 32, least), _below(scores, i + 48, least)
+        if a & b & c & d == 65535:
+            continue
+        for mask, j in ((~a, i), (~b, i + 16), (~c, i + 32), (~d, i + 48)):
+            here = min(count, room)
+            ordinals = v.add(v.splat_i32(j), pick.iota_i32())
+            low, upper = np.uint8(mask & 255), np.uint8((mask >> 8) & 255)
+            mem.store_i64(out, here, pick.compress_i64(pick.zip_low_i32(ordinals, high), low))
+            here += pick.count_bits(low)
+            mem.store_i64(out, here, pick.compress_i64(pick.zip_high_i32(ordinals, high), upper))
+            count += pick.count_bits(low) + pick.count_bits(upper)
+    for i in range(n // 64 * 64, n):
+        if scores[i] >= threshold:
+            out[min(count, room)] = i
+            count += 1
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def near_best(scores, k, slack, accept, out):  # type: ignore[no-untyped-def]
+    """Ordinals of the ``(n,)`` scores not below the ``k``-th best minus ``slack``: how many, -1 for a NaN.
+
+    ``0 < k < n``; ``slack`` is float32 or float64, ``accept`` empty. With more than ``len(out)`` less
+    `PADDING`, ``out`` is not complete. Keeps the GIL.
+    """
+    n = len(scores)
+    keys, spare, tail = _room(n, k)
+    count = _candidates(scores, k, accept, keys, spare, tail)
+    if count < 0:
+        return count
+    kth = keep_best(keys, 0, count, k, spare) if count > k else np.max(keys[:count])
+    exact = scores[kth & 0xFFFFFFFF] - slack
+    least = np.float32(exact)
+    if least < exact:  # of two types
+        least = np.nextafter(least, np.float32(np.inf))
+    return _at_least(scores, least, out)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def near_best_free(scores, k, slack, accept, out):  # type: ignore[no-untyped-def]
+    """`near_best` without the GIL."""
+    return near_best(scores, k, slack, accept, out)

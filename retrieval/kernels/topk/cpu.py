@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,19 @@ MAX_SCORES = 2**31 - 64
 """An ordinal is the lower half of a 64-bit key, and is computed in signed 32-bit lanes."""
 SMALL = 1024
 """Up to here sorting, or NumPy's partition, takes less time than a call of a kernel."""
+SHORT = 2**16
+"""Up to so many scores a call takes less time than another thread needs to take the GIL and give it back."""
 _ALL = np.empty(0, np.uint8)
 
 
 @cache
-def _best_rows() -> Callable[..., int]:
-    if simd_level() == "avx512":
-        from retrieval.kernels.topk import avx512
-
-        return avx512.best_rows
-    from retrieval.kernels.topk import portable
-
-    return portable.best_rows
+def _kernels() -> Any:
+    """The module of this machine's kernels."""
+    return import_module(f"retrieval.kernels.topk.{simd_level()}")
 
 
 def _check(scores: NDArray[Any], k: int, dimensions: int) -> FloatArray:
+    """The scores as ``(n_rows, n)``, contiguous."""
     if scores.dtype != np.float32 or scores.ndim != dimensions or scores.shape[-1] > MAX_SCORES:
         raise ValueError(
             f"scores are {scores.dtype} {scores.shape}: they must be float32 with {dimensions} dimension(s), "
@@ -40,41 +39,42 @@ def _check(scores: NDArray[Any], k: int, dimensions: int) -> FloatArray:
         )
     if k < 0:
         raise ValueError(f"k is {k}: it must not be negative")
-    return np.ascontiguousarray(scores)
+    rows = np.ascontiguousarray(scores)
+    return rows[None] if dimensions == 1 else rows
 
 
-def _keys(scores: FloatArray, k: int, accept: NDArray[np.uint8]) -> IntArray:
-    """Keys of the best ``k`` of each row, unsorted; their lower halves are the ordinals."""
-    n_rows, n = scores.shape
-    keys = np.empty((n_rows, min(k, n)), np.int64)
-    if not n_rows:
-        return keys
-    count = _best_rows()(scores, k, accept, keys)
+def _refuse_nan(rows: FloatArray) -> None:
+    row, position = np.argwhere(np.isnan(rows))[0]
+    raise ValueError(f"the score at position {position} of row {row} is NaN")
+
+
+def _sorted(rows: FloatArray, k: int, accept: NDArray[np.uint8]) -> tuple[FloatArray, IntArray]:
+    """The best ``k`` of each row, in order."""
+    (n_rows, n), kernels = rows.shape, _kernels()
+    best, ordinals = np.empty((n_rows, min(k, n)), np.float32), np.empty((n_rows, min(k, n)), np.int64)
+    count = min(k, n)
+    if n_rows:
+        scan = kernels.sorted_rows if rows.size <= SHORT else kernels.sorted_rows_free
+        count = scan(rows, k, accept, best, ordinals)
     if count < 0:
-        row, position = np.argwhere(np.isnan(scores))[0]
-        raise ValueError(f"the score at position {position} of row {row} is NaN")
-    return keys[:, :count]
+        _refuse_nan(rows)
+    return (best, ordinals) if count == best.shape[1] else (best[:, :count], ordinals[:, :count])
 
 
 def topk(scores: FloatArray, k: int, accept: NDArray[np.bool_] | None = None) -> tuple[FloatArray, IntArray]:
     """See `retrieval.kernels.topk.reference.topk`; the same."""
-    scores = _check(scores, k, 1)
-    mask = _ALL
+    rows, mask = _check(scores, k, 1), _ALL
     if accept is not None:
         if accept.dtype != np.bool_ or accept.shape != scores.shape:
             raise ValueError(f"accept is {accept.dtype} {accept.shape}: it must be bool {scores.shape}")
         mask = np.ascontiguousarray(accept).view(np.uint8)
-    keys = _keys(scores[None], k, mask)[0]
-    keys.sort()
-    ordinals = keys & 0xFFFFFFFF
-    return scores[ordinals], ordinals
+    best, ordinals = _sorted(rows, k, mask)
+    return best[0], ordinals[0]
 
 
 def topk_rows(scores: FloatArray, k: int) -> tuple[FloatArray, IntArray]:
     """See `retrieval.kernels.topk.reference.topk_rows`; the same."""
-    scores = _check(scores, k, 2)
-    ordinals = np.sort(_keys(scores, k, _ALL), axis=1) & 0xFFFFFFFF
-    return np.take_along_axis(scores, ordinals, axis=1), ordinals
+    return _sorted(_check(scores, k, 2), k, _ALL)
 
 
 def select(scores: NDArray[Any], k: int, slack: float) -> IntArray:
@@ -82,12 +82,25 @@ def select(scores: NDArray[Any], k: int, slack: float) -> IntArray:
     n = len(scores)
     if n <= k:
         return np.arange(n)
-    if scores.dtype == np.float32 and n > SMALL:
-        row = _check(scores, k, 1)[None]
-        kth_best = row[0, _keys(row, k, _ALL).max() & 0xFFFFFFFF]
-    else:
-        kth_best = np.partition(scores, n - k)[n - k]
+    if scores.dtype == np.float32 and n > SMALL and k > 0:
+        return _near_best(_check(scores, k, 1), k, slack)
+    kth_best = np.partition(scores, n - k)[n - k]
     return np.flatnonzero(scores >= kth_best - slack)
+
+
+def _near_best(rows: FloatArray, k: int, slack: Any) -> IntArray:
+    kernels, room = _kernels(), 2 * k + 256
+    if not isinstance(slack, np.generic):
+        slack = np.float32(slack)  # as in NumPy, where a number of Python's takes the array's type
+    near_best = kernels.near_best if rows.size <= SHORT else kernels.near_best_free
+    while True:
+        out = np.empty(room, np.int64)
+        count = near_best(rows[0], k, slack, _ALL, out)
+        if count < 0:
+            _refuse_nan(rows)
+        if count <= room - kernels.PADDING:
+            return out[:count]
+        room = count + kernels.PADDING
 
 
 def merge(

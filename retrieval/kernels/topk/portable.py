@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["best_rows"]
+__all__ = [
+    "PADDING",
+    "near_best",
+    "near_best_free",
+    "sorted_rows",
+    "sorted_rows_free",
+]
 
 BLOCK = 16384
+PADDING = 0
 
 
 def _keys(scores: FloatArray, ordinals: IntArray) -> IntArray:
@@ -36,13 +45,29 @@ def _best(scores: FloatArray, k: int, accept: NDArray[np.uint8]) -> IntArray | N
     return keys[:k]
 
 
-def best_rows(scores: FloatArray, k: int, accept: NDArray[np.uint8], out: IntArray) -> int:
-    """See `retrieval.kernels.topk.avx512.best_rows`; the same."""
+def sorted_rows(
+    scores: FloatArray, k: int, accept: NDArray[np.uint8], best: FloatArray, ordinals: IntArray
+) -> int:
+    """See `retrieval.kernels.topk.avx512.sorted_rows`; the same."""
     count = 0
-    for row, keys in zip(scores, out, strict=True):
-        best = _best(row, k, accept)
-        if best is None:
+    for row, row_best, row_ordinals in zip(scores, best, ordinals, strict=True):
+        keys = _best(row, k, accept)
+        if keys is None:
             return -1
-        count = len(best)
-        keys[:count] = best
+        count = len(keys)
+        row_ordinals[:count] = np.sort(keys) & 0xFFFFFFFF
+        row_best[:count] = row[row_ordinals[:count]]
     return count
+
+
+def near_best(scores: FloatArray, k: int, slack: Any, _accept: NDArray[np.uint8], out: IntArray) -> int:
+    """See `retrieval.kernels.topk.avx512.near_best`; the same."""
+    if np.isnan(scores.max()):
+        return -1
+    n = len(scores)
+    found = np.flatnonzero(scores >= np.partition(scores, n - k)[n - k] - slack)
+    out[: len(found)] = found[: len(out)]
+    return len(found)
+
+
+sorted_rows_free, near_best_free = sorted_rows, near_best

@@ -24,9 +24,9 @@ LEVELS = ["avx512", "portable"] if host.simd_level() == "avx512" else ["portable
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(cpu, "simd_level", lambda: request.param)
     monkeypatch.setattr(topk_cpu, "simd_level", lambda: request.param)
-    topk_cpu._best_rows.cache_clear()
+    topk_cpu._kernels.cache_clear()
     yield request.param
-    topk_cpu._best_rows.cache_clear()
+    topk_cpu._kernels.cache_clear()
 
 
 def draw(
@@ -157,6 +157,32 @@ def test_agrees_with_faiss() -> None:
     scores, _ = cpu.pq_scan(tables, codes, 10)
     bound = 6 * reference.quantize_tables(tables)[1].max() / 2
     np.testing.assert_allclose(-scores, distances[:, :10], atol=bound * 1.001 + 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["random", "few", "equal", "extreme", "ascending", "descending"])
+@pytest.mark.parametrize(("n_queries", "k"), [(1, 1), (5, 10), (1, 40)])
+def test_threshold_from_the_first_vectors(level: str, n_queries: int, k: int, kind: str) -> None:
+    """Enough vectors that the 4-bit scan begins with the maxima of the first."""
+    n, m = 150_007, 9
+    tables, packed = draw(3, n, m, n_queries, 4, kind)
+    if kind.endswith("scending"):
+        codes = reference.unpack_codes(packed, n, m)
+        totals = reference.pq_scores(reference.quantize_tables(tables[:1])[0].astype(np.float32), codes)[0]
+        packed = reference.pack_codes(codes[np.argsort(totals if kind == "ascending" else -totals)])
+    args = (tables, packed, k, None, 4, n)
+    assert_same(cpu.pq_scan(*args), reference.pq_scan(*args))
+
+
+@pytest.mark.parametrize("nbits", [4, 8])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_entry_that_is_not_finite(level: str, nbits: int, value: float) -> None:
+    tables, codes = draw(0, 100, 5, 2, nbits)
+    for place in (0, tables[0].size - 1, tables.size // 2, tables.size - 1):
+        wrong = tables.copy()
+        wrong.reshape(-1)[place] = value
+        for exact in (False, True):
+            with pytest.raises(ValueError, match="not finite"):
+                cpu.pq_scan(wrong, codes, 3, None, nbits, 100, exact)
 
 
 @pytest.mark.parametrize("nbits", [4, 8])

@@ -110,3 +110,18 @@ def test_rows_and_interleaving() -> None:
     pairs = np.stack([rows, data[100:164].reshape(4, 16)], axis=2)
     np.testing.assert_array_equal(out[1].reshape(4, 8, 2), pairs[:, :8])
     np.testing.assert_array_equal(out[2].reshape(4, 8, 2), pairs[:, 8:])
+
+
+def test_scaled_bytes() -> None:
+    a, out = RNG.standard_normal(16).astype(np.float32), np.zeros(20, np.uint8)
+    a[:4] = a.min() + np.array([0.5, 1.5, 2.5, 0], np.float32) / 32  # ties
+    low, factor = float(a.min()), 32.0
+
+    @njit
+    def run(a, low, factor, out):  # type: ignore[no-untyped-def]
+        s.store_scaled_u8(out, 2, m.load_f32(a, 0), low, factor)
+
+    run(a, low, factor, out)
+    np.testing.assert_array_equal(out[2:18], np.rint((a.astype(np.float64) - low) * factor).astype(np.uint8))
+    assert not out[:2].any()
+    assert not out[18:].any()

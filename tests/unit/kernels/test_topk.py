@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,18 +21,18 @@ LEVELS = ["avx512", "portable"] if host.simd_level() == "avx512" else ["portable
 NOTHING = np.empty(0, np.uint8)
 
 
-def best_rows(level: str) -> Callable[..., int]:
+def kernels(level: str) -> Any:
     if level == "avx512":
         from retrieval.kernels.topk import avx512
 
-        return avx512.best_rows  # type: ignore[no-any-return]
-    return portable.best_rows
+        return avx512
+    return portable
 
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    function = best_rows(request.param)
-    monkeypatch.setattr(cpu, "_best_rows", lambda: function)
+    module = kernels(request.param)
+    monkeypatch.setattr(cpu, "_kernels", lambda: module)
     return request.param
 
 
@@ -72,12 +73,13 @@ def test_equal_to_sorting(which: str, seed: int, n: int, k: int, kind: str, shar
     scores = draw(seed, n, kind)
     accept = None if share is None else np.random.default_rng(seed).random(n) < share
     ordinals, count = reference.topk(scores, k, accept)[1], min(k, n)
-    keys = np.full((1, count), -1, np.int64)
+    best, got = np.full((1, count), np.nan, np.float32), np.full((1, count), -1, np.int64)
     mask = NOTHING if accept is None else accept.view(np.uint8)
-    found = best_rows(which)(scores[None], k, mask, keys)
+    found = kernels(which).sorted_rows(scores[None], k, mask, best, got)
     assert found == len(ordinals)
-    np.testing.assert_array_equal(np.sort(keys[0, :found]) & 0xFFFFFFFF, ordinals)
-    assert (keys[0, found:] == -1).all()
+    np.testing.assert_array_equal(got[0, :found], ordinals)
+    np.testing.assert_array_equal(best[0, :found], scores[ordinals])
+    assert (got[0, found:] == -1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,6 +121,15 @@ def test_signed_zeros_tie_and_keep_their_sign(level: str) -> None:
 def test_rows(seed: int, shape: tuple[int, int], k: int) -> None:
     scores = draw(seed, shape[0] * shape[1], "ties").reshape(shape)
     assert_same(cpu.topk_rows(scores, k), reference.topk_rows(scores, k))
+
+
+@pytest.mark.parametrize("slack", [0.0, 0.25, np.float32(0.1), np.float64(0.1), np.inf, 1e300])
+@pytest.mark.parametrize("kind", KINDS)
+def test_select_with_every_kind_of_slack(level: str, kind: str, slack: float) -> None:
+    scores = draw(5, 3000, kind)
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = reference.select(scores, 100, slack)
+        np.testing.assert_array_equal(cpu.select(scores, 100, slack), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
