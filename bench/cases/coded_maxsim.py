@@ -137,8 +137,8 @@ def _pq(label: str, m: int, nbits: int, n_q: int, mark: float | None = None) -> 
         unit="tokens",
         units=lambda *a: len(a[2]),
         limit="cache",
-        # A row of int16 for the centroid and each subspace.
-        work=lambda *a: len(a[2]) * (m + 1) * n_q * 2.0,
+        # A row of int16 for the centroid and each byte of code.
+        work=lambda *a: len(a[2]) * (-(-m * nbits // 8) + 1) * n_q * 2.0,
         exact=False,
         tolerance=5e-3,
         mark=mark,
@@ -148,7 +148,7 @@ def _pq(label: str, m: int, nbits: int, n_q: int, mark: float | None = None) -> 
 
 def _bits(label: str, bits: int, d: int, n_q: int, mark: float | None = None, kind: str = "shared") -> Case:
     limit: Limit = "cache" if bits == 1 or kind == "each" else "int8"
-    rows = -(-d * bits // 4) + 1
+    rows = -(-d * bits // 8) + 1
     return Case(
         operation="coded_maxsim",
         function="coded_maxsim_bits",

@@ -8,14 +8,23 @@ from typing import Literal, get_args
 
 from retrieval.errors import ConfigError
 
-__all__ = ["SimdLevel", "has", "simd_level"]
+__all__ = ["SimdLevel", "has", "multiplies_bf16", "simd_level"]
 
 SimdLevel = Literal["avx512", "portable"]
 """``avx512``: kernels written with `retrieval.kernels.simd`. ``portable``: plain loops that LLVM
 vectorises for whatever the processor has (AVX2, NEON)."""
 
 VARIABLE = "RETRIEVAL_SIMD"
-_NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi", "avx512vpopcntdq")
+_NEEDED = (
+    "avx512f",
+    "avx512bw",
+    "avx512dq",
+    "avx512vl",
+    "avx512vnni",
+    "avx512vbmi",
+    "avx512vpopcntdq",
+    "gfni",
+)
 
 
 @cache
@@ -28,6 +37,18 @@ def _features() -> frozenset[str]:
 def has(feature: str) -> bool:
     """Whether the processor has a feature, by LLVM's name (``avx512bf16``)."""
     return feature in _features()
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether vdpbf16ps does the work of two float multiply-adds in the time of one: AMD's Zen 4 and 5.
+
+    Intel's processors take four times as long for it, and two multiply-adds are faster (measured
+    on one with AMX: 2.0 cycles against 0.5).
+    """
+    from llvmlite import binding
+
+    return has("avx512bf16") and str(binding.get_host_cpu_name()).startswith("znver")
 
 
 @cache

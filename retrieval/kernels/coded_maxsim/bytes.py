@@ -1,7 +1,9 @@
 """Residual codes decoded to bytes, eight tokens at a time, and multiplied by a query of int8.
 
-A nibble picks its bytes from a 16-byte codebook, one for each dimension that it holds; the eight
-tokens lie in the first-level cache while `retrieval.kernels.maxsim.blocks` multiplies them.
+A nibble picks its bytes from a 16-byte codebook, one for each dimension that it holds. All first
+dimensions of the codes' bytes make a plane, all second ones another: a vector of codes then takes one
+shuffle a plane, and the query's dimensions are in that order too. The eight tokens lie in the
+first-level cache while `retrieval.kernels.maxsim.blocks` multiplies them, plane by plane.
 """
 
 from __future__ import annotations
@@ -10,91 +12,96 @@ import numpy as np
 from numba import njit
 
 from retrieval.kernels.coded_maxsim.norms import NOT_FINITE, as_floats
-from retrieval.kernels.maxsim.blocks import multiply_pair, multiply_single
+from retrieval.kernels.maxsim.blocks import eight, inner, multiply_pair, multiply_single
 from retrieval.kernels.runs import is_damaged
 from retrieval.kernels.simd.arithmetic import (
     add,
     as_i8,
+    as_i16,
     bit_and,
-    bit_or,
     fma,
     maximum_f32,
     multiply,
+    shift_right,
     shuffle_bytes,
     splat_f32,
     splat_i8,
-    sub,
     sum_f32,
     to_f32,
     zero_f32,
 )
-from retrieval.kernels.simd.integers import shift_left
 from retrieval.kernels.simd.memory import (
     broadcast16,
     load_f32,
+    load_i8,
     load_i32,
-    load_u8_as_i16,
     prefetch,
     store_f32,
     store_i8,
 )
-from retrieval.kernels.simd.partial import element, load_part_f32, load_part_u8_as_i16
+from retrieval.kernels.simd.partial import element, load_part_f32, load_part_i8
 
-__all__ = ["score_bytes"]
+__all__ = ["decoded_bytes", "score_bytes"]
 
-BLOCK, LANES, CHUNK, LINE = 8, 16, 32, 64
+BLOCK, LANES, LINE = 8, 16, 64
 LOWEST = np.float32(-np.inf)
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _decode(codes, at, n_bytes, codebook, decoded, row):  # type: ignore[no-untyped-def]
-    """``2 * n_bytes`` nibbles from byte ``at`` on, through a codebook; up to 63 bytes too many."""
-    for i in range(0, n_bytes, CHUNK):
-        if at + i + CHUNK <= len(codes):
-            pairs = load_u8_as_i16(codes, at + i)
+def decoded_bytes(n_bytes: int, planes: int) -> int:
+    """Size of the scratch that `score_bytes` needs for codes of ``n_bytes`` a token."""
+    return planes * _plane_bytes(n_bytes)
+
+
+@inner
+def _plane_bytes(n_bytes):  # type: ignore[no-untyped-def]
+    """Whole vectors, and room for the last step of the last token."""
+    return -(-BLOCK * n_bytes // LINE) * LINE + LINE
+
+
+@inner
+def _decode(codes, at, n_bytes, codebooks, decoded, size):  # type: ignore[no-untyped-def]
+    """``n_bytes`` of codes from byte ``at`` on, into planes ``size`` apart; up to 63 bytes too many."""
+    low = splat_i8(15)
+    first, second = broadcast16(codebooks, 0), broadcast16(codebooks, 16 * (codebooks.shape[0] - 1))
+    for i in range(0, n_bytes, LINE):
+        if at + i + LINE <= len(codes):
+            pairs = load_i8(codes, at + i)
         else:
-            pairs = load_part_u8_as_i16(codes, at + i, len(codes) - at - i)
-        nibbles = bit_and(as_i8(bit_or(pairs, shift_left(pairs, 4))), splat_i8(15))
-        store_i8(decoded, row + 2 * i, shuffle_bytes(codebook, nibbles))
+            pairs = load_part_i8(codes, at + i, len(codes) - at - i)
+        a, b = bit_and(pairs, low), bit_and(as_i8(shift_right(as_i16(pairs), 4)), low)
+        store_i8(decoded, i, shuffle_bytes(first, a))
+        if codebooks.shape[0] == 1:
+            store_i8(decoded, size + i, shuffle_bytes(first, b))
+        else:
+            store_i8(decoded, size + i, shuffle_bytes(second, a))
+            store_i8(decoded, 2 * size + i, shuffle_bytes(first, b))
+            store_i8(decoded, 3 * size + i, shuffle_bytes(second, b))
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _scores(sums, correction, units, scores, row, group, n_q, norm):  # type: ignore[no-untyped-def]
+@inner
+def _scores(sums, units, scores, row, group, n_q, norm):  # type: ignore[no-untyped-def]
     """A token's scores for 16 query tokens."""
-    centroid = load_part_f32(scores, n_q * row + LANES * group, n_q - LANES * group)
-    return multiply(fma(to_f32(sub(sums, correction)), units, centroid), splat_f32(norm))
+    at, rest = n_q * row + LANES * group, n_q - LANES * group
+    centroid = load_f32(scores, at) if rest >= LANES else load_part_f32(scores, at, rest)
+    return multiply(fma(to_f32(sums), units, centroid), splat_f32(norm))
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _keep_largest(v, best, correction, units, scores, group, n_q, rows, floats):  # type: ignore[no-untyped-def]
+@inner
+def _keep_largest(v, best, units, scores, group, n_q, rows, floats):  # type: ignore[no-untyped-def]
     """Eight tokens' sums to scores, and the largest of each query token into ``best``."""
-    c, u = load_i32(correction, LANES * group), load_f32(units, LANES * group)
-    a, b = load_f32(best, LANES * group), _scores(v[0], c, u, scores, rows[0], group, n_q, floats[0])
-    a = maximum_f32(_scores(v[1], c, u, scores, rows[1], group, n_q, floats[1]), a)
-    b = maximum_f32(_scores(v[2], c, u, scores, rows[2], group, n_q, floats[2]), b)
-    a = maximum_f32(_scores(v[3], c, u, scores, rows[3], group, n_q, floats[3]), a)
-    b = maximum_f32(_scores(v[4], c, u, scores, rows[4], group, n_q, floats[4]), b)
-    a = maximum_f32(_scores(v[5], c, u, scores, rows[5], group, n_q, floats[5]), a)
-    b = maximum_f32(_scores(v[6], c, u, scores, rows[6], group, n_q, floats[6]), b)
-    a = maximum_f32(_scores(v[7], c, u, scores, rows[7], group, n_q, floats[7]), a)
+    u = load_f32(units, LANES * group)
+    a, b = load_f32(best, LANES * group), _scores(v[0], u, scores, rows[0], group, n_q, floats[0])
+    a = maximum_f32(_scores(v[1], u, scores, rows[1], group, n_q, floats[1]), a)
+    b = maximum_f32(_scores(v[2], u, scores, rows[2], group, n_q, floats[2]), b)
+    a = maximum_f32(_scores(v[3], u, scores, rows[3], group, n_q, floats[3]), a)
+    b = maximum_f32(_scores(v[4], u, scores, rows[4], group, n_q, floats[4]), b)
+    a = maximum_f32(_scores(v[5], u, scores, rows[5], group, n_q, floats[5]), a)
+    b = maximum_f32(_scores(v[6], u, scores, rows[6], group, n_q, floats[6]), b)
+    a = maximum_f32(_scores(v[7], u, scores, rows[7], group, n_q, floats[7]), a)
     store_f32(best, LANES * group, maximum_f32(a, b))
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _add8(a, b):  # type: ignore[no-untyped-def]
-    return (
-        add(a[0], b[0]),
-        add(a[1], b[1]),
-        add(a[2], b[2]),
-        add(a[3], b[3]),
-        add(a[4], b[4]),
-        add(a[5], b[5]),
-        add(a[6], b[6]),
-        add(a[7], b[7]),
-    )
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@inner
 def _first8(length, stride):  # type: ignore[no-untyped-def]
     """Where the tokens of a block begin; those that a short document lacks are its last one."""
     last = stride * (length - 1)
@@ -110,7 +117,7 @@ def _first8(length, stride):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@inner
 def _gather8(values, first, at):  # type: ignore[no-untyped-def]
     return (
         element(values, first),
@@ -124,77 +131,60 @@ def _gather8(values, first, at):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _score(tables, scores, n_q, centroids, codes, n_bytes, floats, start, length, following, scratch):  # type: ignore[no-untyped-def]
+@inner
+def _prefetch_rows(scores, n_q, rows):  # type: ignore[no-untyped-def]
+    for q in range(0, n_q, LANES):
+        prefetch(scores, n_q * rows[0] + q)
+        prefetch(scores, n_q * rows[1] + q)
+        prefetch(scores, n_q * rows[2] + q)
+        prefetch(scores, n_q * rows[3] + q)
+        prefetch(scores, n_q * rows[4] + q)
+        prefetch(scores, n_q * rows[5] + q)
+        prefetch(scores, n_q * rows[6] + q)
+        prefetch(scores, n_q * rows[7] + q)
+
+
+@inner
+def _score_block(tables, decoded, r, shape, scores, n_q, rows, norms, best, codes, ahead):  # type: ignore[no-untyped-def]
+    """Eight decoded tokens, which begin at ``r`` in every plane: their scores into ``best``."""
+    query, _, start, units = tables
+    groups, planes, size, steps, pace = shape
+    for group in range(0, groups, 2):
+        at, soon = group * planes * steps, ahead
+        a = eight(load_i32(start, LANES * group))
+        if group + 1 < groups:
+            b = eight(load_i32(start, LANES * group + LANES))
+            for plane in range(planes):
+                source = decoded[plane * size :]
+                a, b = multiply_pair(a, b, source, r, query, at, steps, 4 * steps - 4, codes, soon, pace)
+                at, soon = at + 2 * steps, soon + steps * pace
+            _keep_largest(b, best, units, scores, group + 1, n_q, rows, norms)
+        else:
+            for plane in range(planes):
+                source = decoded[plane * size :]
+                a = multiply_single(a, source, r, query, at, steps, 4 * steps - 4, codes, soon, pace)
+                at, soon = at + steps, soon + steps * pace
+        _keep_largest(a, best, units, scores, group, n_q, rows, norms)
+
+
+@inner
+def _score(tables, scores, n_q, centroids, codes, n_bytes, floats, start, length, following, decoded, best):  # type: ignore[no-untyped-def]
     """One document of a token at least; ``following`` is the token where the next one begins."""
-    query, codebooks, correction, units = tables
-    decoded, best, types = scratch
-    groups, planes, width = len(units) // LANES, codebooks.shape[0], 2 * n_bytes
-    steps, size = -(-width // 4), BLOCK * width + 2 * CHUNK
-    pace = -(-BLOCK * n_bytes // (steps * planes))
-    r, t = _first8(min(length, BLOCK), width), _first8(min(length, BLOCK), 1)
+    codebooks, units = tables[1], tables[3]
+    groups, planes, size = len(units) // LANES, 2 * codebooks.shape[0], _plane_bytes(n_bytes)
+    steps = -(-n_bytes // 4)
+    shape = groups, planes, size, steps, -(-BLOCK * n_bytes // (steps * planes))
+    block = min(length, BLOCK)
+    r, t = _first8(block, n_bytes), _first8(block, 1)
     for group in range(groups):
         store_f32(best, LANES * group, splat_f32(LOWEST))
     for i in range(0, length, BLOCK):
         first = max(min(i, length - BLOCK), 0)
         rows, norms = _gather8(centroids, start + first, t), _gather8(floats, first, t)
-        for k in range(BLOCK):
-            for q in range(0, n_q, LANES):
-                prefetch(scores, n_q * element(centroids, start + min(first + k, length - 1)) + q)
-        for plane in range(planes):
-            codebook = broadcast16(codebooks, 16 * plane)
-            _decode(
-                codes,
-                (start + first) * n_bytes,
-                min(length, BLOCK) * n_bytes,
-                codebook,
-                decoded,
-                LINE + plane * size,
-            )
-        ahead = (
-            start + i + 2 * BLOCK if i + 2 * BLOCK < length else following + i + 2 * BLOCK - length
-        ) * n_bytes
-        for group in range(0, groups, 2):
-            at = group * steps
-            if group + 1 < groups:
-                a, b = multiply_pair(
-                    decoded[LINE:], r, query, at, steps, width - 4, codes, ahead, pace, types
-                )
-                for plane in range(1, planes):
-                    at += groups * steps
-                    ahead += steps * pace
-                    c, e = multiply_pair(
-                        decoded[LINE + plane * size :],
-                        r,
-                        query,
-                        at,
-                        steps,
-                        width - 4,
-                        codes,
-                        ahead,
-                        pace,
-                        types,
-                    )
-                    a, b = _add8(a, c), _add8(b, e)
-                _keep_largest(b, best, correction, units, scores, group + 1, n_q, rows, norms)
-            else:
-                a = multiply_single(decoded[LINE:], r, query, at, steps, width - 4, codes, ahead, pace, types)
-                for plane in range(1, planes):
-                    at += groups * steps
-                    c = multiply_single(
-                        decoded[LINE + plane * size :],
-                        r,
-                        query,
-                        at,
-                        steps,
-                        width - 4,
-                        codes,
-                        ahead,
-                        pace,
-                        types,
-                    )
-                    a = _add8(a, c)
-            _keep_largest(a, best, correction, units, scores, group, n_q, rows, norms)
+        _prefetch_rows(scores, n_q, rows)
+        _decode(codes, (start + first) * n_bytes, block * n_bytes, codebooks, decoded, size)
+        ahead = start + i + 2 * BLOCK if i + 2 * BLOCK < length else following + i + 2 * BLOCK - length
+        _score_block(tables, decoded, r, shape, scores, n_q, rows, norms, best, codes, ahead * n_bytes)
     total = zero_f32()
     for group in range(groups):
         total = add(total, load_f32(best, LANES * group))
@@ -202,17 +192,17 @@ def _score(tables, scores, n_q, centroids, codes, n_bytes, floats, start, length
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def score_bytes(tables, scores, centroids, codes, n_bytes, inv_norms, offsets, ordinals, listed, out):  # type: ignore[no-untyped-def]
+def score_bytes(  # type: ignore[no-untyped-def]
+    tables, scores, centroids, codes, n_bytes, inv_norms, offsets, ordinals, listed, decoded, out
+):
     """Fill ``out``; the position of the first damaged document, or -1.
 
     ``tables`` is a `ByteTables`' arrays, ``scores`` those of the centroids, ``(K, n_q)``; ``codes`` is
-    flat, ``n_bytes`` a token.
+    flat, ``n_bytes`` a token; ``decoded`` is scratch of `decoded_bytes`.
     """
     n_centroids, n_q = scores.shape
     flat = scores.reshape(-1)
-    floats = np.empty(0, np.float32)
-    decoded = np.empty(LINE + len(tables[1]) * (2 * BLOCK * n_bytes + 2 * CHUNK), np.uint8)
-    scratch = (decoded, np.empty(len(tables[3]), np.float32), np.empty(0, np.int32))
+    floats, best = np.empty(0, np.float32), np.empty(len(tables[3]), np.float32)
     for i in range(len(out)):
         at = ordinals[i] if listed else i
         start, stop = offsets[at], offsets[at + 1]
@@ -227,6 +217,17 @@ def score_bytes(tables, scores, centroids, codes, n_bytes, inv_norms, offsets, o
         if as_floats(inv_norms, start, stop, floats) >= NOT_FINITE:
             return i
         out[i] = _score(
-            tables, flat, n_q, centroids, codes, n_bytes, floats, start, stop - start, following, scratch
+            tables,
+            flat,
+            n_q,
+            centroids,
+            codes,
+            n_bytes,
+            floats,
+            start,
+            stop - start,
+            following,
+            decoded,
+            best,
         )
     return -1

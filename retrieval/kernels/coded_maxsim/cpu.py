@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.kernels import host, runs
+from retrieval.kernels.centroid_maxsim.tables import aligned
 from retrieval.kernels.coded_maxsim.tables import COLUMNS, RowTables, byte_tables, nibble_table, row_tables
 
 __all__ = ["coded_maxsim_bits", "coded_maxsim_pq", "multiplies_bytes", "score_rows"]
@@ -119,13 +120,13 @@ def _score_bytes(
     ordinals: Array | None,
     bits: int,
 ) -> NDArray[np.float32]:
-    from retrieval.kernels.coded_maxsim.bytes import score_bytes
+    from retrieval.kernels.coded_maxsim.bytes import decoded_bytes, score_bytes
 
     made = byte_tables(query, buckets, bits)
     centroids, offsets, ordinals, listed = runs.as_runs(centroids, offsets, ordinals)
     scores = np.empty(len(ordinals) if listed else len(offsets) - 1, dtype=np.float32)
     stopped = score_bytes(
-        (made.query, made.codebooks, made.correction, made.units),
+        (made.query, made.codebooks, made.start, made.units),
         np.ascontiguousarray(centroid_scores),
         centroids,
         np.ascontiguousarray(codes).reshape(-1),
@@ -134,6 +135,7 @@ def _score_bytes(
         offsets,
         ordinals,
         listed,
+        aligned((decoded_bytes(codes.shape[1], 8 // bits),), np.uint8),
         scores,
     )
     runs.refuse(stopped, centroids, offsets, ordinals, listed, len(centroid_scores))
@@ -149,11 +151,8 @@ def score_rows(
     ordinals: Array | None = None,
 ) -> NDArray[np.float32]:
     """Score documents through tables made before; otherwise as `coded_maxsim_pq`."""
-    blocks, subspaces, n_codes, _ = tables.residual.shape
-    nbits = 4 if n_codes == 16 else 8
-    _check_codes(centroids, codes, inv_norms, codes.shape[-1])
-    if codes.shape[1] * 8 // nbits > subspaces:
-        raise ValueError(f"codes are {codes.shape[1]} bytes a token: the tables have {subspaces} subspaces")
+    blocks, n_bytes = tables.residual.shape[:2]
+    _check_codes(centroids, codes, inv_norms, n_bytes)
     centroids, offsets, ordinals, listed = runs.as_runs(centroids, offsets, ordinals)
     scores = np.empty(len(ordinals) if listed else len(offsets) - 1, dtype=np.float32)
     rest = (offsets, ordinals, listed, scores)
@@ -163,15 +162,13 @@ def score_rows(
 
         wide = tables.centroid.reshape(blocks, -1), tables.residual.reshape(blocks, -1)
         norms = runs.half_bits(inv_norms)
-        stopped = rows.score_rows(*wide, nbits, tables.unit, centroids, flat, codes.shape[1], norms, *rest)
+        stopped = rows.score_rows(*wide, tables.unit, centroids, flat, n_bytes, norms, *rest)
     else:
         from retrieval.kernels.coded_maxsim import portable
 
         narrow = tables.centroid, tables.residual.reshape(blocks, -1, COLUMNS)
         norms = _as_float32(inv_norms, offsets, ordinals, listed)
-        stopped = portable.score_rows(
-            *narrow, nbits, tables.unit, centroids, flat, codes.shape[1], norms, *rest
-        )
+        stopped = portable.score_rows(*narrow, tables.unit, centroids, flat, n_bytes, norms, *rest)
     runs.refuse(stopped, centroids, offsets, ordinals, listed, tables.centroid.shape[1])
     return scores
 

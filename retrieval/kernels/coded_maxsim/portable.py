@@ -29,19 +29,14 @@ def _copy_row(sums, rows, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _largest_sums(centroid, residual, nbits, centroids, codes, n_bytes, fractions, start, sums, best):  # type: ignore[no-untyped-def]
+def _largest_sums(centroid, residual, centroids, codes, n_bytes, fractions, start, sums, best):  # type: ignore[no-untyped-def]
     """The sum over 32 query tokens of the largest product of a sum of rows with a norm."""
     best[:] = -(2**15)
     for t in range(len(fractions)):
         _copy_row(sums, centroid, np.int64(centroids[start + t]))
         at = (start + t) * n_bytes
         for i in range(n_bytes):
-            code = np.int64(codes[at + i])
-            if nbits == 4:
-                _add_row(sums, residual, 32 * i + (code & 15))
-                _add_row(sums, residual, 32 * i + 16 + (code >> 4))
-            else:
-                _add_row(sums, residual, 256 * i + code)
+            _add_row(sums, residual, 256 * i + np.int64(codes[at + i]))
         fraction = np.int32(fractions[t])
         for q in range(ROW):
             product = (np.int32(sums[q]) * fraction + np.int32(16384)) >> np.int32(15)
@@ -54,11 +49,11 @@ def _largest_sums(centroid, residual, nbits, centroids, codes, n_bytes, fraction
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(  # type: ignore[no-untyped-def]
-    centroid, residual, nbits, unit, centroids, codes, n_bytes, inv_norms, offsets, ordinals, listed, scores
+    centroid, residual, unit, centroids, codes, n_bytes, inv_norms, offsets, ordinals, listed, scores
 ):
     """Fill ``scores``; the position of the first damaged document, or -1.
 
-    ``centroid`` is ``(blocks, K, 32)``, ``residual`` ``(blocks, subspaces * codes, 32)``, ``inv_norms``
+    ``centroid`` is ``(blocks, K, 32)``, ``residual`` ``(blocks, n_bytes * 256, 32)``, ``inv_norms``
     float32; ``codes`` is flat, ``n_bytes`` a token.
     """
     sums, best = np.empty(ROW, np.int16), np.empty(ROW, np.int16)
@@ -81,7 +76,6 @@ def score_rows(  # type: ignore[no-untyped-def]
             total += _largest_sums(
                 centroid[block],
                 residual[block],
-                nbits,
                 centroids,
                 codes,
                 n_bytes,

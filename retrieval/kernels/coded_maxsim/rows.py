@@ -1,4 +1,4 @@
-"""Sums of int16 rows with 512-bit vectors: one row a subspace, one vector for 32 query tokens.
+"""Sums of int16 rows with 512-bit vectors: one row a byte of code, one vector for 32 query tokens.
 
 No code is decoded: it is where its row begins. Two sums hide the latency of one.
 """
@@ -22,30 +22,8 @@ LOWEST = -(2**15)
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _add_nibbles(start, residual, codes, at, n_bytes):  # type: ignore[no-untyped-def]
-    """``start`` plus a row for each nibble; a subspace has 16 rows."""
-    a, b = start, as_i16(zero_i32())
-    whole = n_bytes // 4 * 4
-    for i in range(0, whole, 4):
-        w, r = word(codes, at + i), i * 32 * ROW
-        a = add(a, load_i16(residual, r + (w & 15) * ROW))
-        b = add(b, load_i16(residual, r + 16 * ROW + ((w >> 4) & 15) * ROW))
-        a = add(a, load_i16(residual, r + 32 * ROW + ((w >> 8) & 15) * ROW))
-        b = add(b, load_i16(residual, r + 48 * ROW + ((w >> 12) & 15) * ROW))
-        a = add(a, load_i16(residual, r + 64 * ROW + ((w >> 16) & 15) * ROW))
-        b = add(b, load_i16(residual, r + 80 * ROW + ((w >> 20) & 15) * ROW))
-        a = add(a, load_i16(residual, r + 96 * ROW + ((w >> 24) & 15) * ROW))
-        b = add(b, load_i16(residual, r + 112 * ROW + (w >> 28) * ROW))
-    for i in range(whole, n_bytes):
-        w, r = element(codes, at + i), i * 32 * ROW
-        a = add(a, load_i16(residual, r + (w & 15) * ROW))
-        b = add(b, load_i16(residual, r + 16 * ROW + (w >> 4) * ROW))
-    return add(a, b)
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
 def _add_bytes(start, residual, codes, at, n_bytes):  # type: ignore[no-untyped-def]
-    """``start`` plus a row for each byte; a subspace has 256 rows."""
+    """``start`` plus a row for each byte, which has 256 of them."""
     a, b = start, as_i16(zero_i32())
     whole = n_bytes // 4 * 4
     for i in range(0, whole, 4):
@@ -60,20 +38,8 @@ def _add_bytes(start, residual, codes, at, n_bytes):  # type: ignore[no-untyped-
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _largest_nibbles(centroid, residual, centroids, codes, n_bytes, fractions, start, length):  # type: ignore[no-untyped-def]
+def _largest_sums(centroid, residual, centroids, codes, n_bytes, fractions, start, length):  # type: ignore[no-untyped-def]
     """The sum over 32 query tokens of the largest product of a sum of rows with a norm."""
-    best, at = splat_i16(LOWEST), start * n_bytes
-    for t in range(length):
-        row = load_i16(centroid, ROW * element(centroids, start + t))
-        sums = _add_nibbles(row, residual, codes, at, n_bytes)
-        best = maximum_i16(best, multiply_high_i16(sums, splat_i16(element(fractions, t))))
-        at += n_bytes
-    return sum_i16(best)
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _largest_bytes(centroid, residual, centroids, codes, n_bytes, fractions, start, length):  # type: ignore[no-untyped-def]
-    """As `_largest_nibbles`, with codes of 8 bits."""
     best, at = splat_i16(LOWEST), start * n_bytes
     for t in range(length):
         row = load_i16(centroid, ROW * element(centroids, start + t))
@@ -96,11 +62,11 @@ def _announce(centroids, codes, n_bytes, inv_norms, start, stop):  # type: ignor
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(  # type: ignore[no-untyped-def]
-    centroid, residual, nbits, unit, centroids, codes, n_bytes, inv_norms, offsets, ordinals, listed, scores
+    centroid, residual, unit, centroids, codes, n_bytes, inv_norms, offsets, ordinals, listed, scores
 ):
     """Fill ``scores``; the position of the first damaged document, or -1.
 
-    ``centroid`` is ``(blocks, K * 32)`` and ``residual`` ``(blocks, subspaces * codes * 32)``;
+    ``centroid`` is ``(blocks, K * 32)`` and ``residual`` ``(blocks, n_bytes * 256 * 32)``;
     ``codes`` is flat, ``n_bytes`` a token.
     """
     floats, fractions = np.empty(0, np.float32), np.empty(0, np.int16)
@@ -126,9 +92,6 @@ def score_rows(  # type: ignore[no-untyped-def]
         total = 0
         for block in range(centroid.shape[0]):
             tables = centroid[block], residual[block]
-            if nbits == 4:
-                total += _largest_nibbles(*tables, centroids, codes, n_bytes, fractions, start, stop - start)
-            else:
-                total += _largest_bytes(*tables, centroids, codes, n_bytes, fractions, start, stop - start)
+            total += _largest_sums(*tables, centroids, codes, n_bytes, fractions, start, stop - start)
         scores[i] = np.float32(total * (unit * 32768 / 32767) * np.float64(largest))
     return -1

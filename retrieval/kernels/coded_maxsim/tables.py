@@ -19,15 +19,17 @@ __all__ = ["COLUMNS", "ByteTables", "RowTables", "byte_tables", "nibble_table", 
 COLUMNS = 32
 """Query tokens in a block of columns: a row of a block is one 64-byte vector of int16."""
 LARGEST, NOT_FINITE, TINY = 32767, 0x7F800000, 1e-30
+_WITHOUT_SIGN = np.int32(0x7FFFFFFF)
 
 
 @dataclass(frozen=True)
 class RowTables:
     """Rows of int16, all in one ``unit``, in blocks of 32 query tokens (missing ones are 0).
 
-    ``centroid`` is ``(blocks, K, 32)`` and ``residual`` ``(blocks, subspaces, codes, 32)``. No sum of
-    a centroid's row and one row a subspace leaves int16. ``error`` bounds what rounding does to a
-    document's score, for a largest absolute inverse norm of 1.
+    ``centroid`` is ``(blocks, K, 32)`` and ``residual`` ``(blocks, bytes, 256, 32)``: what each value
+    of each byte of a code adds, whether it holds one codeword or two. No sum of a centroid's row and
+    one row a byte leaves int16. ``error`` bounds what rounding does to a document's score, for a
+    largest absolute inverse norm of 1.
     """
 
     centroid: NDArray[np.int16]
@@ -40,72 +42,109 @@ class RowTables:
 class ByteTables:
     """A query of int8 and codebooks of uint8, for the kernel that multiplies bytes.
 
-    ``codebooks`` is ``(4 // bits, 16)``: what a nibble means for its first, second, ... dimension. For
-    each of them, ``query`` holds those dimensions, as `retrieval.kernels.maxsim.packing.pack` packs.
-    An inner product is ``(sum - correction[q]) * units[q]``. ``error`` is as in `RowTables`.
+    ``codebooks`` is ``(4 // bits, 16)``: what a nibble means for its first, second, ... dimension.
+    ``query`` has a plane for each dimension of a byte, as `retrieval.kernels.maxsim.packing.pack`
+    packs them side by side, each padded to whole steps.
+    An inner product is ``(start[q] + sum) * units[q]``. ``error`` is as in `RowTables`.
     """
 
     query: NDArray[np.int8]
     codebooks: NDArray[np.uint8]
-    correction: NDArray[np.int32]
+    start: NDArray[np.int32]
     units: NDArray[np.float32]
     error: float
 
 
 def row_tables(centroid_scores: NDArray[np.float32], residual_table: NDArray[np.float32]) -> RowTables:
-    """Round ``(K, n_q)`` and ``(m, codes, n_q)`` scores to int16 rows.
+    """Round ``(K, n_q)`` and ``(m, codes, n_q)`` scores to int16 rows, two subspaces of 16 codes a row.
 
-    The unit is the smallest with which no sum can leave int16; a sum of m + 1 rounded numbers is off
-    by (m + 1) / 2 units at most, and the kernel's product with a norm of 15 bits by another two.
+    Adding one row a byte instead of one a nibble is worth tables of the second-level cache's size:
+    what bounds the kernel is how many rows it finds and loads, not where they lie.
+
+    The unit is the smallest with which no sum can leave int16; a sum of b + 1 rounded numbers (b
+    bytes) is off by (b + 1) / 2 units at most, and the kernel's product with a norm of 15 bits by
+    another two.
 
     Raises:
         ValueError: a score that is not a finite number.
     """
     m, n_codes, n_q = residual_table.shape
-    n_centroids = len(centroid_scores)
+    n_bytes = m if n_codes == 256 else -(-m // 2)
+    scores = np.ascontiguousarray(centroid_scores)
     flat = np.ascontiguousarray(residual_table).reshape(m * n_codes, n_q)
-    bound = _largest(centroid_scores, 1).sum(axis=0) + _largest(flat, m).sum(axis=0)
+    bound = _largest(scores, 1) + _largest(flat, m)
     top = float(bound.max(initial=0.0))
-    unit = top / (LARGEST - m / 2 - 1) if top > TINY else 1.0
+    unit = top / (LARGEST - n_bytes / 2 - 1) if top > TINY else 1.0
     blocks = -(-n_q // COLUMNS)
-    centroid = aligned((blocks, n_centroids, COLUMNS), np.int16)
-    residual = aligned((blocks, m + m % 2, n_codes, COLUMNS), np.int16)
-    residual[:, m:] = 0  # the second half of a last byte that holds one code
+    centroid = aligned((blocks, len(scores), COLUMNS), np.int16)
+    residual = aligned((blocks, n_bytes, 256, COLUMNS), np.int16)
     scale = np.float32(1 / unit)
-    _round_rows(np.ascontiguousarray(centroid_scores), scale, centroid)
-    _round_rows(flat, scale, residual.reshape(blocks, -1, COLUMNS))
-    return RowTables(centroid, residual, unit, n_q * unit * ((m + 1) / 2 + 2))
+    _round_rows(scores, scale, centroid)
+    if n_codes == 256:
+        _round_rows(flat, scale, residual.reshape(blocks, -1, COLUMNS))
+    else:
+        _round_pairs(flat, scale, residual)
+    return RowTables(centroid, residual, unit, n_q * unit * ((n_bytes + 1) / 2 + 2))
 
 
 def _largest(values: NDArray[np.float32], groups: int) -> NDArray[np.float64]:
-    """``(rows, n_q)`` -> ``(groups, n_q)``: the largest absolute value of each run of rows."""
+    """``(rows, n_q)`` -> ``(n_q,)``: the largest absolute value of each run of rows, added up."""
     # Floats without their sign are in the order of their bits, in which NaN is the largest.
     bits = np.zeros((groups, values.shape[1]), dtype=np.int32)
-    _largest_bits(np.ascontiguousarray(values).view(np.int32), bits)
+    _largest_bits(values.view(np.int32), bits)
     if bits.max(initial=0) >= NOT_FINITE:
         raise ValueError("scores of centroids and residuals must be finite numbers")
-    return bits.view(np.float32).astype(np.float64)
+    return bits.view(np.float32).sum(axis=0, dtype=np.float64)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _largest_bits(values, largest):  # type: ignore[no-untyped-def]
+    """Four rows at a time: what is known so far is then read and written a quarter as often."""
     per_group = values.shape[0] // max(largest.shape[0], 1)
     for group in range(largest.shape[0]):
-        for row in range(group * per_group, (group + 1) * per_group):
+        first, last = group * per_group, (group + 1) * per_group
+        for row in range(first, last - 3, 4):
             for q in range(values.shape[1]):
-                largest[group, q] = max(largest[group, q], values[row, q] & np.int32(0x7FFFFFFF))
+                a = max(values[row, q] & _WITHOUT_SIGN, values[row + 1, q] & _WITHOUT_SIGN)
+                b = max(values[row + 2, q] & _WITHOUT_SIGN, values[row + 3, q] & _WITHOUT_SIGN)
+                largest[group, q] = max(largest[group, q], a, b)
+        for row in range(last - per_group % 4, last):
+            for q in range(values.shape[1]):
+                largest[group, q] = max(largest[group, q], values[row, q] & _WITHOUT_SIGN)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _round_rows(values, scale, rows):  # type: ignore[no-untyped-def]
     for block in range(rows.shape[0]):
-        first = block * 32
-        width = min(32, values.shape[1] - first)
+        first = block * COLUMNS
+        width = min(COLUMNS, values.shape[1] - first)
         for r in range(values.shape[0]):
             for q in range(width):
                 rows[block, r, q] = np.int16(np.rint(values[r, first + q] * scale))
-            for q in range(width, 32):
+            for q in range(width, COLUMNS):
                 rows[block, r, q] = 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _round_pairs(values, scale, rows):  # type: ignore[no-untyped-def]
+    """Sums of two codewords; ``values`` has 16 rows a subspace. A second one may be missing."""
+    low, high = np.zeros((16, COLUMNS), np.float32), np.zeros((16, COLUMNS), np.float32)
+    for block in range(rows.shape[0]):
+        first = block * COLUMNS
+        width = min(COLUMNS, values.shape[1] - first)
+        low[:], high[:] = 0, 0
+        for byte in range(rows.shape[1]):
+            at = 32 * byte
+            missing = at + 16 == values.shape[0]
+            for c in range(16):
+                for q in range(width):
+                    low[c, q] = values[at + c, first + q] * scale
+                    high[c, q] = 0 if missing else values[at + 16 + c, first + q] * scale
+            for code in range(256):
+                # As wide as the array says: loops of a written length LLVM unrolls and then
+                # does not vectorise.
+                for q in range(rows.shape[3]):
+                    rows[block, byte, code, q] = np.int16(np.rint(low[code & 15, q] + high[code >> 4, q]))
 
 
 def nibble_table(query: NDArray[np.float32], buckets: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
@@ -115,17 +154,21 @@ def nibble_table(query: NDArray[np.float32], buckets: NDArray[np.float32], bits:
     """
     n_q, d = query.shape
     per = 4 // bits
-    m = -(-d // per)
-    each = np.zeros((m * per, 2**bits), dtype=np.float32)
-    each[:d] = buckets
-    values = np.zeros((m * per, n_q), dtype=np.float32)
-    values[:d] = query.T
-    products = (each[:, :, None] * values[:, None, :]).reshape(m, per, 2**bits, n_q)
-    nibbles = np.arange(16)
-    table = products[:, 0, nibbles % 2**bits]
-    for i in range(1, per):
-        table = table + products[:, i, (nibbles >> (i * bits)) % 2**bits]
-    return np.ascontiguousarray(table)
+    table = np.zeros((-(-d // per), 16, n_q), dtype=np.float32)
+    each = np.ascontiguousarray(np.broadcast_to(buckets, (d, 2**bits)), dtype=np.float32)
+    _add_products(np.ascontiguousarray(query.T), each, bits, table)
+    return table
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_products(columns, buckets, bits, table):  # type: ignore[no-untyped-def]
+    per = 4 // bits
+    for dim in range(columns.shape[0]):
+        shift = dim % per * bits
+        for nibble in range(16):
+            bucket = buckets[dim, (nibble >> shift) & (2**bits - 1)]
+            for q in range(columns.shape[1]):
+                table[dim // per, nibble, q] += columns[dim, q] * bucket
 
 
 def byte_tables(query: NDArray[np.float32], buckets: NDArray[np.float32], bits: int) -> ByteTables:
@@ -134,29 +177,56 @@ def byte_tables(query: NDArray[np.float32], buckets: NDArray[np.float32], bits: 
     Raises:
         ValueError: a number that is not finite.
     """
-    if not (np.isfinite(query).all() and np.isfinite(buckets).all()):
-        raise ValueError("query and buckets must be finite numbers")
     n_q, d = query.shape
-    per, n_bytes = 4 // bits, -(-d * bits // 8)
+    planes, n_bytes = 8 // bits, -(-d * bits // 8)
     code_unit = float(np.abs(buckets).max()) / 127 or 1.0
-    # One unit a query token; of all zeros any will do.
-    units = np.abs(query).max(axis=1, initial=0).astype(np.float64) / 127
-    units[units == 0] = 1.0
-    rounded = np.rint(query / units[:, None]).astype(np.int8)
-    nibbles = np.arange(16)
-    levels = np.rint(buckets / code_unit).astype(np.int64) + 128
-    codebooks = np.stack([levels[(nibbles >> (i * bits)) % 2**bits] for i in range(per)]).astype(np.uint8)
-    planes = np.zeros((per, n_q, 2 * n_bytes), dtype=np.int8)
-    for i in range(per):
-        columns = rounded[:, i::per]
-        planes[i, :, : columns.shape[1]] = columns
-    packed = [pack(plane) for plane in planes]
-    ordered = aligned((per * len(packed[0]),), np.int8)
-    np.concatenate(packed, out=ordered)
+    width = -(-n_bytes // 4) * 4
+    rounded = np.zeros((n_q, planes * width), dtype=np.int8)
     lanes = -(-n_q // LANES) * LANES
-    correction, scaled = np.zeros(lanes, dtype=np.int32), np.zeros(lanes, dtype=np.float32)
-    correction[:n_q] = 128 * rounded.sum(axis=1, dtype=np.int32)
-    scaled[:n_q] = units * code_unit
+    start, units = np.zeros(lanes, dtype=np.int32), np.zeros(lanes, dtype=np.float32)
+    query = np.ascontiguousarray(query)
+    size, rough = _round_query(query, query.view(np.int32), planes, rounded, start, units)
+    if not np.isfinite(size * code_unit):
+        raise ValueError("query and buckets must be finite numbers")
+    nibbles = np.arange(16)
+    levels = (np.rint(buckets / code_unit) + 128).astype(np.uint8)
+    codebooks = levels[(nibbles >> (bits * np.arange(4 // bits)[:, None])) % 2**bits]
     # |q c - q' c'| <= |q| |c - c'| + |c'| |q - q'|, with half a unit for each difference.
-    error = np.abs(query).sum(dtype=np.float64) * code_unit / 2 + d * code_unit * 127.5 * units.sum() / 2
-    return ByteTables(ordered, codebooks, correction, scaled, float(error))
+    error = size * code_unit / 2 + d * code_unit * 127.5 * rough / 2
+    return ByteTables(pack(rounded), codebooks, start, units * np.float32(code_unit), error)
+
+
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc"}, _nrt=False)
+def _sum_of_absolutes(query, q):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for dim in range(query.shape[1]):
+        total += abs(np.float64(query[q, dim]))
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _round_query(query, patterns, planes, rounded, start, units):  # type: ignore[no-untyped-def]
+    """Each query token in its own unit, dimensions sorted by plane; ``patterns``: the query's bits.
+
+    Returns the sum of all absolute values (NaN or infinite if one is) and that of all units.
+    """
+    size, rough, width = 0.0, 0.0, rounded.shape[1] // planes
+    for q in range(query.shape[0]):
+        size += _sum_of_absolutes(query, q)
+        largest = np.int32(0)
+        for dim in range(query.shape[1]):
+            largest = max(largest, patterns[q, dim] & _WITHOUT_SIGN)
+        top = np.int32(largest).view(np.float32)
+        # Of numbers without a reciprocal nothing is lost when they are taken for zeros.
+        scale, unit = (
+            (np.float32(127) / top, top / np.float32(127)) if top > TINY else (np.float32(0), np.float32(1))
+        )
+        total = np.int32(0)
+        for plane in range(planes):
+            for i in range((query.shape[1] - plane + planes - 1) // planes):
+                number = np.int32(np.rint(query[q, planes * i + plane] * scale))
+                rounded[q, plane * width + i] = number
+                total += number
+        start[q], units[q] = -128 * total, unit
+        rough += np.float64(unit)
+    return size, rough

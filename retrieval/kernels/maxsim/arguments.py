@@ -33,7 +33,9 @@ def check_i8_query(query: NDArray[np.int8]) -> NDArray[np.int8]:
         ValueError: not ``(n_q, d)`` int8 with ``d`` >= 1, or so large that a score may leave int32.
     """
     _check_matrix("query_i8", query, ("int8",))
-    largest = 128 * int(np.abs(query.astype(np.int64)).sum())
+    largest = 128 * 128 * query.size
+    if largest > _LARGEST_INT32:  # as small queries are not, whatever they hold
+        largest = 128 * int(np.abs(query.astype(np.int64)).sum())
     if largest > _LARGEST_INT32:
         raise ValueError(
             f"query_i8 of shape {query.shape} can score up to {largest}, more than int32 holds: "

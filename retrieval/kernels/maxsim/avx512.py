@@ -10,7 +10,6 @@ share one.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from retrieval.kernels.maxsim.blocks import (
     BLOCK,
     FLOAT16,
     add8,
+    eight,
     inner,
     largest8,
     multiply_pair,
@@ -45,7 +45,7 @@ from retrieval.kernels.simd.arithmetic import add
 from retrieval.kernels.simd.memory import load_bf16, load_f16, store_f32
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["maxsim", "maxsim_bf16", "maxsim_i8", "prefers_dot_bf16"]
+__all__ = ["maxsim", "maxsim_bf16", "maxsim_i8"]
 FAR = 2048
 """Bytes to prefetch ahead where documents follow each other."""
 
@@ -82,7 +82,7 @@ def _score_long(values, start, length, following, shape, packed, wide, sums):  #
     stride, widening, groups, steps, pace = shape
     source = wide if widening else values
     width = 2 * stride if widening else stride
-    best = zero(sums)
+    best, none = zero(sums), eight(zero(sums))
     for group in range(0, groups, 2):
         m0, m1 = lowest(sums), lowest(sums)
         for i in range(0, length, BLOCK):
@@ -95,12 +95,22 @@ def _score_long(values, start, length, following, shape, packed, wide, sums):  #
             rows = _contiguous(at, width)
             if group + 1 < groups:
                 a, b = multiply_pair(
-                    source, rows, packed, group * steps, steps, width - 4, values, soon * stride, pace, sums
+                    none,
+                    none,
+                    source,
+                    rows,
+                    packed,
+                    group * steps,
+                    steps,
+                    width - 4,
+                    values,
+                    soon * stride,
+                    pace,
                 )
                 m1 = largest(m1, largest8(b))
             else:
                 a = multiply_single(
-                    source, rows, packed, group * steps, steps, width - 4, values, soon * stride, pace, sums
+                    none, source, rows, packed, group * steps, steps, width - 4, values, soon * stride, pace
                 )
             m0 = largest(m0, largest8(a))
             best = add(best, undefined(add8(a)))
@@ -129,16 +139,16 @@ def _multiply_rows(values, rows, ahead, shape, packed, wide, sums):  # type: ign
     Vector ``8 * group + row`` of ``sums`` belongs to a row and 16 query tokens.
     """
     stride, widening, groups, steps, pace = shape
-    source = wide if widening else values
+    source, none = wide if widening else values, eight(zero(sums))
     last = (2 * stride if widening else stride) - 4
     where = (rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7])
     for group in range(0, groups, 2):
         first = group * steps
         if group + 1 < groups:
-            a, b = multiply_pair(source, where, packed, first, steps, last, values, ahead, pace, sums)
+            a, b = multiply_pair(none, none, source, where, packed, first, steps, last, values, ahead, pace)
             _store8(sums, BLOCK * (group + 1), b)
         else:
-            a = multiply_single(source, where, packed, first, steps, last, values, ahead, pace, sums)
+            a = multiply_single(none, source, where, packed, first, steps, last, values, ahead, pace)
         _store8(sums, BLOCK * group, a)
 
 
@@ -270,7 +280,7 @@ def maxsim_bf16(
     scores: FloatArray,
 ) -> None:
     """See `retrieval.kernels.maxsim.cpu.maxsim_bf16`; ``query`` is rounded to bfloat16 already."""
-    if prefers_dot_bf16():
+    if host.multiplies_bf16():
         _run(to_bf16(query), values_bits, AS_IS, offsets, ordinals, np.float32(0), scores)
     else:
         _run(query, values_bits, BFLOAT16, offsets, ordinals, np.float32(0), scores)
@@ -287,10 +297,3 @@ def maxsim_i8(
     # Sums wrap around in 32 bits, and back when what the 128 added to values brought is taken off.
     constant = np.int64(128 * int(query_i8.sum(dtype=np.int64)))
     _run(query_i8, values_u8, AS_IS, offsets, ordinals, constant, scores)
-
-
-@cache
-def prefers_dot_bf16() -> bool:
-    """Whether vdpbf16ps is worth its use: not on Intel's processors with AMX, where it takes
-    four times as long as a float multiply-add (measured: 0.55 of their operations a second)."""
-    return host.has("avx512bf16") and not host.has("amx-bf16")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from retrieval.types import FloatArray
@@ -38,18 +39,27 @@ def pack(query: NDArray[Any]) -> NDArray[Any]:
     n_q, d = query.shape
     per_step = 4 // query.itemsize
     steps, groups = -(-d // per_step), -(-n_q // LANES)
-    padded = np.zeros((groups * LANES, steps * per_step), dtype=query.dtype)
-    padded[:n_q, :d] = query
     if tail := d % per_step:
+        padded = np.zeros((n_q, steps * per_step), dtype=query.dtype)
+        padded[:, :d] = query
         padded[:, -per_step:] = np.roll(padded[:, -per_step:], per_step - tail, axis=1)
-    tiles = padded.reshape(groups, LANES, steps, per_step).transpose(0, 2, 1, 3)
-    packed = _aligned(tiles.size, query.dtype)
-    paired = groups // 2 * 2
-    split = paired * tiles[:1].size
-    pairs = tiles[:paired].reshape(paired // 2, 2, steps, LANES, per_step).transpose(0, 2, 1, 3, 4)
-    packed[:split] = pairs.reshape(-1)
-    packed[split:] = tiles[paired:].reshape(-1)
+        query = padded
+    packed = _aligned(groups * LANES * steps * per_step, query.dtype)
+    _to_lanes(np.ascontiguousarray(query).view(np.uint32), packed.view(np.uint32))
     return packed
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _to_lanes(words, packed):  # type: ignore[no-untyped-def]
+    """``(n_q, steps)`` words of four bytes to the order of `pack`, which is filled up with zeros."""
+    n_q, steps = words.shape
+    groups = len(packed) // (LANES * steps)
+    for t in range(groups * LANES):
+        group, lane = t // LANES, t % LANES
+        paired = group < groups // 2 * 2
+        at = group // 2 * 2 * steps + group % 2 if paired else group * steps
+        for step in range(steps):
+            packed[LANES * (at + step * (1 + paired)) + lane] = words[t, step] if t < n_q else 0
 
 
 def pack_single(query: NDArray[Any]) -> NDArray[Any]:

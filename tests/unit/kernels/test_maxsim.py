@@ -59,8 +59,7 @@ def run(level: str, kind: str, query: Any, values: Any, offsets: Any, ordinals: 
     if DTYPES[kind] == np.uint16:
         query = reference.from_bf16(reference.to_bf16(query))
     with pytest.MonkeyPatch.context() as patch:
-        if level == "avx512":
-            patch.setattr(module, "prefers_dot_bf16", lambda: kind == "bf16 dot")
+        patch.setattr(host, "multiplies_bf16", lambda: kind == "bf16 dot")
         getattr(module, function(kind))(query, values, offsets, ordinals, room[16 : 16 + n])
     np.testing.assert_array_equal(np.delete(room, slice(16, 16 + n)), np.full(32, room[0]))
     return room[16 : 16 + n]
@@ -257,3 +256,17 @@ def test_no_documents() -> None:
     assert cpu.maxsim(QUERY, VALUES, OFFSETS[:1]).shape == (0,)
     assert cpu.maxsim(QUERY, VALUES, OFFSETS, np.empty(0, np.int64)).shape == (0,)
     assert cpu.maxsim(QUERY, VALUES[:0], np.array([0, 0, 0])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "feature", "wanted"),
+    [("znver5", True, True), ("znver3", False, False), ("sapphirerapids", True, False)],
+)
+def test_where_bf16_is_multiplied(
+    monkeypatch: pytest.MonkeyPatch, name: str, feature: bool, wanted: bool
+) -> None:
+    from llvmlite import binding
+
+    monkeypatch.setattr(binding, "get_host_cpu_name", lambda: name)
+    monkeypatch.setattr(host, "has", lambda _: feature)
+    assert host.multiplies_bf16.__wrapped__() is wanted
