@@ -6,6 +6,11 @@ For each case of `bench.cases`: first the kernel's answer is compared with its r
 arguments (a wrong kernel is not timed, and the command fails); then kernel, peers and limit loops
 are timed in turns in this one process, on one thread, and the kernel again on several threads at
 once. The best of the rounds counts, for everyone.
+
+What a machine with AVX2 and no more would do, a better one can tell:
+
+    RETRIEVAL_SIMD=portable NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= ATEN_CPU_CAPABILITY=avx2 \
+        OPENBLAS_CORETYPE=Haswell FAISS_OPT_LEVEL=AVX2 python -m bench.kernels
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numba import config
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
@@ -29,6 +35,7 @@ from bench import cases
 from bench.cases.base import Case, Limit
 from bench.limits import Probe, limit_probes
 from bench.machine import describe_machine, summarise_machine
+from retrieval.kernels import host
 
 __all__ = ["all_cases", "check", "main"]
 
@@ -71,6 +78,11 @@ def check(case: Case, scale: float = SMALL, seed: int = 0) -> str | None:
         if not case.exact and not integers and not np.allclose(want, have, rtol=0, atol=room):
             return f"differs by {float(np.abs(want - have).max()):g}, allowed {room:g}"
     return None
+
+
+def path() -> str:
+    """Which kernels run here, and what they were compiled for if not for this machine."""
+    return host.simd_level() + (f" for {config.CPU_NAME}" if config.CPU_NAME else "")
 
 
 def best_seconds(calls: dict[str, Call], rounds: int) -> dict[str, float]:
@@ -149,7 +161,7 @@ def _seconds_at_once(call: Call, threads: int, repeats: int, rounds: int) -> flo
 
 def show(rows: list[dict[str, Any]], machine: dict[str, Any], threads: int, console: Console) -> None:
     """The table."""
-    table = Table(title=f"kernels, one thread; {summarise_machine(machine)}")
+    table = Table(title=f"kernels, {machine['kernels']}, one thread; {summarise_machine(machine)}")
     for name in ("function", "case", "rate", "of limit", f"x on {threads} threads", "of mark", "over peers"):
         table.add_column(name)
     for row in rows:
@@ -187,7 +199,7 @@ def main(
         raise typer.Exit(1)
     probes = limit_probes()
     rows = [measure(case, probes, rounds, threads, console) for case in chosen]
-    machine = describe_machine()
+    machine = {**describe_machine(), "kernels": path()}
     show(rows, machine, threads, console)
     if json_out is not None:
         json_out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2), encoding="utf-8")

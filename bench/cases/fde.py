@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cases.base import Case
+from bench.cases.base import Case, Peer
 from retrieval.kernels.fde.reference import draw_matrices
 
 __all__ = ["CASES"]
@@ -36,30 +36,45 @@ def _operations(values: Any, _offsets: Any, planes: Any, projections: Any, *_: A
     return 2.0 * len(values) * d * reps * (ksim + (projections.dim if projections else 0))
 
 
-def _torch(values: Any, offsets: Any, planes: Any, projections: Any, _final: Any) -> Callable[[], object]:
-    """Signs, projection and scattered sums; no filling, so less than the kernel does."""
-    import torch
+def _torch(fill: bool) -> Peer:
+    """Signs, projections and scattered sums; for documents means, and empty partitions filled."""
 
-    torch.set_num_threads(1)
-    reps, d, ksim = planes.shape
-    dim = projections.dim if projections else d
-    x, g = torch.from_numpy(values), torch.from_numpy(planes)
-    documents = torch.from_numpy(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
-    gray = torch.tensor([_rank(signs, ksim) for signs in range(2**ksim)])
-    powers = 2 ** torch.arange(ksim - 1, -1, -1)
-    dense = torch.zeros(reps, d, dim)
-    if projections:
-        index = torch.from_numpy(projections.targets).long()[:, :, None]
-        dense.scatter_(2, index, torch.from_numpy(projections.signs)[:, :, None])
+    def peer(values: Any, offsets: Any, planes: Any, projections: Any, _final: Any) -> Callable[[], object]:
+        import torch
 
-    def run() -> object:
-        out = torch.zeros(reps, (len(offsets) - 1) * 2**ksim, dim)
-        for r in range(reps):
-            partition = gray[((x @ g[r] > 0) * powers).sum(1)]
-            out[r].index_add_(0, documents * 2**ksim + partition, x @ dense[r] if projections else x)
-        return out
+        torch.set_num_threads(1)
+        reps, d, ksim = planes.shape
+        n, size, dim = len(offsets) - 1, 2**ksim, projections.dim if projections else d
+        x, g = torch.from_numpy(values), torch.from_numpy(planes)
+        documents = torch.from_numpy(np.repeat(np.arange(n), np.diff(offsets)))
+        gray = torch.tensor([_rank(signs, ksim) for signs in range(size)])
+        powers = 2 ** torch.arange(ksim - 1, -1, -1)
+        signs = (torch.arange(size) ^ (torch.arange(size) >> 1))[:, None] // powers % 2
+        differing = (signs[:, None] != signs[None]).sum(2)
+        tokens, owners = torch.arange(len(x))[:, None], documents[:, None].expand(-1, size)
+        dense = torch.zeros(reps, d, dim)
+        if projections:
+            index = torch.from_numpy(projections.targets).long()[:, :, None]
+            dense.scatter_(2, index, torch.from_numpy(projections.signs)[:, :, None])
 
-    return run
+        def run() -> object:
+            out = torch.zeros(reps, n * size, dim)
+            for r in range(reps):
+                partition = gray[((x @ g[r] > 0) * powers).sum(1)]
+                points, cells = x @ dense[r] if projections else x, documents * size + partition
+                out[r].index_add_(0, cells, points)
+                if fill:
+                    counts = torch.bincount(cells, minlength=n * size)
+                    out[r] /= counts.clamp(min=1)[:, None]
+                    keys = differing[partition] * len(x) + tokens
+                    nearest = torch.full((n, size), 2**40).scatter_reduce_(0, owners, keys, "amin") % len(x)
+                    empty = counts == 0
+                    out[r, empty] = points[nearest.reshape(-1)[empty]]
+            return out
+
+        return run
+
+    return peer
 
 
 def _rank(signs: int, ksim: int) -> int:
@@ -91,7 +106,7 @@ def _case(
         "fp32",
         _operations,
         exact=False,
-        peers={} if final_dim or n == 1 else {"torch": _torch},
+        peers={} if final_dim else {"torch": _torch(function == "fde_documents")},
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from retrieval.kernels.asymmetric.dots import decode, rows1, rows4, tile8
+from retrieval.kernels.asymmetric.dots import bit_matrices, decode, rows1, rows4, tile8
 from retrieval.kernels.asymmetric.groups import GROUP, QUAD, GroupScorer
 from retrieval.kernels.asymmetric.query import Documents, IntegerQuery
 from retrieval.kernels.simd.arithmetic import fma, multiply, splat_f32, to_f32
@@ -28,7 +27,7 @@ class Scorer(GroupScorer):
         # [query][quad][part][byte]
         packed = np.pad(query.packed, room).reshape(-1, self._parts, self._quads, QUAD).transpose(0, 2, 1, 3)
         self._factors = np.pad(query.factors, (room[0], (0, 0)))
-        self._matrices = _matrices(bits)
+        self._matrices = bit_matrices(bits)
         if tile < 8:
             self._packed = np.repeat(packed[:, :, :, None], 4, axis=3).reshape(len(packed), -1)
             self._block = np.empty(0, np.uint8)
@@ -42,17 +41,6 @@ class Scorer(GroupScorer):
         if n:
             query = self._packed, self._factors, self._matrices
             _scores(*documents, n, *query, (self._count, self._quads, self._parts), self._block, out)
-
-
-def _matrices(bits: int) -> NDArray[np.int64]:
-    """For each position in a byte the bit matrix that moves it down to bit 0, ``(8 / bits, 8)``.
-
-    Row 7 - b of a matrix, a byte, says which bit becomes bit b.
-    """
-    matrices = [
-        sum(1 << (part * bits + bit) << 8 * (7 - bit) for bit in range(bits)) for part in range(8 // bits)
-    ]
-    return np.repeat(np.array(matrices, np.uint64).view(np.int64)[:, None], 8, axis=1)
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)

@@ -11,7 +11,7 @@ from retrieval.kernels.asymmetric import portable
 from retrieval.kernels.asymmetric.best import offer_block, sort_best
 from retrieval.kernels.asymmetric.query import Documents, Scorer, frozen
 from retrieval.kernels.asymmetric.reference import BITS
-from retrieval.kernels.host import has, simd_level
+from retrieval.kernels.host import simd_level
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["asymmetric", "asymmetric_topk"]
@@ -26,7 +26,7 @@ _ALL = np.empty(0, np.bool_)
 @cache
 def _scorer(exact: bool) -> type[Scorer]:
     """How this machine scores float queries, or queries rounded to bytes."""
-    if simd_level() != "avx512" or not has("gfni"):
+    if simd_level() != "avx512":
         return portable.ExactScorer if exact else portable.Scorer
     from retrieval.kernels.asymmetric import avx512, floats
 

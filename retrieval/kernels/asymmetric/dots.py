@@ -15,7 +15,9 @@ read behind the last row, and query bytes are 0 there.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from retrieval.kernels.simd.arithmetic import add, as_i8, as_i32, as_i64, dot_u8i8, zero_i32
 from retrieval.kernels.simd.bits import (
@@ -28,10 +30,21 @@ from retrieval.kernels.simd.bits import (
 from retrieval.kernels.simd.memory import broadcast4, load_i8, load_i64, prefetch, store_i8
 from retrieval.kernels.simd.selection import load_rows_i8
 
-__all__ = ["decode", "rows1", "rows4", "tile8"]
+__all__ = ["bit_matrices", "decode", "rows1", "rows4", "tile8"]
 
 AHEAD = 4096
 """Bytes between the end of what is read and what is asked for."""
+
+
+def bit_matrices(bits: int) -> NDArray[np.int64]:
+    """For each position in a byte the bit matrix that moves it down to bit 0, ``(8 / bits, 8)``.
+
+    Row 7 - b of a matrix, a byte, says which bit becomes bit b.
+    """
+    matrices = [
+        sum(1 << (part * bits + bit) << 8 * (7 - bit) for bit in range(bits)) for part in range(8 // bits)
+    ]
+    return np.repeat(np.array(matrices, np.uint64).view(np.int64)[:, None], 8, axis=1)
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.blocks import one_blas_thread, over_blocks
@@ -16,68 +18,96 @@ from retrieval.types import FloatArray, IntArray
 __all__ = ["Matrices", "Sketch", "draw_matrices", "fde_documents", "fde_queries"]
 
 TOKENS = 1024  # of a block: its products stay in the second-level cache
-NOBODY = 2**40
+FAR = 2**14  # further than any pattern: no key yet
+
+
+@cache
+def _pattern_distances(ksim: int) -> NDArray[np.int16]:
+    """256 times the signs that differ between partitions, ``(2**ksim, 2**ksim)``."""
+    ids = np.arange(2**ksim)
+    patterns = ids ^ (ids >> 1)
+    bits = patterns[:, None] >> np.arange(ksim) & 1
+    return plain((bits[:, None] != bits[None]).sum(axis=2, dtype=np.int16) * np.int16(256))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _partition(products: Any, token: int, r: int, ksim: int) -> Any:
-    """Gray-coded partition id of one token in one repetition."""
+def _weights(planes: Any, targets: Any, signs: Any, dim: int) -> Any:
+    """Hyperplanes and projections of all repetitions as one matrix ``(d, reps * (ksim + dim))``."""
+    reps, d, ksim = planes.shape
+    weights = np.zeros((d, reps * (ksim + dim)), np.float32)
+    for r in range(reps):
+        for j in range(d):
+            for i in range(ksim):
+                weights[j, r * ksim + i] = planes[r, j, i]
+            if dim:
+                weights[j, reps * ksim + r * dim + targets[r, j]] = signs[r, j]
+    return weights
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _partition(products: Any, token: int, first: int, ksim: int) -> Any:
+    """Gray-coded partition id of one token: the signs of ``ksim`` products from column ``first`` on."""
     partition: Any = 0
-    for i in range(ksim):
-        bit = np.int64(products[token, r * ksim + i] > 0)
+    for i in range(first, first + ksim):
+        bit = np.int64(products[token, i] > 0)
         partition = 2 * partition + (bit ^ (partition & 1))
     return partition
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _nearest_tokens(keys: Any, ksim: int) -> None:
-    """For every sign pattern the nearest token, the first of equal ones.
-
-    ``keys[bits]`` enters as the first token with these signs and leaves as ``distance * NOBODY +
-    token``. The distance falls apart into bits: allowing one more bit to differ at a time reaches
-    every pair of patterns.
-    """
-    for i in range(ksim):
-        step = 1 << i
-        for bits in range(1 << ksim):
-            if bits & step == 0:
-                low, high = keys[bits], keys[bits | step]
-                keys[bits] = min(low, high + NOBODY)
-                keys[bits | step] = min(high, low + NOBODY)
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _come_nearer(keys: Any, distances: Any, p: int, rank: int) -> None:
+    """Offer partition ``p``, the ``rank``-th that has a token, to all: keys are distance * 256 + rank."""
+    for q in range(len(keys)):
+        key = np.int16(distances[p, q] + np.int16(rank))
+        keys[q] = key if key < keys[q] else keys[q]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _accumulate(
-    products: Any, points: Any, start: int, stop: int, ksim: int, mean: bool, fill: bool, block: Any
+    products: Any,
+    points: Any,
+    tokens: Any,
+    columns: Any,
+    distances: Any,
+    mean: bool,
+    block: Any,
+    scratch: Any,
 ) -> None:
-    """One document: tokens ``start:stop`` to ``block`` ``(reps, partitions, dim)``, entering as zeros.
+    """One document and repetition: a range of tokens to ``block`` ``(partitions, dim)``.
 
-    ``points`` is ``(n_tokens, reps, dim)``, or ``(n_tokens, 1, dim)`` for all repetitions.
+    ``columns``: where in ``products`` the signs begin and how many there are, where in ``points``
+    the point begins, and its dimension. ``distances`` empty: nothing is filled.
     """
-    reps, n_partitions, dim = block.shape
-    counts, keys = np.empty(n_partitions, np.int64), np.empty(n_partitions, np.int64)
-    for r in range(reps):
-        of = r if points.shape[1] > 1 else 0
-        counts[:] = 0
-        keys[:] = 64 * NOBODY
-        for token in range(start, stop):
-            p = _partition(products, token, r, ksim)
-            counts[p] += 1
-            keys[p ^ (p >> 1)] = min(keys[p ^ (p >> 1)], token)
+    counts, keys, first = scratch
+    sign_at, ksim, begin, dim = columns
+    # Unsigned, so that no index counts from the end, and copying a point is one run.
+    begin, dim = np.uint64(begin), np.uint64(dim)
+    fill, seen = len(distances) > 0, 0
+    counts[:] = 0
+    keys[:] = FAR
+    if not fill:
+        block[:] = 0
+    for token in range(tokens[0], tokens[1]):
+        p = _partition(products, token, sign_at, ksim)
+        counts[p] += 1
+        if counts[p] > 1:
             for j in range(dim):
-                block[r, p, j] += points[token, of, j]
-        if mean:
-            for p in range(n_partitions):
-                if counts[p] > 1:
-                    for j in range(dim):
-                        block[r, p, j] /= np.float32(counts[p])
+                block[p, j] += points[token, begin + j]
+            continue
+        for j in range(dim):
+            block[p, j] = points[token, begin + j]
         if fill:
-            _nearest_tokens(keys, ksim)
-            for p in range(n_partitions):
-                if counts[p] == 0:
-                    token = keys[p ^ (p >> 1)] % NOBODY
-                    for j in range(dim):
-                        block[r, p, j] = points[token, of, j]
+            _come_nearer(keys, distances, p, seen)
+            first[seen] = token
+            seen += 1
+    for p in range(len(counts)):
+        if mean and counts[p] > 1:
+            for j in range(dim):
+                block[p, j] /= np.float32(counts[p])
+        elif counts[p] == 0 and fill:
+            token = first[keys[p] & 255]
+            for j in range(dim):
+                block[p, j] = points[token, begin + j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -85,38 +115,36 @@ def _encode_documents(
     products: Any,
     points: Any,
     offsets: Any,
-    ksim: int,
+    distances: Any,
     mean: bool,
-    fill: bool,
     targets: Any,
     signs: Any,
     shape: Any,
     out: Any,
 ) -> None:
-    """Documents of a block to rows of ``out``, through the final sketch if ``targets`` has any."""
+    """Documents of a block to rows of ``out``, through the final sketch if ``targets`` has any.
+
+    ``products`` ``(n_tokens, reps * ksim and more)``; ``points`` are its other columns, or the tokens.
+    """
+    reps, ksim, dim = shape
     base = offsets[0]
-    block = np.zeros(shape, np.float32)
-    flat = block.reshape(-1)
+    scratch = np.empty(1 << ksim, np.int64), np.empty(1 << ksim, np.int16), np.empty(1 << ksim, np.int64)
+    projected, flat = products.shape[1] > reps * ksim, np.empty(reps * dim << ksim, np.float32)
+    blocks = flat.reshape(reps, 1 << ksim, dim)
     for i in range(len(offsets) - 1):
-        start, stop = offsets[i] - base, offsets[i + 1] - base
-        if start == stop:
+        tokens = offsets[i] - base, offsets[i + 1] - base
+        if tokens[0] == tokens[1] or len(targets) > 0:
+            out[i] = 0
+        if tokens[0] == tokens[1]:
             continue
-        _accumulate(products, points, start, stop, ksim, mean, fill, block)
+        for r in range(reps):
+            at = reps * ksim + r * dim if projected else 0
+            columns = r * ksim, ksim, at, dim
+            _accumulate(products, points, tokens, columns, distances, mean, blocks[r], scratch)
         if len(targets) == 0:
             out[i] = flat
-        else:
-            for j in range(len(flat)):
-                out[i, targets[j]] += signs[j] * flat[j]
-        flat[:] = 0
-
-
-def _dense_projections(projections: Sketch) -> FloatArray:
-    """All repetitions' projections as one matrix ``(d, reps * proj_dim)``."""
-    reps, d = projections.targets.shape
-    dense = np.zeros((d, reps, projections.dim), np.float32)
-    rows, columns = np.arange(d)[None, :], np.arange(reps)[:, None]
-    dense[rows, columns, projections.targets] = projections.signs
-    return dense.reshape(d, reps * projections.dim)
+        for j in range(len(targets)):
+            out[i, targets[j]] += signs[j] * flat[j]
 
 
 def _encode(
@@ -130,36 +158,34 @@ def _encode(
     threads: int,
 ) -> FloatArray:
     check(values, offsets, planes)
-    d, ksim = planes.shape[1:]
-    reps, n_partitions, dim = shape = encoding_shape(planes, projections, final)
-    total = reps * n_partitions * dim
-    none = plain(np.empty(0, np.int64)), plain(np.empty(0, np.float32))
-    targets, signs = (plain(final.targets, np.int64), plain(final.signs, np.float32)) if final else none
-    hyperplanes = np.ascontiguousarray(planes.transpose(1, 0, 2).reshape(d, reps * ksim))
-    dense = _dense_projections(projections) if projections else None
-    out = np.zeros((len(offsets) - 1, final.dim if final else total), np.float32)
+    reps, n_partitions, dim = encoding_shape(planes, projections, final)
+    ksim = planes.shape[2]
+    weights = _weights(plain(planes), *_as_sketch(projections, 2), dim if projections else 0)
+    distances = _pattern_distances(ksim)[: n_partitions if fill else 0]
+    sketch = _as_sketch(final, 1)
+    out = np.empty((len(offsets) - 1, final.dim if final else reps * n_partitions * dim), np.float32)
     bounds = _block_bounds(offsets)
 
     def work(first: int, _last: int) -> None:
         begin, end = bounds[first], bounds[first + 1]
         tokens = plain(values[offsets[begin] : offsets[end]])
         check_finite(tokens)
-        points = tokens if dense is None else plain(tokens @ dense)
-        _encode_documents(
-            tokens @ hyperplanes,
-            points.reshape(len(tokens), 1 if dense is None else reps, dim),
-            np.ascontiguousarray(offsets[begin : end + 1], np.int64),
-            ksim,
-            mean,
-            fill,
-            targets,
-            signs,
-            shape,
-            out[begin:end],
-        )
+        products = plain(tokens @ weights)
+        points = products if projections else tokens
+        rows = np.ascontiguousarray(offsets[begin : end + 1], np.int64)
+        shape = reps, ksim, dim
+        _encode_documents(products, points, rows, distances, mean, *sketch, shape, out[begin:end])
 
     over_blocks(work, len(bounds) - 1, 1, threads)
     return out
+
+
+def _as_sketch(sketch: Sketch | None, ndim: int) -> tuple[IntArray, FloatArray]:
+    """Targets and signs as compiled code takes them; empty ones for no sketch."""
+    if sketch is None:
+        shape = (0,) * ndim
+        return plain(np.empty(shape, np.int64)), plain(np.empty(shape, np.float32))
+    return plain(sketch.targets, np.int64), plain(sketch.signs, np.float32)
 
 
 def _block_bounds(offsets: IntArray) -> list[int]:

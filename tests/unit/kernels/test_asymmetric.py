@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from retrieval.kernels import host
 from retrieval.kernels.asymmetric import cpu, portable, reference
 
-LEVELS = ["portable", "avx512"] if host.simd_level() == "avx512" and host.has("gfni") else ["portable"]
+LEVELS = ["portable", "avx512"] if host.simd_level() == "avx512" else ["portable"]
 per_example = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
