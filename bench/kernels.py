@@ -118,7 +118,7 @@ def measure(
     probe = {"limit": probes[case.limit][0]} if case.limit in probes else {}
     with threadpool_limits(1):
         peers = peers_of(case, args, console)
-        seconds = best_seconds({"ours": lambda: function(*args), **peers, **probe}, rounds)
+        seconds = best_seconds({"ours": lambda: function(*args), **probe, **peers}, rounds)
         repeats = max(1, round(THREADED_SECONDS / seconds["ours"]))
         alone, many = (
             _seconds_at_once(lambda: function(*args), count, repeats, rounds) for count in (1, threads)

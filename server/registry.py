@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ class Registry:
         }
 
     def _load_one(self, name: str, path: Path, open_collection: Callable[[str, Path], Engine]) -> Collection:
+        started = time.monotonic()
         try:
             engine = open_collection(name, path)
         except RetrievalError as error:
@@ -92,7 +94,9 @@ class Registry:
         except Exception:  # noqa: BLE001 - one broken collection must not take the others down
             self._log.exception("collection failed", collection=name)
             return Collection(name, "failed", detail="unexpected error; the server's log has it")
-        self._log.info("collection ready", collection=name)
+        # With the model's loading and a first query: seconds more where kernels had to be compiled.
+        seconds = round(time.monotonic() - started, 3)
+        self._log.info("collection ready", collection=name, seconds=seconds)
         return Collection(name, "ready", engine=engine)
 
     def _known(self) -> str:

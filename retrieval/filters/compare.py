@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrieval.filters.exact import exact_bounds, storable
 from retrieval.filters.expression import AnyOf, Exists, Match, Prefix, Range, Scalar
 
-__all__ = ["Mask", "holds", "is_any"]
+__all__ = ["Mask", "as_mask", "holds", "is_any"]
 
 Mask = NDArray[np.bool_]
 
@@ -33,9 +33,9 @@ def holds(condition: Match | AnyOf | Range | Exists | Prefix, values: pa.Array) 
         case Range():
             return _in_range(values, condition)
         case Exists():
-            return _mask(pc.is_valid(values))
+            return as_mask(pc.is_valid(values))
         case Prefix(_, prefix):
-            return _mask(pc.starts_with(values, prefix))
+            return as_mask(pc.starts_with(values, prefix))
 
 
 def is_any(values: pa.Array, wanted: Sequence[Scalar]) -> Mask:
@@ -44,14 +44,14 @@ def is_any(values: pa.Array, wanted: Sequence[Scalar]) -> Mask:
     if len(found) == 0:
         return np.zeros(len(values), dtype=np.bool_)
     if len(found) == 1:
-        return _mask(pc.equal(values, found[0]))
-    return _mask(pc.is_in(values, value_set=found))
+        return as_mask(pc.equal(values, found[0]))
+    return as_mask(pc.is_in(values, value_set=found))
 
 
 def _in_range(values: pa.Array, given: Range) -> Mask:
     accept = np.ones(len(values), dtype=np.bool_)
     for name, bound in exact_bounds(given.bounds(), values.type):
-        accept &= _mask(_COMPARE[name](values, pa.scalar(bound, values.type)))
+        accept &= as_mask(_COMPARE[name](values, pa.scalar(bound, values.type)))
     return accept
 
 
@@ -63,7 +63,7 @@ _COMPARE: Mapping[str, Callable[..., pa.BooleanArray]] = {
 }
 
 
-def _mask(found: pa.BooleanArray) -> Mask:
+def as_mask(found: pa.BooleanArray) -> Mask:
     """Arrow's bits as NumPy's bytes, nulls as False; ten times as fast as ``to_numpy``."""
     if len(found) == 0:
         return np.zeros(0, dtype=np.bool_)

