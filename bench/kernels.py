@@ -10,7 +10,8 @@ once. The best of the rounds counts, for everyone.
 What a machine with AVX2 and no more would do, a better one can tell:
 
     RETRIEVAL_SIMD=portable NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= ATEN_CPU_CAPABILITY=avx2 \
-        OPENBLAS_CORETYPE=Haswell FAISS_OPT_LEVEL=AVX2 python -m bench.kernels
+        ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell FAISS_OPT_LEVEL=AVX2 \
+        NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR" python -m bench.kernels
 """
 
 from __future__ import annotations

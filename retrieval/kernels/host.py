@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from retrieval.errors import ConfigError
 
-__all__ = ["SimdLevel", "has", "multiplies_bf16", "simd_level"]
+__all__ = ["SimdLevel", "has", "multiplies_bf16", "picks_bytes", "simd_level"]
 
 SimdLevel = Literal["avx512", "portable"]
 """``avx512``: kernels written with `retrieval.kernels.simd`. ``portable``: plain loops that LLVM
@@ -49,6 +49,14 @@ def multiplies_bf16() -> bool:
     from llvmlite import binding
 
     return has("avx512bf16") and str(binding.get_host_cpu_name()).startswith("znver")
+
+
+@cache
+def picks_bytes() -> bool:
+    """Whether kernels are compiled, for a processor with AVX2: for its shuffle of bytes there is no loop."""
+    from numba import config
+
+    return has("avx2") and not config.DISABLE_JIT and config.CPU_NAME != "generic"
 
 
 @cache

@@ -42,9 +42,7 @@ from retrieval.kernels.simd.arithmetic import (
 from retrieval.kernels.simd.integers import round_i32
 from retrieval.kernels.simd.memory import broadcast4, load_f32, load_i8, load_i32, prefetch, store_i32
 
-__all__ = ["FAST_SCAN", "assign_tiles", "pack"]
-
-FAST_SCAN = True  # than a matrix product in float
+__all__ = ["assign_tiles", "pack"]
 
 
 def pack(codes: NDArray[np.uint8], d: int) -> NDArray[np.uint8]:

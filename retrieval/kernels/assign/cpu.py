@@ -1,7 +1,7 @@
-"""Nearest centroids: an 8-bit scan whose doubtful choices are decided in float, or BLAS blocks.
+"""Nearest centroids: an 8-bit scan whose doubtful choices are decided in float.
 
-The scan is the faster one where it is made of AVX-512, in float too: few centroids are ever scored
-in float, and the answer is the same.
+It is faster than a matrix product in float on every level: few centroids are ever scored in float, and
+the answer is the same.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 
 from retrieval.kernels import host
 from retrieval.kernels.arrays import plain
-from retrieval.kernels.assign.blas import assign_block, center_of
 from retrieval.kernels.assign.door import check, check_finite
 from retrieval.kernels.assign.prepare import prepare
 from retrieval.kernels.assign.reference import Assignment, AssignMetric
 from retrieval.kernels.assign.tile import CHOICE, MARGIN, NOTHING
-from retrieval.kernels.blocks import one_blas_thread, over_blocks
+from retrieval.kernels.blocks import over_blocks
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["assign", "assign_i8"]
@@ -49,20 +48,7 @@ def assign(
     Raises:
         ValueError: shapes or types that do not fit, NaN or infinity, no centroid.
     """
-    if _level().FAST_SCAN:
-        return _scan(values, centroids, metric, MARGIN, threads)[:3]
-    check(values, centroids, metric)
-    centroids, out = plain(centroids), _outputs(len(values))
-    centered = center_of(centroids, metric)
-
-    def work(start: int, stop: int) -> None:
-        rows = plain(values[start:stop])
-        check_finite(rows)
-        assign_block(rows, centroids, centered, tuple(array[start:stop] for array in out))
-
-    with one_blas_thread():
-        over_blocks(work, len(values), ROWS, threads)
-    return out
+    return _scan(values, centroids, metric, MARGIN, threads)[:3]
 
 
 def assign_i8(

@@ -1,11 +1,14 @@
-"""8-bit assignment in plain loops, for processors without AVX-512."""
+"""8-bit assignment for processors without AVX-512: int16 products in pairs, 32 vectors in lanes.
+
+Plain Python, where nothing is compiled, takes the products one by one.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 from numpy.typing import NDArray
 
 from retrieval.kernels.assign.decide import answer_raw, begin, settle, take_raw, widen
@@ -22,15 +25,15 @@ from retrieval.kernels.assign.tile import (
     raw_bias,
     round_tile,
 )
+from retrieval.kernels.maxsim.pairs import GROUP, inner, multiply_four, pack_rows
+from retrieval.kernels.simd.halves import load_8i32, maximum_8i32, store_8i32
 
-__all__ = ["FAST_SCAN", "assign_tiles", "pack"]
-
-FAST_SCAN = False  # a matrix product in float is faster
+__all__ = ["assign_tiles", "pack"]
 
 
-def pack(codes: NDArray[np.uint8], d: int) -> NDArray[np.uint8]:  # noqa: ARG001 (the level's signature)
-    """Rows are read as they are."""
-    return codes
+def pack(codes: NDArray[np.uint8], d: int) -> NDArray[np.int16]:
+    """``(K, at least d)`` to ``(K, d rounded up to an even number)``."""
+    return np.ascontiguousarray(codes[:, : d + d % 2], dtype=np.int16)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
@@ -41,22 +44,86 @@ def _product(codes: Any, k: int, rows: Any, i: int) -> Any:
     return total
 
 
+@inner
+def _start_biases(biases: Any, first: int, inverses: Any, starts: Any) -> None:
+    """What a block of centroids adds to each vector's products, ``(BLOCK, TILE)``."""
+    for k in range(BLOCK):
+        for i in range(TILE):
+            starts[k, i] = raw_bias(biases[first + k], inverses[i])
+
+
+@inner
+def _load_four(flat: Any, at: int) -> Any:
+    """The same lanes of four centroids' biases."""
+    return (
+        load_8i32(flat, at),
+        load_8i32(flat, at + TILE),
+        load_8i32(flat, at + 2 * TILE),
+        load_8i32(flat, at + 3 * TILE),
+    )
+
+
+@inner
+def _largest(a: Any, b: Any) -> Any:
+    """Of two times four centroids."""
+    c, d = maximum_8i32(a[0], b[0]), maximum_8i32(a[1], b[1])
+    e, f = maximum_8i32(a[2], b[2]), maximum_8i32(a[3], b[3])
+    return maximum_8i32(maximum_8i32(c, d), maximum_8i32(e, f))
+
+
+@inner
+def _scan_block(rows: Any, first: int, width: int, packed: Any, starts: Any, top: Any, at: int) -> None:
+    """The largest raw score of eight centroids for each vector, to ``top`` from ``at`` on."""
+    w, k = width, first * width
+    low, high = (k, k + w, k + 2 * w, k + 3 * w), (k + 4 * w, k + 5 * w, k + 6 * w, k + 7 * w)
+    for group in range(TILE // GROUP):
+        i = group * GROUP
+        a, b = _load_four(starts, i), _load_four(starts, i + 8)
+        a, b = multiply_four(a, b, rows, low, width, packed, group)
+        c, d = _load_four(starts, i + 4 * TILE), _load_four(starts, i + 4 * TILE + 8)
+        c, d = multiply_four(c, d, rows, high, width, packed, group)
+        store_8i32(top, at + i, _largest(a, c))
+        store_8i32(top, at + i + 8, _largest(b, d))
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def _scan(problem: Problem, count: int, tile: Tile) -> None:
-    """Block maxima of all centroids to ``tile.top``, the second largest of them to ``tile.second``."""
-    codes, biases = problem.codes, problem.biases
-    rows, inverses, top, second = tile.rows, tile.inverses, tile.top, tile.second
+def _scan_pairs(problem: Problem, count: int, tile: Tile) -> None:
+    """Block maxima of all centroids to ``tile.top``."""
+    rows, width = problem.packed.reshape(-1), problem.packed.shape[1]
+    biases, inverses, top = problem.biases, tile.inverses, tile.top.reshape(-1)
+    packed, starts = np.empty(TILE * width, np.int16), np.empty((BLOCK, TILE), np.int32)
+    pack_rows(tile.rows, count, width, packed)
+    flat = starts.reshape(-1)
+    for b in range(len(top) // TILE):
+        _start_biases(biases, b * BLOCK, inverses, starts)
+        _scan_block(rows, b * BLOCK, width, packed, flat, top, b * TILE)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scan_plain(problem: Problem, count: int, tile: Tile) -> None:
+    """`_scan_pairs` without vectors."""
+    codes, biases, rows, inverses, top = problem.codes, problem.biases, tile.rows, tile.inverses, tile.top
     for i in range(count):
-        best_one, best_two = np.int32(LOWEST), np.int32(LOWEST)
         for b in range(len(top)):
             largest = np.int32(LOWEST)
             for k in range(b * BLOCK, b * BLOCK + BLOCK):
                 raw = np.int32(_product(codes, k, rows, i) + raw_bias(biases[k], inverses[i]))
                 largest = max(largest, raw)
             top[b, i] = largest
-            best_two = max(best_two, min(best_one, largest))
-            best_one = max(best_one, largest)
-        second[i] = best_two
+
+
+_scan = _scan_plain if config.DISABLE_JIT else _scan_pairs
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _keep_second(tile: Tile) -> None:
+    """The second largest block maximum to ``tile.second``."""
+    top, second, best = tile.top, tile.second, np.full(TILE, LOWEST, np.int32)
+    second[:] = LOWEST
+    for b in range(len(top)):
+        for i in range(TILE):
+            second[i] = max(second[i], min(best[i], top[b, i]))
+            best[i] = max(best[i], top[b, i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -68,8 +135,11 @@ def _visit(problem: Problem, start: int, count: int, tile: Tile, doubtful: bool,
     n_centroids, codes, biases = len(problem.centroids), problem.codes, problem.biases
     rows, inverses, low, top = tile.rows, tile.inverses, tile.low, tile.top
     best, found, n_found = tile.best, tile.found, 0
-    for i in range(count):
-        for b in range(len(top)):
+    for b in range(len(top)):
+        hit = np.int32(0)
+        for i in range(TILE):
+            hit |= np.int32(top[b, i] >= low[i])
+        for i in range(count if hit else 0):
             if top[b, i] < low[i]:
                 continue
             for k in range(b * BLOCK, min(b * BLOCK + BLOCK, n_centroids)):
@@ -97,6 +167,7 @@ def assign_tiles(problem: Problem, out: Any) -> int:
         count = min(TILE, n - at)
         round_tile(problem, at, count, tile)
         _scan(problem, count, tile)
+        _keep_second(tile)
         begin(count, tile)
         _visit(problem, at, count, tile, False, out)
         answer_raw(problem, at, count, tile, out)

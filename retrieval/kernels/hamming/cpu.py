@@ -42,7 +42,8 @@ def hamming_distances(query: NDArray[np.uint8], codes: NDArray[np.uint8]) -> NDA
         whole = len(codes) // _GROUP * _GROUP
         patterns, order, short = _prepare(vectors, query[None])
         vectors.distances(codes[:whole], patterns, order, short, out)
-    portable.distances(*_words(query[None], codes[whole:]), out[whole:])
+    rest = codes[whole:].reshape(-1)
+    portable.distances(portable.query_words(query[None]), rest, codes.shape[1], out[whole:])
     return out
 
 
@@ -84,7 +85,7 @@ def _scan(queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, accept: 
         vectors.scan(codes[:whole], *_prepare(vectors, tiled), accept[:whole], accept8, held, k)
     n, (state, counts, distances, ordinals) = len(queries), held
     held = state[:n], counts[:n], distances[:n], ordinals[:n]
-    portable.scan(*_words(queries, codes), whole, accept, held, k)
+    portable.scan(portable.query_words(queries), codes.reshape(-1), codes.shape[1], whole, accept, held, k)
     return held
 
 
@@ -98,14 +99,6 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _words(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Eight bytes at a time where the length allows it."""
-    queries = _frozen(np.ascontiguousarray(queries))
-    if queries.shape[-1] % 8:
-        return queries, codes
-    return queries.view(np.uint64), codes.view(np.uint64)
 
 
 def _check_type(name: str, array: NDArray[np.uint8]) -> None:

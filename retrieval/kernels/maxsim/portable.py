@@ -1,6 +1,8 @@
 """MaxSim of one query in plain loops, which LLVM vectorises along a token's dimensions.
 
 Four query tokens against two document tokens at a time: eight sums for six loads. Also plain Python.
+Many query tokens of int8 lie in the lanes of `retrieval.kernels.maxsim.pairs` instead: nothing needs to
+be added across lanes then.
 """
 
 from __future__ import annotations
@@ -8,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 from numpy.typing import NDArray
 
+from retrieval.kernels.maxsim.pairs import GROUP, inner, multiply_four, pack_pairs
+from retrieval.kernels.simd.halves import load_8i32, maximum_8i32, store_8i32, zero_8i32
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["maxsim", "maxsim_bf16", "maxsim_i8"]
@@ -19,6 +23,9 @@ QUERIES = 4
 """Query tokens at a time."""
 CHUNK = 64
 """Tokens widened at a time; they stay in the second-level cache."""
+
+FEW = 2
+"""Up to so many query tokens of int8 plain loops are faster: most lanes would be empty."""
 
 _REBASE = np.float32(2.0**112)
 _inner = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}, _nrt=False)
@@ -55,26 +62,12 @@ def _fold_floats(query, rows, first, last, best):  # type: ignore[no-untyped-def
 
 
 @_inner
-def _fold_octets(query, rows, last, best):  # type: ignore[no-untyped-def]
-    """As `_fold_floats`, of int16, whose products LLVM adds in pairs (vpmaddwd)."""
-    for q in range(0, len(query), QUERIES):
-        for t in range(0, last, 2):
-            u = min(t + 1, last - 1)
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.int32(0)
-            for k in range(query.shape[1]):
-                x, y = np.int32(rows[t, k]), np.int32(rows[u, k])
-                a0 = np.int32(a0 + np.int32(query[q, k]) * x)
-                b0 = np.int32(b0 + np.int32(query[q, k]) * y)
-                a1 = np.int32(a1 + np.int32(query[q + 1, k]) * x)
-                b1 = np.int32(b1 + np.int32(query[q + 1, k]) * y)
-                a2 = np.int32(a2 + np.int32(query[q + 2, k]) * x)
-                b2 = np.int32(b2 + np.int32(query[q + 2, k]) * y)
-                a3 = np.int32(a3 + np.int32(query[q + 3, k]) * x)
-                b3 = np.int32(b3 + np.int32(query[q + 3, k]) * y)
-            best[q] = max(best[q], a0, b0)
-            best[q + 1] = max(best[q + 1], a1, b1)
-            best[q + 2] = max(best[q + 2], a2, b2)
-            best[q + 3] = max(best[q + 3], a3, b3)
+def _product(query, q, values, t):  # type: ignore[no-untyped-def]
+    """Of int16 and bytes, which LLVM adds in pairs (vpmaddwd)."""
+    total = np.int32(0)
+    for k in range(values.shape[1]):
+        total = np.int32(total + np.int32(query[q, k]) * np.int32(values[t, k]))
+    return total
 
 
 @_inner
@@ -124,20 +117,60 @@ def _score_halves(query, halves, brain, offsets, ordinals, scores):  # type: ign
 
 
 @_kernel
-def _score_octets(query, values, offsets, ordinals, scores):  # type: ignore[no-untyped-def]
-    best = np.empty(len(query), np.int32)
-    rows = np.empty((CHUNK, query.shape[1]), np.int16)
+def _score_octets(query, offs, values, offsets, ordinals, scores):  # type: ignore[no-untyped-def]
+    """One token at a time against each query token; ``offs`` is what the bytes' 128 adds to each product."""
     for i in range(len(scores)):
         at = ordinals[i] if len(ordinals) else i
         start, stop = offsets[at], offsets[at + 1]
-        best[:] = -(2**31) if stop > start else 0
+        scores[i] = 0
+        for q in range(len(query) if stop > start else 0):
+            best = np.int32(_product(query, q, values, start) - offs[q])
+            for t in range(start + 1, stop):  # the difference fits 32 bits, whatever the product does
+                best = max(best, np.int32(_product(query, q, values, t) - offs[q]))
+            scores[i] += best
+
+
+@inner
+def _first4(first, last, width):  # type: ignore[no-untyped-def]
+    """Where four rows begin; those that lack are the last one."""
+    end = (last - 1) * width
+    at = first * width
+    return at, min(at + width, end), min(at + 2 * width, end), min(at + 3 * width, end)
+
+
+@inner
+def _fold_pairs(packed, rows, last, width, best):  # type: ignore[no-untyped-def]
+    """As `_fold_octets`, for a query by `pack_pairs`; ``rows`` is flat."""
+    for group in range(len(best) // GROUP):
+        m, n = load_8i32(best, GROUP * group), load_8i32(best, GROUP * group + 8)
+        for t in range(0, last, 4):
+            zero = zero_8i32()
+            none = zero, zero, zero, zero
+            a, b = multiply_four(none, none, rows, _first4(t, last, width), width, packed, group)
+            m = maximum_8i32(maximum_8i32(maximum_8i32(a[0], a[1]), maximum_8i32(a[2], a[3])), m)
+            n = maximum_8i32(maximum_8i32(maximum_8i32(b[0], b[1]), maximum_8i32(b[2], b[3])), n)
+        store_8i32(best, GROUP * group, m)
+        store_8i32(best, GROUP * group + 8, n)
+
+
+@_kernel
+def _score_pairs(packed, n_q, values, offsets, ordinals, scores):  # type: ignore[no-untyped-def]
+    d = values.shape[1]
+    width = d + d % 2
+    best = np.empty(len(packed) // width, np.int32)
+    rows = np.zeros((CHUNK, width), np.int16)
+    flat = rows.reshape(-1)
+    for i in range(len(scores)):
+        at = ordinals[i] if len(ordinals) else i
+        start, stop = offsets[at], offsets[at + 1]
+        best[:] = -(2**31)
         for first in range(start, stop, CHUNK):
             last = min(first + CHUNK, stop)
             for t in range(first, last):
-                for k in range(query.shape[1]):
+                for k in range(d):
                     rows[t - first, k] = np.int16(values[t, k]) - np.int16(128)
-            _fold_octets(query, rows, last - first, best)
-        scores[i] = best.sum()
+            _fold_pairs(packed, flat, last - first, width, best)
+        scores[i] = best[:n_q].sum() if stop > start else 0
 
 
 def maxsim(
@@ -169,8 +202,13 @@ def maxsim_i8(
     scores: NDArray[np.int32],
 ) -> None:
     """See `retrieval.kernels.maxsim.cpu.maxsim_i8`."""
-    query = _padded(query_i8.astype(np.int16))
-    _score_octets(query, _readable(values_u8, np.uint8), offsets, ordinals, scores)
+    values = _readable(values_u8, np.uint8)
+    if len(query_i8) > FEW and not config.DISABLE_JIT:
+        _score_pairs(pack_pairs(query_i8), len(query_i8), values, offsets, ordinals, scores)
+    else:
+        query = query_i8.astype(np.int16)
+        offs = (128 * query.sum(axis=1, dtype=np.int64)).astype(np.int32)
+        _score_octets(query, offs, values, offsets, ordinals, scores)
 
 
 def _padded(query: NDArray[Any]) -> NDArray[Any]:

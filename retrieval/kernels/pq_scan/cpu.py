@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.kernels.host import simd_level
+from retrieval.kernels.host import picks_bytes, simd_level
 from retrieval.kernels.pq_scan.door import check_accept, check_scan, check_tables, refuse_entries
 from retrieval.kernels.pq_scan.reference import BLOCK, pack_codes, unpack_codes
 from retrieval.kernels.topk.cpu import topk
@@ -73,8 +73,17 @@ def pq_scan(
     if exact_tables:
         return _rank(pq_scores(tables, codes, nbits=nbits, n=count), k, accept)
     entries, scale, bias = quantize_tables(tables)
-    totals, ordinals = _rank(pq_scores(entries.astype(np.float32), codes, nbits=nbits, n=count), k, accept)
+    totals, ordinals = _rank(_totals(entries, codes, nbits, count), k, accept)
     return (totals * scale[:, None] + bias[:, None]).astype(np.float32), ordinals
+
+
+def _totals(entries: NDArray[np.uint8], codes: NDArray[np.uint8], nbits: int, n: int) -> FloatArray:
+    """`pq_scores` of tables of bytes, whose sums float32 holds in any order."""
+    if nbits == 4 and picks_bytes():
+        from retrieval.kernels.pq_scan.halves import totals
+
+        return totals(entries, _frozen(codes))[:, :n]
+    return pq_scores(entries.astype(np.float32), codes, nbits=nbits, n=n)
 
 
 def _rank(scores: FloatArray, k: int, accept: NDArray[np.bool_] | None) -> tuple[FloatArray, IntArray]:

@@ -1,1 +1,2 @@
-"""Typed 512-bit vectors for Numba kernels: `types`, `memory`, `arithmetic`. Needs AVX-512 to run."""
+"""Typed vectors for Numba kernels: of 512 bits (`types`, `memory`, `arithmetic`, ...), which need AVX-512,
+and of 256 bits in generic operations (`halves`)."""

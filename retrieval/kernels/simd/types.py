@@ -13,7 +13,19 @@ from numba import types
 from numba.core.datamodel import models
 from numba.extending import register_model
 
-__all__ = ["F32x16", "I8x32", "I8x64", "I16x32", "I32x16", "I64x8", "Vector", "element_ir", "vector_ir"]
+__all__ = [
+    "F32x16",
+    "I8x32",
+    "I8x64",
+    "I16x16",
+    "I16x32",
+    "I32x8",
+    "I32x16",
+    "I64x8",
+    "Vector",
+    "element_ir",
+    "vector_ir",
+]
 
 
 class Vector(types.Type):
@@ -27,7 +39,9 @@ class Vector(types.Type):
 I8x32 = Vector("i", 8, 32)  # half a vector
 I8x64 = Vector("i", 8, 64)
 I16x32 = Vector("i", 16, 32)
+I16x16 = Vector("i", 16, 16)  # half a vector
 I32x16 = Vector("i", 32, 16)
+I32x8 = Vector("i", 32, 8)  # half a vector
 I64x8 = Vector("i", 64, 8)
 F32x16 = Vector("f", 32, 16)
 

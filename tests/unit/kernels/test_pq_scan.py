@@ -57,6 +57,11 @@ def test_cases(case, level: str) -> None:  # type: ignore[no-untyped-def]
     assert check(case) is None
 
 
+def test_more_subquantisers_than_16_bits_hold(level: str) -> None:
+    tables, codes = draw(0, 70, 601, 2, 4, "extreme")
+    assert_same(cpu.pq_scan(tables, codes, 70, nbits=4), reference.pq_scan(tables, codes, 70, nbits=4))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),

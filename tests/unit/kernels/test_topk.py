@@ -89,6 +89,14 @@ def test_many_cuts(level: str, n: int, k: int, kind: str) -> None:
     assert_same(cpu.topk(scores, k), reference.topk(scores, k))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.001, 0.3])
+def test_many_scores_of_which_some_are_accepted(level: str, kind: str, share: float) -> None:
+    scores, accept = draw(2, 70_001, kind), np.random.default_rng(3).random(70_001) < share
+    for k in (1, 100, 2500):
+        assert_same(cpu.topk(scores, k, accept), reference.topk(scores, k, accept))
+
+
 def test_sorted_lists_in_a_row_are_not_quadratic(level: str) -> None:
     scores = -np.sort(-np.random.default_rng(0).standard_normal((100, 1000)).astype(np.float32), axis=1)
     assert_same(cpu.topk(scores.reshape(-1), 1000), reference.topk(scores.reshape(-1), 1000))
