@@ -17,11 +17,16 @@ import typer
 
 from index_tools.commands.add import add
 from index_tools.commands.build import build
+from index_tools.commands.compact import compact
 from index_tools.commands.config import config
+from index_tools.commands.copies import export, import_archive, restore, snapshot
+from index_tools.commands.counts import count, facets
+from index_tools.commands.delete import delete
 from index_tools.commands.demo import demo
 from index_tools.commands.eval import evaluate
 from index_tools.commands.explain import explain
 from index_tools.commands.inspect import inspect
+from index_tools.commands.repair import repair
 from index_tools.commands.search import search
 from index_tools.commands.serve import serve
 from index_tools.commands.verify import verify
@@ -44,10 +49,19 @@ app = typer.Typer(
 COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("build", build),
     ("add", add),
+    ("delete", delete),
     ("search", search),
     ("explain", explain),
+    ("count", count),
+    ("facets", facets),
     ("inspect", inspect),
     ("verify", verify),
+    ("repair", repair),
+    ("compact", compact),
+    ("snapshot", snapshot),
+    ("restore", restore),
+    ("export", export),
+    ("import", import_archive),
     ("eval", evaluate),
     ("serve", serve),
     ("config", config),

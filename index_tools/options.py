@@ -16,6 +16,7 @@ __all__ = [
     "DocumentLength",
     "Dtype",
     "Encoder",
+    "Filter",
     "Format",
     "IdField",
     "IndexPath",
@@ -107,6 +108,13 @@ TokenBudget = Annotated[
     int | None, _setting("--token-budget", "token_budget", "padded tokens in one batch of the model")
 ]
 Threads = Annotated[int | None, _setting("--threads", "threads", "threads of the model and of scoring")]
+
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter", help='only documents that it accepts, as JSON: {"year": {"gte": 2000}}', metavar="JSON"
+    ),
+]
 
 Format = Annotated[
     str,

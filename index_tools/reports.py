@@ -40,7 +40,8 @@ def size(number: float) -> str:
 
 def _sentence(index: Path, report: BuildReport) -> str:
     resumed = f" ({report.resumed_documents:,} were there already)" if report.resumed_documents else ""
+    replaced = f" ({report.replaced:,} of them replaced)" if report.replaced else ""
     return (
-        f"{index}: {report.documents:,} documents{resumed}, {report.tokens:,} vectors "
+        f"{index}: {report.documents:,} documents{resumed}{replaced}, {report.tokens:,} vectors "
         f"in {report.seconds:.1f} s ({report.encode_seconds:.1f} s encoding)"
     )

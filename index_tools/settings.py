@@ -85,6 +85,7 @@ class Settings(BaseSettings):
             backend=self.backend,
             kernels=self.kernels,
             token_budget=self.token_budget,
+            maintenance="manual",  # a command ends before a thread in the background would
         )
 
     def index(self) -> IndexConfig:

@@ -3,10 +3,14 @@
 from retrieval.build import BuildReport
 from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
+from retrieval.copies import CopyReport, export_index, import_index, restore_index, snapshot_index
 from retrieval.corpus import Corpus, ErrorPolicy, open_corpus
 from retrieval.encode import Encoder, load_encoder
 from retrieval.engine import Engine
 from retrieval.errors import RetrievalError
+from retrieval.filters import AnyOf, Exists, Filter, HasId, Match, Prefix, Range, parse_filter
+from retrieval.maintenance import MaintenanceReport
+from retrieval.repair import RepairReport, repair_index
 from retrieval.storage import IndexInfo, VerifyReport
 from retrieval.types import (
     BuildProgress,
@@ -21,28 +25,44 @@ from retrieval.types import (
 )
 
 __all__ = [
+    "AnyOf",
     "BuildProgress",
     "BuildReport",
+    "CopyReport",
     "Corpus",
     "Document",
     "Encoder",
     "EncoderConfig",
     "Engine",
     "ErrorPolicy",
+    "Exists",
     "Explanation",
+    "Filter",
+    "HasId",
     "Hit",
     "IndexConfig",
     "IndexInfo",
+    "MaintenanceReport",
+    "Match",
+    "Prefix",
     "Ragged",
+    "Range",
     "Record",
+    "RepairReport",
     "RetrievalError",
     "RuntimeConfig",
     "SearchResult",
     "Token",
     "TokenMatch",
     "VerifyReport",
+    "export_index",
+    "import_index",
     "inspect_index",
     "load_encoder",
     "open_corpus",
+    "parse_filter",
+    "repair_index",
+    "restore_index",
+    "snapshot_index",
     "verify_index",
 ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.config import IndexConfig
-from retrieval.corpus import ErrorPolicy, FieldTypes, check_document, metadata_columns
+from retrieval.corpus import ErrorPolicy, check_document, metadata_columns
 from retrieval.encode import ConfiguredEncoder, Encoder
 from retrieval.encode.base import encode_documents, fingerprint_of
 from retrieval.errors import ConfigError, DataError
@@ -93,7 +93,7 @@ class Ingest:
         self._config = IndexConfig.of(**catalog.meta("config"))
         self._record = catalog.codec()
         self._codec = codec_from_state(self._record.name, self._record.config, {})
-        self._types = FieldTypes.from_json(catalog.meta("fields"))
+        self._types = catalog.fields()
         self._next_segment = int(catalog.meta("next_number"))
         self._replace, self._replaced = False, 0
         self._started = time.perf_counter()
@@ -107,8 +107,15 @@ class Ingest:
         """Add all of ``source`` in one commit; with ``replace`` it takes the place of what is there."""
         self._replace = replace
         with self._catalog.transaction("upsert" if replace else "add") as generation:
-            for batch, span in self._batches(with_place(source), _fraction_of(source)):
-                self._register(self._write(batch, span), batch, generation)
+            written: list[SegmentWriter] = []
+            try:
+                for batch, span in self._batches(with_place(source), _fraction_of(source)):
+                    written.append(self._write(batch, span))
+                    self._register(written[-1], batch, generation)
+            except BaseException:
+                for writer in written:
+                    writer.abandon()
+                raise
         return self._report()
 
     def build(self, source: Iterable[Document | Record]) -> BuildReport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from retrieval.corpus import FieldTypes
 from retrieval.storage import Catalog, IndexInfo, VerifyReport, describe_index, verify_files
 
 __all__ = ["inspect_index", "verify_index"]
@@ -18,7 +17,7 @@ def inspect_index(path: str | Path) -> IndexInfo:
         IndexNotFoundError, IndexFormatError, IndexDamagedError
     """
     with Catalog.open(Path(path)) as catalog:
-        types = FieldTypes.from_json(catalog.meta("fields")).types
+        types = catalog.fields().types
         return describe_index(Path(path), catalog, {name: str(kind) for name, kind in types.items()})
 
 

@@ -17,8 +17,9 @@ from typing import Any, Self
 from retrieval.build import BuildReport, Ingest
 from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
+from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
-from retrieval.encode import Encoder, load_encoder
+from retrieval.encode import Encoder, load_encoder, load_stored_encoder
 from retrieval.encode.base import (
     check_encoder,
     check_fingerprint,
@@ -28,7 +29,6 @@ from retrieval.encode.base import (
 from retrieval.errors import (
     ConfigError,
     DocumentNotFoundError,
-    EncoderError,
     IndexUnfinishedError,
     QueryError,
 )
@@ -79,12 +79,19 @@ class Engine:
     or one a token (``late``).
     """
 
-    def __init__(self, root: Path, encoder: Encoder | None, runtime: RuntimeConfig | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        encoder: Encoder | None,
+        runtime: RuntimeConfig | None,
+        *,
+        skip_damaged: bool = False,
+    ) -> None:
         self.path = root
         self._catalog = Catalog.open(root)
         try:
             self._check_complete()
-            self._snapshots = SnapshotKeeper(root, self._catalog)
+            self._snapshots = SnapshotKeeper(root, self._catalog, skip_damaged=skip_damaged)
             self._record = self._catalog.codec()
             if encoder is not None:
                 check_fingerprint(self._record.encoder_fingerprint, fingerprint_of(encoder))
@@ -96,7 +103,8 @@ class Engine:
         runtime = runtime or RuntimeConfig.of()
         self._backend = runtime.backend_of_kernels
         self._loading = threading.Lock()
-        self._writer = Writer(root, self._catalog, runtime.pending_documents)
+        limit = runtime.pending_documents
+        self._writer = Writer(root, self._catalog, limit, skip_damaged=skip_damaged)
         self._maintenance = Maintenance(root, self._writer, self._snapshots, runtime)
 
     # -- making and opening -------------------------------------------------------------------
@@ -156,9 +164,13 @@ class Engine:
         encoder: Encoder | EncoderConfig | str | None = None,
         *,
         runtime: RuntimeConfig | None = None,
+        skip_damaged: bool = False,
     ) -> Self:
         """Open an index. Without ``encoder``, the one it was built with is loaded when a text
         first needs it (or by `warm_up`). A name says where that model is now; its options stay.
+
+        With ``skip_damaged`` the index can be read, not written, although parts of it are damaged:
+        every byte is checked first, ``damaged`` tells what is left out, and results are ``partial``.
 
         Raises:
             IndexNotFoundError, IndexUnfinishedError, IndexFormatError, IndexDamagedError
@@ -170,7 +182,8 @@ class Engine:
             with Catalog.open(root) as catalog:
                 stored = catalog.codec().encoder or {}
             encoder = EncoderConfig.of(**{**stored, "name": encoder})
-        return cls(root, None if encoder is None else _resolve(encoder, runtime), runtime)
+        known = None if encoder is None else _resolve(encoder, runtime)
+        return cls(root, known, runtime, skip_damaged=skip_damaged)
 
     def warm_up(self) -> None:
         """Load the encoder now, so that the first query does not wait for it."""
@@ -181,15 +194,8 @@ class Engine:
         """The encoder, loaded at first use and checked against the index."""
         with self._loading:
             if self._encoder is None:
-                record = self._record
-                if record.encoder is None:
-                    raise EncoderError(
-                        f"the index at {self.path} was built with an encoder class of its own "
-                        f"({record.encoder_fingerprint}); open it with Engine.open(path, encoder=...)"
-                    )
-                loaded = load_encoder(EncoderConfig.of(**record.encoder), self._runtime)
-                check_fingerprint(record.encoder_fingerprint, fingerprint_of(loaded))
-                self._encoder = loaded
+                stored, fingerprint = self._record.encoder, self._record.encoder_fingerprint
+                self._encoder = load_stored_encoder(self.path, stored, fingerprint, self._runtime)
             return self._encoder
 
     # -- writing ------------------------------------------------------------------------------
@@ -229,6 +235,7 @@ class Engine:
         *,
         replace: bool,
     ) -> BuildReport:
+        self._writer.check_writable()  # before a model is loaded
         chosen, encoder = _policy_of(documents, policy), self.encoder
         report = self._writer.put(documents, encoder, chosen, progress, replace=replace)
         self._maintenance.wake()
@@ -269,6 +276,14 @@ class Engine:
         """Make one segment of everything, without deleted documents; with a ``precision``, convert
         the stored vectors to it (what a lower one loses, a higher one does not bring back)."""
         return self._maintenance.compact(precision)
+
+    def snapshot(self, target: str | Path) -> CopyReport:
+        """Copy the last commit to a new folder, while others read and write; see `snapshot_index`."""
+        return snapshot_index(self.path, target)
+
+    def export(self, file: str | Path) -> CopyReport:
+        """Write the last commit to one file; see `export_index`, and `import_index` for the way back."""
+        return export_index(self.path, file)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -325,7 +340,8 @@ class Engine:
             "fetch": fetched - searched,
         }
         in_ms = {stage: 1000 * value for stage, value in {**timings, "total": fetched - started}.items()}
-        return [SearchResult(each, snapshot.generation, in_ms) for each in hits]
+        partial = bool(snapshot.damaged)
+        return [SearchResult(each, snapshot.generation, in_ms, partial) for each in hits]
 
     def explain(self, query: str, doc_id: str) -> Explanation:
         """Take the score of one document for a query apart, token by token.
@@ -373,6 +389,11 @@ class Engine:
         snapshot = self._snapshots.latest()
         return facet(snapshot, accepted(snapshot, _filter_of(filter)), field, limit)
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """What searches leave out, and why; empty unless opened with ``skip_damaged``."""
+        return tuple(damage.problem for damage in self._snapshots.latest().damaged)
+
     def inspect(self) -> IndexInfo:
         """Documents, tokens, bytes per component, encoder, metadata fields."""
         return inspect_index(self.path)
@@ -388,8 +409,8 @@ class Engine:
     def close(self) -> None:
         """Close the index; a merge in the background is given up. Results already returned stay valid."""
         self._maintenance.stop()
-        self._writer.close()
         self._catalog.close()
+        self._writer.close()  # last: a connection for reading cannot fold SQLite's log into the file
 
     def __enter__(self) -> Self:
         return self

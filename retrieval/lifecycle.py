@@ -19,10 +19,10 @@ from retrieval.errors import IndexExistsError, IndexUnfinishedError
 from retrieval.storage import (
     Catalog,
     clear_folder,
+    clear_leftovers,
     has_catalog,
     is_index_folder,
     make_folder,
-    open_catalog,
     writer_lock,
 )
 
@@ -73,7 +73,8 @@ def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool)
         else:
             _create_catalog(root, encoder, config, complete=False)
         try:
-            with open_catalog(root) as catalog:
+            with Catalog.open(root, write=True) as catalog:
+                clear_leftovers(root, catalog)
                 yield catalog
         except BaseException:
             _drop_if_empty(root)
@@ -86,8 +87,8 @@ def _claimed(root: Path) -> Iterator[None]:
     made here."""
     check_target(root, resume=True)
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
-    make_folder(root)
     try:
+        make_folder(root)
         with writer_lock(root):
             try:
                 yield

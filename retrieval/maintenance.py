@@ -1,7 +1,8 @@
 """Upkeep of an index that is written to: fold pending documents into segments, merge segments.
 
 Nothing here changes what a search finds. A fold is short and keeps writers out; a merge writes
-its files while others commit, and only swaps them in under the lock.
+its files while others commit, and only swaps them in under the lock. Where a commit fails, its
+files stay for `clear_leftovers`: only the next commit makes sure that it has failed for good.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from retrieval.storage import (
 from retrieval.types import Precision
 from retrieval.writer import Writer
 
-__all__ = ["Maintenance", "MaintenanceReport"]
+__all__ = ["Maintenance", "MaintenanceReport", "register_merged"]
 
 log = logging.getLogger("retrieval.maintenance")
 
@@ -115,14 +116,10 @@ class Maintenance:
             # The segment takes the buffer's number: its documents keep their births.
             (view,) = pending
             files = write_merged(self._root, view.number, snapshot, pending)
-            try:
-                with catalog.transaction("fold") as generation:
-                    catalog.register.clear_pending()
-                    catalog.register.clear_tombstones(view.origins, snapshot.generation)
-                    _register(catalog, files, pending, snapshot.record.codec, generation)
-            except BaseException:
-                files.abandon()
-                raise
+            with catalog.transaction("fold") as generation:
+                catalog.register.clear_pending()
+                catalog.register.clear_tombstones(view.origins, snapshot.generation)
+                register_merged(catalog, files, view.origins, snapshot.record.codec, generation)
             if not files.n_documents:
                 files.abandon()
             return files.n_documents
@@ -134,14 +131,13 @@ class Maintenance:
         writers wait until it is done.
         """
         folded = self.fold()
-        snapshot = self._snapshots.latest()
-        if precision is not None and precision != snapshot.record.config["precision"]:
-            self._convert(precision)
-            return self._report(folded, 1)
         with self._busy, merge_lock(self._root) as free:
             if not free:
                 raise IndexLockedError(f"{self._root} is being merged by another process; try again later")
             snapshot = self._snapshots.latest()
+            if precision is not None and precision != snapshot.record.config["precision"]:
+                self._convert(precision)
+                return self._report(folded, 1)
             views = [view for view in snapshot.segments if not view.is_pending]
             wanted = len(views) > 1 or any(view.live is not None for view in views)
             merges = self._merge(snapshot, views) if wanted else 0
@@ -162,38 +158,30 @@ class Maintenance:
             number = catalog.take_number()
         files = write_merged(self._root, number, snapshot, views, stop=self._stopping.is_set)
         numbers = [view.number for view in views]
-        try:
-            with self._writer.session() as catalog:
-                if not set(numbers) <= set(catalog.segment_numbers()):
-                    files.abandon()
-                    return 0
-                with catalog.transaction("merge") as generation:
-                    _swap(catalog, views, files, snapshot, snapshot.record.codec, generation)
-        except BaseException:
-            files.abandon()
-            raise
+        with self._writer.session() as catalog:
+            if not set(numbers) <= set(catalog.segment_numbers()):
+                files.abandon()
+                return 0
+            with catalog.transaction("merge") as generation:
+                _swap(catalog, views, files, snapshot, snapshot.record.codec, generation)
         if not files.n_documents:
             files.abandon()
         remove_segments(self._root, numbers)
         return 1
 
     def _convert(self, precision: Precision) -> None:
-        with self._busy, self._writer.session() as catalog:
+        with self._writer.session() as catalog:
             snapshot = self._snapshots.latest()
             codec = FloatCodec(precision)
             record = _next_codec(snapshot.record, codec)
             number = int(catalog.meta("next_number"))
             files = write_merged(self._root, number, snapshot, snapshot.segments, codec=codec)
-            try:
-                with catalog.transaction("convert") as generation:
-                    catalog.take_number()
-                    catalog.add_codec(record)
-                    catalog.set_meta("config", {**catalog.meta("config"), "precision": precision})
-                    catalog.register.clear_pending()
-                    _swap(catalog, snapshot.segments, files, snapshot, record.codec, generation)
-            except BaseException:
-                files.abandon()
-                raise
+            with catalog.transaction("convert") as generation:
+                catalog.take_number()
+                catalog.add_codec(record)
+                catalog.set_meta("config", {**catalog.meta("config"), "precision": precision})
+                catalog.register.clear_pending()
+                _swap(catalog, snapshot.segments, files, snapshot, record.codec, generation)
             remove_segments(self._root, [view.number for view in snapshot.segments])
 
     def _report(self, folded: int, merges: int) -> MaintenanceReport:
@@ -221,12 +209,18 @@ def _swap(
     catalog.remove_segments([view.number for view in views])
     for view in views:
         catalog.register.clear_tombstones(view.origins, snapshot.generation)
-    _register(catalog, files, views, codec, generation)
+    register_merged(catalog, files, _origins(views), codec, generation)
 
 
-def _register(
-    catalog: Catalog, files: SegmentWriter, views: Sequence[SegmentView], codec: int, generation: int
+def _origins(views: Sequence[SegmentView]) -> list[int]:
+    return sorted(origin for view in views for origin in view.origins)
+
+
+def register_merged(
+    catalog: Catalog, files: SegmentWriter, origins: Sequence[int], codec: int, generation: int
 ) -> None:
+    """Name a segment of documents that came to the index in ``origins``; inside a transaction. One
+    without documents is not named."""
     if not files.n_documents:
         return
     record = SegmentRecord(
@@ -240,7 +234,7 @@ def _register(
         records_sha256="",
         skipped=0,
         files=files.files,
-        origins=tuple(sorted(origin for view in views for origin in view.origins)),
+        origins=tuple(origins),
     )
     catalog.add_segment(record)
 

@@ -124,11 +124,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult(Sequence[Hit]):
-    """Hits, best first, with the commit they were read from and milliseconds per stage."""
+    """Hits, best first, with the commit they were read from and milliseconds per stage.
+
+    ``partial``: damaged segments were left out (`Engine.open` with ``skip_damaged``).
+    """
 
     hits: tuple[Hit, ...]
     generation: int
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -20,10 +20,10 @@ from retrieval.build import ENCODE_CHUNK, BuildReport, Ingest, truncated_documen
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document
 from retrieval.encode import Encoder
 from retrieval.encode.base import encode_documents
-from retrieval.errors import DataError, IndexNotFoundError, QueryError
+from retrieval.errors import ConfigError, DataError, IndexNotFoundError, QueryError
 from retrieval.index import prepare_documents
 from retrieval.quantize import codec_from_state
-from retrieval.storage import Catalog, open_catalog, pending_batch, writer_lock
+from retrieval.storage import Catalog, clear_leftovers, pending_batch, writer_lock
 from retrieval.types import BuildProgress, Document, ProgressCallback, Ragged, Record
 
 __all__ = ["Writer", "check_ids"]
@@ -33,11 +33,13 @@ class Writer:
     """Commits to one index. Threads take turns; another process that writes is waited for shortly.
 
     ``reading`` is a catalog to look things up in without keeping others from writing; ``limit`` is
-    the number of documents up to which a commit goes to the catalog instead of a segment.
+    the number of documents up to which a commit goes to the catalog instead of a segment. Where
+    damage is skipped nothing is written: what cannot be seen could not be kept either.
     """
 
-    def __init__(self, root: Path, reading: Catalog, limit: int) -> None:
+    def __init__(self, root: Path, reading: Catalog, limit: int, *, skip_damaged: bool = False) -> None:
         self._root, self._reading, self._limit = root, reading, limit
+        self._skip_damaged = skip_damaged
         self._turn = threading.RLock()
         self._catalog: Catalog | None = None
 
@@ -46,17 +48,33 @@ class Writer:
         """The catalog to write to, while nobody else writes.
 
         Raises:
+            ConfigError: damage is being skipped.
             IndexLockedError: another process is writing; the message names it.
             IndexNotFoundError: the index has been removed, or replaced by another.
         """
+        self.check_writable()
         with self._turn:
             Catalog.check_present(self._root)  # before a lock file is made where there is no index
             with writer_lock(self._root):
-                yield self._opened()
+                catalog = self._opened()
+                clear_leftovers(self._root, catalog)
+                yield catalog
+
+    def check_writable(self) -> None:
+        """Whether this may write at all.
+
+        Raises:
+            ConfigError: damage is being skipped.
+        """
+        if self._skip_damaged:
+            raise ConfigError(
+                f"{self._root} was opened with skip_damaged, which is for reading only; "
+                "repair it, then open it without"
+            )
 
     def _opened(self) -> Catalog:
         if self._catalog is None:
-            self._catalog = open_catalog(self._root)
+            self._catalog = Catalog.open(self._root, write=True)
         if self._catalog.is_elsewhere():
             raise IndexNotFoundError(
                 f"the index at {self._root} has been replaced since it was opened; open it again"
@@ -160,7 +178,7 @@ class _SmallCommit:
 
     def _screen(self, records: Sequence[Record], catalog: Catalog) -> _Screened:
         """Leave out, or refuse, what cannot be added; of an id given twice to upsert the last counts."""
-        types = FieldTypes.from_json(catalog.meta("fields"))
+        types = catalog.fields()
         kept: dict[str, Record] = {}
         for record in records:
             try:

@@ -20,7 +20,8 @@ def answer(engine: Engine, request: SearchRequest, arrived: float, log: Any) -> 
     ``arrived`` is the ``time.perf_counter()`` at which the request came in.
     """
     began = time.perf_counter()
-    result = engine.search(request.query, k=request.limit, fields=tuple(dict.fromkeys(request.fields)))
+    fields = tuple(dict.fromkeys(request.fields))
+    result = engine.search(request.query, k=request.limit, filter=request.filter, fields=fields)
     # The engine has a total of its own; ours is from arrival to answer.
     stages = {stage: round(ms, 3) for stage, ms in result.timings_ms.items() if stage != "total"}
     timings = {"queue": _ms(arrived, began), **stages}

@@ -142,7 +142,7 @@ class SearchRequest(BaseModel):
         strict=True,
         json_schema_extra={
             "examples": [
-                {"query": "lift of thin wings", "limit": 3},
+                {"query": "lift of thin wings", "limit": 3, "filter": {"year": {"lt": 1960}}},
                 {"query": "lift of thin wings", "limit": 1, "fields": ["title"], "explain": True},
             ]
         },
@@ -150,6 +150,9 @@ class SearchRequest(BaseModel):
 
     query: Annotated[str, StringConstraints(min_length=1, pattern=NOT_BLANK)] = Field(
         description="the question, as text"
+    )
+    filter: dict[str, Any] | None = Field(
+        None, description="only documents that it accepts: must, should, must_not, or fields and values"
     )
     limit: Annotated[int, BeforeValidator(_whole)] = Field(
         DEFAULT_LIMIT, ge=1, description="how many hits at most"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from index_tools import options as opt
 from index_tools.output import Output
 from index_tools.reports import show_build_report
+from index_tools.upkeep import keep_up
 
 __all__ = ["add"]
+
+Upsert = Annotated[
+    bool, typer.Option("--upsert", help="a document takes the place of the one that has its id")
+]
 
 
 def add(
@@ -26,9 +33,10 @@ def add(
     title_field: opt.TitleField = None,
     text_field: opt.TextField = None,
     on_error: opt.OnError = "stop",
+    upsert: Upsert = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Add the documents of SOURCE to INDEX."""
+    """Add the documents of SOURCE to INDEX, in one commit."""
     output = Output.of(context, as_json)
     settings = opt.settings(
         device=device, dtype=dtype, backend=backend, token_budget=token_budget, threads=threads
@@ -41,9 +49,9 @@ def add(
     policy = ErrorPolicy(on_error)
     corpus = open_corpus(source, policy=policy, format=source_format, **fields)
     title = f"adding to {index}"
-    with (
-        Engine.open(index, encoder, runtime=settings.runtime()) as engine,
-        output.progress(title) as reporter,
-    ):
-        report = engine.add(corpus, policy=policy, progress=reporter.documents(title))
-    show_build_report(output, index, report)
+    with Engine.open(index, encoder, runtime=settings.runtime()) as engine:
+        put = engine.upsert if upsert else engine.add
+        with output.progress(title) as reporter:
+            report = put(corpus, policy=policy, progress=reporter.documents(title))
+        show_build_report(output, index, report)
+        keep_up(engine, output)

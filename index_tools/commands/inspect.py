@@ -45,7 +45,7 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         ("created", info.created_at),
         ("state", "complete" if info.complete else "unfinished: resume its build"),
         ("format", f"{info.format_version}, generation {info.generation}"),
-        ("documents", f"{info.documents:,} in {info.segments:,} segment{'' if info.segments == 1 else 's'}"),
+        ("documents", _documents(info)),
         ("vectors", f"{info.tokens:,} of {info.dim} x {info.precision} ({info.kind}, {info.metric})"),
         ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
@@ -53,6 +53,15 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
     rows += [(f"  {component}", size(count)) for component, count in info.bytes.items()]
     rows.append(("size", _total(info)))
     return rows
+
+
+def _documents(info: IndexInfo) -> str:
+    told = f"{info.documents:,} in {info.segments:,} segment{'' if info.segments == 1 else 's'}"
+    if info.pending:
+        told += f", {info.pending:,} of them pending"
+    if info.deleted:
+        told += f"; {info.deleted:,} deleted still take room"
+    return told
 
 
 def _total(info: IndexInfo) -> str:

@@ -31,6 +31,9 @@ Fields = Annotated[
         show_default="all",
     ),
 ]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="check every byte first, and search what is whole")
+]
 
 
 def search(
@@ -38,7 +41,9 @@ def search(
     index: opt.IndexPath,
     queries: Queries,
     k: Limit = 10,
+    wanted: opt.Filter = None,
     fields: Fields = None,
+    skip_damaged: SkipDamaged = False,
     encoder: opt.OtherEncoder = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
@@ -52,16 +57,19 @@ def search(
     settings = opt.settings(
         device=device, dtype=dtype, backend=backend, token_budget=token_budget, threads=threads
     )
-    wanted = _fields(fields)
+    shown = _fields(fields)
 
     from retrieval import Engine
 
-    with Engine.open(index, encoder, runtime=settings.runtime()) as engine:
+    runtime = settings.runtime()
+    with Engine.open(index, encoder, runtime=runtime, skip_damaged=skip_damaged) as engine:
+        for problem in engine.damaged if skip_damaged else ():
+            output.note(f"left out: {problem}")
         for query in _each(queries):
             _answer(
                 output,
                 query,
-                engine.search(query, k, fields=wanted),
+                engine.search(query, k, filter=wanted, fields=shown),
                 alone=len(queries) == 1 and "-" not in queries,
             )
 
@@ -95,12 +103,14 @@ def _answer(output: Output, query: str, result: SearchResult, alone: bool) -> No
             output.show(f"query: {query}")
         show_hits(output, result.hits)
 
-    values = {
+    values: dict[str, Any] = {
         "query": query,
         "hits": [hit_values(hit) for hit in result.hits],
         "generation": result.generation,
         "timings_ms": dict(result.timings_ms),
     }
+    if result.partial:
+        values["partial"] = True
     output.data(values, human)
 
 

@@ -86,9 +86,7 @@ class FieldTypes:
         return made
 
 
-def metadata_columns(
-    documents: Sequence[Document], fields: Mapping[str, pa.DataType]
-) -> dict[str, pa.Array]:
+def metadata_columns(documents: Sequence[Document], fields: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
     """One Arrow array a field, with a row a document; a field that a document lacks is null.
 
     ``fields`` are types (`FieldTypes.types`) that have observed every document.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.encode.base import (
     ConfiguredEncoder,
@@ -11,6 +15,7 @@ from retrieval.encode.base import (
     check_fingerprint,
     encode_documents,
     encode_queries,
+    fingerprint_of,
 )
 from retrieval.encode.builtin import BUILTINS
 from retrieval.encode.checkpoint import Checkpoint
@@ -18,6 +23,7 @@ from retrieval.encode.dense import DenseEncoder
 from retrieval.encode.hub import is_folder, resolve_folder
 from retrieval.encode.late import LateEncoder
 from retrieval.encode.runtime import check_backend
+from retrieval.errors import EncoderError
 
 __all__ = [
     "ConfiguredEncoder",
@@ -28,6 +34,7 @@ __all__ = [
     "encode_documents",
     "encode_queries",
     "load_encoder",
+    "load_stored_encoder",
 ]
 
 
@@ -63,3 +70,25 @@ def load_encoder(
     if config.kind == "dense":
         return DenseEncoder(config, checkpoint, runtime)
     return LateEncoder(config, checkpoint, runtime, builtin.skiplist if builtin else None)
+
+
+def load_stored_encoder(
+    root: Path,
+    stored: Mapping[str, Any] | None,
+    fingerprint: Mapping[str, Any],
+    runtime: RuntimeConfig | None = None,
+) -> ConfiguredEncoder:
+    """The encoder that the index at ``root`` was built with, from what it stored of it.
+
+    Raises:
+        EncoderError: it was an encoder class of the builder's own, or cannot be loaded.
+        EncoderMismatchError: what is found is another one.
+    """
+    if stored is None:
+        raise EncoderError(
+            f"the index at {root} was built with an encoder class of its own "
+            f"({fingerprint}); open it with Engine.open(path, encoder=...)"
+        )
+    loaded = load_encoder(EncoderConfig.of(**stored), runtime)
+    check_fingerprint(fingerprint, fingerprint_of(loaded))
+    return loaded

@@ -78,14 +78,15 @@ class FlatIndex:
         slacks = self._slacks(queries)
         found: list[list[Pool]] = [[Pool.empty(slack)] for slack in slacks]
         for first, scores in blocks:
-            ordinals, kept_scores = np.arange(first, first + scores.shape[1]), scores
-            if accept is not None:
-                ordinals = ordinals[accept[ordinals]]
-                kept_scores = scores[:, ordinals - first]
-            ordinals = ordinals if chosen is None else chosen[ordinals]
-            for i, row in enumerate(kept_scores):
-                kept = select(row, k, slacks[i])
-                found[i].append(Pool(np.full(len(kept), self._segment), ordinals[kept], row[kept], slacks[i]))
+            last = first + scores.shape[1]
+            for i, row in enumerate(scores):
+                if accept is None:
+                    kept = select(row, k, slacks[i])
+                else:
+                    kept = select(np.where(accept[first:last], row, -np.inf), k, slacks[i])
+                    kept = kept[accept[first:last][kept]]
+                ordinals = first + kept if chosen is None else chosen[first + kept]
+                found[i].append(Pool(np.full(len(kept), self._segment), ordinals, row[kept], slacks[i]))
                 if sum(map(len, found[i])) > 4 * k + KEPT:  # memory does not grow with the segment
                     found[i] = [merge(found[i], k)]
         return [merge(pools, k) for pools in found]

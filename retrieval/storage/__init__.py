@@ -1,22 +1,24 @@
 """An index on disk: a catalog that commits, and immutable files that it names."""
 
+from retrieval.storage.births import birth_keys
 from retrieval.storage.catalog import Catalog, has_catalog
-from retrieval.storage.documents import document_batch, document_schema
+from retrieval.storage.documents import DocumentTable, document_batch, document_schema
 from retrieval.storage.files import make_folder
-from retrieval.storage.folder import clear_folder, is_index_folder, open_catalog, remove_segments
+from retrieval.storage.folder import clear_folder, clear_leftovers, is_index_folder, remove_segments
 from retrieval.storage.inspect import IndexInfo, describe_index
 from retrieval.storage.lock import merge_lock, writer_lock
 from retrieval.storage.merge_policy import SegmentSize, choose_merge
 from retrieval.storage.merging import MergeStopped, write_merged
 from retrieval.storage.pending import pending_batch
 from retrieval.storage.records import CodecRecord, SegmentRecord
-from retrieval.storage.segment import SegmentReader, SegmentWriter
+from retrieval.storage.segment import SegmentReader, SegmentWriter, file_problems
 from retrieval.storage.snapshot import SegmentView, Snapshot, SnapshotKeeper
 from retrieval.storage.verify import VerifyReport, verify_files
 
 __all__ = [
     "Catalog",
     "CodecRecord",
+    "DocumentTable",
     "IndexInfo",
     "MergeStopped",
     "SegmentReader",
@@ -27,16 +29,18 @@ __all__ = [
     "Snapshot",
     "SnapshotKeeper",
     "VerifyReport",
+    "birth_keys",
     "choose_merge",
     "clear_folder",
+    "clear_leftovers",
     "describe_index",
     "document_batch",
     "document_schema",
+    "file_problems",
     "has_catalog",
     "is_index_folder",
     "make_folder",
     "merge_lock",
-    "open_catalog",
     "pending_batch",
     "remove_segments",
     "verify_files",

@@ -11,16 +11,27 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from operator import index
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
+from retrieval.corpus import FieldTypes
 from retrieval.errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
 from retrieval.storage.connection import CATALOG, connect
 from retrieval.storage.database import Database
 from retrieval.storage.files import FileRecord
 from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.register import Register
-from retrieval.storage.schema import FORMAT_VERSION, KNOWN_FEATURES, TABLES, statements, upgrade
+from retrieval.storage.schema import (
+    FORMAT_VERSION,
+    KNOWN_FEATURES,
+    TABLES,
+    expected_columns,
+    odd_values,
+    statements,
+    table_columns,
+    upgrade,
+)
 
 __all__ = ["CATALOG", "Catalog", "has_catalog"]
 
@@ -156,6 +167,13 @@ class Catalog(Database):
             yield generation
             self._seal()
 
+    def overwrite_log(self) -> None:
+        """Commit something that changes nothing: it takes the place, in SQLite's log, of any commit
+        that was cut off."""
+        with self.committing():
+            self.insert("commits", (self.generation() + 1, "", ""))
+            self.execute("DELETE FROM commits WHERE operation = ''")
+
     def _forget(self, generation: int) -> None:
         used = "SELECT generation FROM segments UNION SELECT generation FROM pending"
         self.execute(
@@ -187,6 +205,12 @@ class Catalog(Database):
         """Store a JSON value; inside a transaction."""
         self.insert("meta", (key, json.dumps(value, sort_keys=True)), replace=True)
 
+    def fields(self) -> FieldTypes:
+        """The metadata fields and their types."""
+        stored = self.meta("fields")
+        with self.decoding("the metadata fields"):
+            return FieldTypes.from_json(stored)
+
     def take_number(self) -> int:
         """A number for a segment or a buffer that no other ever had; inside a transaction."""
         number = int(self.meta("next_number"))
@@ -194,9 +218,15 @@ class Catalog(Database):
         return number
 
     def codec(self) -> CodecRecord:
-        """The codec generation in use."""
+        """The codec generation in use.
+
+        Raises:
+            IndexDamagedError: there is none, or it is not what was committed.
+        """
         rows = self.rows("SELECT * FROM codecs ORDER BY codec DESC LIMIT 1")
         with self.decoding("the codec"):
+            if _checksum(rows[0][:-1]) != rows[0][-1]:
+                raise ValueError("not what was committed")
             return CodecRecord.from_row(rows[0])
 
     def add_codec(self, codec: CodecRecord) -> None:
@@ -207,7 +237,16 @@ class Catalog(Database):
 
     def segment_numbers(self) -> list[int]:
         """Numbers of all segments, ascending."""
-        return [row[0] for row in self.rows("SELECT segment FROM segments ORDER BY segment")]
+        with self.decoding("the segments"):
+            return [index(row[0]) for row in self.rows("SELECT segment FROM segments ORDER BY segment")]
+
+    def folders(self) -> set[str]:
+        """Names of segment folders, by the segments and by their files: one damaged row is not to
+        make a folder look like something left behind."""
+        paths = self.rows("SELECT path FROM files")
+        with self.decoding("the files"):
+            named = {PurePosixPath(row[0]).parent.name for row in paths}
+        return named | {f"{number:08d}" for number in self.segment_numbers()}
 
     def segments(self, operation: str | None = None) -> list[SegmentRecord]:
         """All segments with their files, by number; or those that one operation committed."""
@@ -264,6 +303,9 @@ class Catalog(Database):
             f"catalog: a row of {row[0]} names what is not there"
             for row in self.rows("PRAGMA foreign_key_check")
         ]
+        if self.format_version == FORMAT_VERSION and table_columns(self.rows) != expected_columns():
+            found.append("catalog: its tables are not those of its format; restore the index from a copy")
+        found += [f"catalog: {odd}; restore the index from a copy" for odd in odd_values(self.rows)]
         if self.meta("checksum") != self._meta_checksum():
             found.append("catalog: its settings are not what was committed; restore the index from a copy")
         for codec, stored in self.rows("SELECT codec, sha256 FROM codecs"):
@@ -280,4 +322,4 @@ class Catalog(Database):
 
 def _checksum(rows: Sequence[Any]) -> str:
     """SHA-256 of catalog rows: nothing else notices a changed byte inside a valid row."""
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rows, default=repr).encode()).hexdigest()

@@ -34,12 +34,17 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     """
     try:
         connection = _opened(path, mode)
-        if mode != "ro":
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            if mode != "ro":
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.OperationalError as error:
-        raise IndexFolderError(f"cannot open {path}: {error}; check its permissions and the disk") from None
+        advice = "check its permissions, the disk and the number of open files, then try again"
+        raise IndexFolderError(f"cannot open {path}: {error}; {advice}") from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise IndexDamagedError(f"{path} is not a catalog ({error}); restore the index from a copy") from None
     return connection

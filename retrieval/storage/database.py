@@ -15,6 +15,16 @@ from retrieval.storage.connection import CATALOG, catalog_state, connect, is_imm
 __all__ = ["Database"]
 
 
+# The low byte of SQLite's codes that tell of the system, not of the file's content.
+_SYSTEM = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+}
+
+
 class Database:
     """A connection to `catalog.sqlite`, safe to share between threads."""
 
@@ -31,6 +41,7 @@ class Database:
 
         Raises:
             IndexFolderError: it cannot be written, say because the disk is full.
+            IndexDamagedError: what it holds does not let itself be changed.
         """
         with self._lock:
             try:
@@ -42,11 +53,15 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError):
                     raise self._unwritable(error) from None
+                if isinstance(error, sqlite3.DatabaseError):  # a broken rule, a broken page
+                    told = f"cannot write {self.root / CATALOG}: {error}; nothing was changed"
+                    raise IndexDamagedError(f"{told}, restore the index from a copy") from None
                 raise
 
     def _unwritable(self, error: sqlite3.OperationalError) -> IndexFolderError:
         kind = IndexLockedError if "locked" in str(error) else IndexFolderError
-        return kind(f"cannot write {self.root / CATALOG}: {error}; nothing was changed")
+        told = f"cannot write {self.root / CATALOG}: {error}"
+        return kind(f"{told}; nothing was changed, check the disk and try again")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -83,15 +98,17 @@ class Database:
     def insert(self, table: str, row: Sequence[Any], *, replace: bool = False) -> None:
         """Add a row; inside `committing`."""
         verb = "INSERT OR REPLACE" if replace else "INSERT"
-        self._connection.execute(f"{verb} INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        self.execute(f"{verb} INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Change rows, and say how many; inside `committing`."""
-        return self._connection.execute(sql, values).rowcount
+        with _legible():
+            return self._connection.execute(sql, values).rowcount
 
     def execute_many(self, sql: str, rows: Iterator[Sequence[Any]]) -> None:
         """The same change for many rows; inside `committing`."""
-        self._connection.executemany(sql, rows)
+        with _legible():
+            self._connection.executemany(sql, rows)
 
     @contextmanager
     def decoding(self, what: str) -> Iterator[None]:
@@ -117,6 +134,8 @@ class Database:
 
     def _unreadable(self, error: Exception) -> IndexFolderError:
         told = f"{self.root / CATALOG} cannot be read ({error})"
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SYSTEM:
+            return IndexFolderError(f"{told}; check the disk and the number of open files, then try again")
         busy = isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
         if busy:
             return IndexLockedError(f"{told}; another process is writing, try again")
@@ -144,6 +163,15 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _legible() -> Iterator[None]:
+    """The driver cannot even tell an error whose message quotes damaged bytes."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(str(error)) from None
 
 
 def _identity(root: Path) -> tuple[int, int] | None:

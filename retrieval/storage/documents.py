@@ -6,7 +6,8 @@ the same bytes, in the catalog instead of a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from retrieval.corpus import column_of
 from retrieval.errors import IndexDamagedError
+from retrieval.storage import disk
 from retrieval.storage.files import FileRecord, HashingFile, check_size
 from retrieval.types import Document, IntArray
 
@@ -60,10 +62,15 @@ def write_documents(
 
 
 class DocumentTable:
-    """Documents by ordinal. ``fields`` are the names of their metadata."""
+    """Documents by ordinal. ``fields`` are the names of their metadata, ``where`` they are for messages.
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
+    Arrow follows the offsets in a file wherever they lead: so what is read of it is validated, small
+    columns as a whole when they are first used, titles and texts one by one.
+    """
+
+    def __init__(self, table: pa.Table, where: str) -> None:
+        self._table, self._where = table, where
+        self._checked: dict[str, pa.ChunkedArray] = {}
         self.fields = [
             name[len(METADATA_PREFIX) :] for name in table.column_names if name.startswith(METADATA_PREFIX)
         ]
@@ -76,18 +83,17 @@ class DocumentTable:
             IndexDamagedError: the file is missing or no Arrow file.
         """
         path = check_size(root, record)
-        try:
-            with pa.memory_map(str(path)) as mapped:
-                return cls(pa.ipc.open_file(mapped).read_all())
-        except pa.ArrowInvalid as error:
-            raise IndexDamagedError(
-                f"{path} cannot be read ({error}); restore the index from a copy"
-            ) from None
+        with disk.telling("map", path):
+            opened = disk.map_file(path)
+        with opened as mapped, _reading(str(path)):
+            return cls(_own_columns_checked(pa.ipc.open_file(mapped).read_all()), str(path))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """The documents of a pending batch, which `to_bytes` wrote."""
-        return cls(pa.ipc.open_stream(pa.py_buffer(content)).read_all())
+        """The documents of a pending batch."""
+        where = "the pending documents"
+        with _reading(where):
+            return cls(_own_columns_checked(pa.ipc.open_stream(pa.py_buffer(content)).read_all()), where)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -99,35 +105,36 @@ class DocumentTable:
 
     def ids(self, ordinals: IntArray | None = None) -> list[str]:
         """Ids of some or of all documents."""
-        column = self._table.column("id")
+        column = self.id_column()
         return list((column if ordinals is None else column.take(pa.array(ordinals, pa.int64()))).to_pylist())
 
     def title(self, ordinal: int) -> str:
         """Title of one document, "" if it has none."""
-        return str(self._table.column("title")[ordinal].as_py())
+        return self._text("title", ordinal)
 
     def text(self, ordinal: int) -> str:
         """Text of one document."""
-        return str(self._table.column("text")[ordinal].as_py())
+        return self._text("text", ordinal)
 
     def metadata(self, ordinal: int) -> dict[str, Any]:
         """Metadata of one document, without the fields it does not have."""
-        values = {name: self._table.column(METADATA_PREFIX + name)[ordinal].as_py() for name in self.fields}
+        columns = {name: self._column(METADATA_PREFIX + name) for name in self.fields}
+        values = {name: column[ordinal].as_py() for name, column in columns.items()}
         present: dict[str, Any] = _without_nulls(values)
         return present
 
     def document(self, ordinal: int) -> Document:
         """Everything of one document."""
-        doc_id = self._table.column("id")[ordinal].as_py()
+        doc_id = self.id_column()[ordinal].as_py()
         return Document(doc_id, self.text(ordinal), self.title(ordinal), self.metadata(ordinal))
 
     def id_column(self) -> pa.ChunkedArray:
         """All ids."""
-        return self._table.column("id")
+        return self._column("id")
 
     def column(self, field: str) -> pa.ChunkedArray | None:
         """All values of a metadata field, with this table's type of it; None if it has no such field."""
-        return self._table.column(METADATA_PREFIX + field) if field in self.fields else None
+        return self._column(METADATA_PREFIX + field) if field in self.fields else None
 
     def rows(self, ordinals: IntArray, fields: Mapping[str, pa.DataType]) -> pa.RecordBatch:
         """Some documents as columns, with the metadata fields and types of the whole index."""
@@ -141,13 +148,52 @@ class DocumentTable:
         ]
         return pa.record_batch(columns, schema=schema)
 
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name not in self._checked:
+            column = self._table.column(name)
+            with _reading(self._where):
+                column.validate(full=True)
+            self._checked[name] = column
+        return self._checked[name]
+
+    def _text(self, name: str, ordinal: int) -> str:
+        one = self._table.column(name).slice(ordinal, 1)
+        with _reading(self._where):
+            one.validate(full=True)
+        return str(one[0].as_py())
+
     def problems(self) -> list[str]:
         """What Arrow's own full validation finds wrong (offsets, UTF-8)."""
         try:
             self._table.validate(full=True)
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             return [f"documents: {error}"]
         return []
+
+
+def _own_columns_checked(table: pa.Table) -> pa.Table:
+    for kind in table.schema.types:
+        _check_names(kind)
+    found = dict(zip(table.column_names, table.schema.types, strict=True))
+    if any(found.get(name) != kind for name, kind in _OWN.items()):
+        raise pa.ArrowInvalid(f"its columns are not {', '.join(_OWN)} and metadata")
+    return table
+
+
+def _check_names(kind: pa.DataType) -> None:
+    """Read the names inside a type: a damaged one is no text, which only reading it tells."""
+    for i in range(kind.num_fields):
+        field = kind.field(i)
+        _ = field.name
+        _check_names(field.type)
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise IndexDamagedError(f"{where} cannot be read ({error}); restore the index from a copy") from None
 
 
 def widened(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:

@@ -7,16 +7,16 @@ size and SHA-256; until then it does not exist for any reader.
 from __future__ import annotations
 
 import hashlib
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from retrieval.errors import IndexDamagedError
+from retrieval.errors import IndexDamagedError, IndexFolderError
+from retrieval.storage import disk
 
 __all__ = [
     "FileRecord",
@@ -26,6 +26,7 @@ __all__ = [
     "inside",
     "make_folder",
     "map_array",
+    "remove",
     "sync_folder",
 ]
 
@@ -54,13 +55,15 @@ class HashingFile:
     def __init__(self, root: Path, relative: str) -> None:
         self._relative = relative
         self._path = root / relative
-        self._file: BinaryIO = self._path.open("wb")
+        with disk.telling("create", self._path):
+            self._file: BinaryIO = disk.create(self._path)
         self._hash = hashlib.sha256()
         self._bytes = 0
 
     def write(self, data: Any) -> int:
         """Append bytes (anything with the buffer protocol)."""
-        self._file.write(data)
+        with disk.telling("write", self._path):
+            disk.write(self._file, data)
         self._hash.update(data)
         size = memoryview(data).nbytes
         self._bytes += size
@@ -78,7 +81,8 @@ class HashingFile:
 
     def flush(self) -> None:
         """Hand buffered bytes to the operating system."""
-        self._file.flush()
+        with disk.telling("write", self._path):
+            self._file.flush()
 
     @property
     def closed(self) -> bool:
@@ -87,14 +91,15 @@ class HashingFile:
 
     def finish(self, name: str, dtype: str | None = None, shape: tuple[int, ...] | None = None) -> FileRecord:
         """Flush, fsync, close, and describe the file for the catalog."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with disk.telling("write", self._path):
+            disk.sync(self._file)
+            self._file.close()
         return FileRecord(name, self._relative, self._bytes, self._hash.hexdigest(), dtype, shape)
 
     def close(self) -> None:
         """Close without making anything durable."""
-        self._file.close()
+        with suppress(OSError):  # what is still buffered may not fit on the disk
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -106,18 +111,39 @@ class HashingFile:
 def make_folder(path: Path) -> None:
     """Create a folder (and its parents) that survives a power loss."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
+    # The last that exists may have been made by a process that died before its name was durable.
+    there = missing[-1].parent if missing else path
+    with suppress(IndexFolderError):  # a folder of somebody else's that we may not read
+        sync_folder(there.parent)
+    for folder in reversed(missing):
+        with disk.telling("make", folder):
+            disk.mkdir(folder)
         sync_folder(folder.parent)
 
 
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with disk.telling("sync", path):
+        disk.sync_folder(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it.
+
+    Raises:
+        IndexFolderError: something of it remains.
+    """
+    with disk.telling("remove", path):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        disk.unlink(path)
+        return
+    for entry in sorted(path.iterdir()):
+        _remove(entry)
+    disk.rmdir(path)
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -134,7 +160,7 @@ def inside(root: Path, relative: str) -> Path:
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
+    with disk.telling("read", path), disk.open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -142,25 +168,29 @@ def map_array(root: Path, record: FileRecord) -> NDArray[Any]:
     """Memory-map a raw array, read-only.
 
     Raises:
-        IndexDamagedError: missing, or not as long as the catalog says.
+        IndexDamagedError: missing, or not as long and of the shape that the catalog says.
     """
     check_size(root, record)
     if record.dtype is None or record.shape is None:
         raise IndexDamagedError(
             f"the catalog of {root} does not say what {record.path} holds; restore a copy"
         )
-    dtype = np.dtype(record.dtype).newbyteorder("<")
-    if record.bytes == 0:  # an empty file cannot be mapped
-        return np.empty(record.shape, dtype=dtype)
-    # Arrow's mapping holds no file descriptor, Python's holds one: an index may have many segments.
-    with pa.memory_map(str(inside(root, record.path))) as mapped:
-        return np.frombuffer(mapped.read_buffer(), dtype=dtype).reshape(record.shape)
+    path = inside(root, record.path)
+    try:
+        dtype = np.dtype(record.dtype).newbyteorder("<")
+        if record.bytes == 0:  # an empty file cannot be mapped
+            return np.empty(record.shape, dtype=dtype)
+        with disk.telling("map", path), disk.map_file(path) as mapped:
+            return np.frombuffer(mapped.read_buffer(), dtype=dtype).reshape(record.shape)
+    except (TypeError, ValueError) as error:
+        raise IndexDamagedError(f"{path} cannot be read ({error}); restore the index from a copy") from None
 
 
 def check_size(root: Path, record: FileRecord) -> Path:
     """The path of a registered file after checking that it is there and whole in length."""
     path = inside(root, record.path)
-    size = path.stat().st_size if path.is_file() else None
+    with disk.telling("read", path):
+        size = path.stat().st_size if path.is_file() else None
     if size != record.bytes:
         found = "is missing" if size is None else f"has {size} bytes"
         raise IndexDamagedError(

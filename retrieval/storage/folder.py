@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from retrieval.errors import IndexFolderError
+from retrieval.storage import disk
 from retrieval.storage.catalog import CATALOG, Catalog
+from retrieval.storage.files import remove
 from retrieval.storage.lock import HOLDER, LOCK, MERGE_LOCK, merge_lock
 from retrieval.storage.segment import SEGMENTS
 
-__all__ = ["clear_folder", "is_index_folder", "open_catalog", "remove_segments"]
+__all__ = ["clear_folder", "clear_leftovers", "is_index_folder", "remove_segments"]
 
 # The catalog goes last: until it is gone, what remains is an unfinished index, never a broken one.
 _OWN = (SEGMENTS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
@@ -25,7 +29,8 @@ def is_index_folder(root: Path) -> bool:
         return True
     if not root.is_dir():
         return False
-    names = {entry.name for entry in root.iterdir()}
+    with disk.telling("read", root):
+        names = {entry.name for entry in root.iterdir()}
     return names <= {*_OWN, HOLDER, LOCK, MERGE_LOCK} and (CATALOG in names or SEGMENTS not in names)
 
 
@@ -33,34 +38,33 @@ def clear_folder(root: Path, *, lock: bool = False) -> None:
     """Remove the index; the lock too if asked for. The caller holds the lock, and keeps it until
     after this: a waiter notices that the file it locked is gone, and starts again."""
     for name in (*_OWN, HOLDER, MERGE_LOCK, LOCK) if lock else _OWN:
-        _remove(root / name)
+        remove(root / name)
 
 
-def open_catalog(root: Path) -> Catalog:
-    """The catalog, for the holder of the writer lock, after removing what an interrupted writer
-    left behind: segment folders that no commit names and that no merge is writing now."""
-    catalog = Catalog.open(root, write=True)
-    try:
-        with merge_lock(root) as free:
-            if free:
-                named = {f"{number:08d}" for number in catalog.segment_numbers()}
-                for entry in sorted((root / SEGMENTS).glob("*")):
-                    if entry.name not in named:
-                        _remove(entry)
-    except BaseException:
-        catalog.close()
-        raise
-    return catalog
+def clear_leftovers(root: Path, catalog: Catalog) -> None:
+    """Remove what an interrupted writer left: segment folders that no commit names and that no
+    merge is writing now. The caller holds the writer lock."""
+    if not _leftovers(root, catalog):
+        return
+    with merge_lock(root) as free:
+        if free:
+            # A commit that was cut off may lie whole in SQLite's log, not seen until a recovery
+            # after a crash: then it would name what is removed here. This one takes its place.
+            catalog.overwrite_log()
+            for folder in _leftovers(root, catalog):
+                remove(folder)
+
+
+def _leftovers(root: Path, catalog: Catalog) -> list[Path]:
+    with disk.telling("read", root / SEGMENTS):
+        # Done at every write: paths of all segments would cost more than their names.
+        there = set(os.listdir(root / SEGMENTS)) if (root / SEGMENTS).exists() else set()  # noqa: PTH208
+    unnamed = there - catalog.folders() if there else there
+    return [root / SEGMENTS / name for name in sorted(unnamed)]
 
 
 def remove_segments(root: Path, numbers: Iterable[int]) -> None:
     """Unlink segments that no commit names any more; a reader that has them mapped keeps them."""
     for number in numbers:
-        _remove(root / SEGMENTS / f"{number:08d}")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)  # what remains, the next writer removes
-    else:
-        path.unlink(missing_ok=True)
+        with suppress(IndexFolderError):  # what remains, the next writer removes
+            remove(root / SEGMENTS / f"{number:08d}")

@@ -6,13 +6,14 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from retrieval.errors import IndexLockedError
+from retrieval.storage import disk
 
 __all__ = ["HOLDER", "LOCK", "MERGE_LOCK", "merge_lock", "writer_lock"]
 
@@ -21,6 +22,7 @@ MERGE_LOCK = "merge.lock"
 HOLDER = "writer.json"
 """Who holds the lock: for the message to the one that is refused, nothing else reads it."""
 
+HOLDER_BYTES = 512
 WAIT_SECONDS = 0.5
 
 
@@ -31,16 +33,35 @@ def writer_lock(root: Path) -> Iterator[None]:
     Raises:
         IndexLockedError: another process holds it; the message names that process.
     """
+    lock = FileLock(root / LOCK, timeout=WAIT_SECONDS)
+    if not _acquire(lock):
+        raise IndexLockedError(f"{root} is being written by {_holder(root)}; wait for it or stop it")
     try:
-        with FileLock(root / LOCK, timeout=WAIT_SECONDS):
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
-            (root / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
-            yield
-    except Timeout:
-        raise IndexLockedError(
-            f"{root} is being written by {_holder(root)}; wait for it or stop it"
-        ) from None
+        with suppress(OSError):  # it only helps a message: a full disk must not forbid to delete
+            _say_who(root / HOLDER)
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock) -> bool:
+    with disk.telling("lock", Path(lock.lock_file)):
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+    return True
+
+
+def _say_who(path: Path) -> None:
+    """Overwrite in place: to truncate a file costs some file systems as much as a commit."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.pwrite(descriptor, holder.ljust(HOLDER_BYTES).encode(), 0)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -48,9 +69,7 @@ def merge_lock(root: Path) -> Iterator[bool]:
     """Hold the merge lock, if nobody else does: whoever rewrites segments without keeping writers
     out holds it, so that nobody takes its unfinished files for leftovers. Gives whether it is held."""
     lock = FileLock(root / MERGE_LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
+    if not _acquire(lock):
         yield False
         return
     try:

@@ -52,7 +52,10 @@ def write_merged(
 
     Raises:
         MergeStopped: ``stop`` said so between two blocks.
+        IndexDamagedError: a view is damaged; its bytes must not get new checksums.
     """
+    for view in views:
+        view.check_bytes()
     target = codec or snapshot.codec
     writer = SegmentWriter(root, number, target, snapshot.record.dim)
     try:

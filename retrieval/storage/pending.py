@@ -64,6 +64,7 @@ class PendingBuffer:
         self._offsets = _Growing(np.zeros(1, dtype=np.int64))
         self._tables: list[DocumentTable] = []
         self._firsts: list[int] = []
+        self._ids: list[str] = []
         self._n_documents = 0
         self._max_norm = 0.0
 
@@ -76,13 +77,15 @@ class PendingBuffer:
         self._offsets.extend(self._offsets.array[-1] + np.cumsum(doclens))
         self._firsts.append(self._n_documents)
         self._tables.append(table)
+        self._ids += table.ids()
         self._n_documents += batch.n_documents
         self.generation = batch.generation
         self._max_norm = max(self._max_norm, batch.max_norm)
 
     def reader(self, fields: Mapping[str, pa.DataType]) -> PendingReader:
         """All batches taken in so far; ``fields`` are the index's metadata fields now."""
-        documents = PendingDocuments(list(self._tables), list(self._firsts), self._n_documents, fields)
+        tables, firsts = list(self._tables), list(self._firsts)
+        documents = PendingDocuments(tables, firsts, self._ids, self._n_documents, fields)
         return PendingReader(self.number, self._codes.array, self._offsets.array, documents, self._max_norm)
 
 
@@ -119,10 +122,12 @@ class PendingDocuments:
         self,
         tables: Sequence[DocumentTable],
         firsts: Sequence[int],
+        ids: list[str],
         n: int,
         fields: Mapping[str, pa.DataType],
     ) -> None:
-        self._tables, self._firsts, self._n, self._fields = tables, firsts, n, fields
+        # ``ids`` may grow at its end, as the buffer's arrays do.
+        self._tables, self._firsts, self._ids, self._n, self._fields = tables, firsts, ids, n, fields
 
     def __len__(self) -> int:
         return self._n
@@ -134,8 +139,7 @@ class PendingDocuments:
 
     def ids(self, ordinals: IntArray | None = None) -> list[str]:
         """Ids of some or of all documents."""
-        chosen = range(self._n) if ordinals is None else ordinals
-        return [self.document(int(ordinal)).id for ordinal in chosen]
+        return self._ids[: self._n] if ordinals is None else [self._ids[ordinal] for ordinal in ordinals]
 
     def title(self, ordinal: int) -> str:
         """Title of one document, "" if it has none."""

@@ -167,4 +167,5 @@ def _checksum_of(row: Sequence[Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    # A damaged row may hold what is no JSON: its checksum has to differ, not to fail.
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=repr)

@@ -7,7 +7,9 @@ each segment says which births it holds, so a merge rewrites no row of a documen
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -55,11 +57,26 @@ class Register:
         rows = ((doc_id, origin, ordinal) for ordinal, doc_id in enumerate(ids, first))
         self._database.execute_many("INSERT INTO documents VALUES (?, ?, ?)", rows)
 
+    def born_in(self, origins: Sequence[int]) -> dict[str, Birth]:
+        """The documents that came to the index in these origins and live. Looks at all there are."""
+        found: dict[str, Birth] = {}
+        for origin in origins:
+            rows = self._database.rows("SELECT * FROM documents WHERE origin = ?", (origin,))
+            found |= {doc_id: Birth(*birth) for doc_id, *birth in rows}
+        return found
+
+    def forget(self, origins: Sequence[int]) -> None:
+        """Drop all that is known of the documents of origins that are lost; inside a transaction."""
+        for origin in origins:
+            for table in ("documents", "tombstones"):
+                self._database.execute(f"DELETE FROM {table} WHERE origin = ?", (origin,))
+
     def bury(self, ids: Sequence[str], generation: int) -> list[str]:
         """Turn documents into tombstones; inside a transaction. Returns the ids that were there."""
         found = [(doc_id, birth) for doc_id in ids if (birth := self.find(doc_id)) is not None]
-        stones = ((birth.origin, birth.ordinal, generation) for _, birth in found)
-        self._database.execute_many("INSERT INTO tombstones VALUES (?, ?, ?)", stones)
+        stones = ((*birth, generation) for _, birth in found)
+        rows = ((*stone, _checksum(stone)) for stone in stones)
+        self._database.execute_many("INSERT INTO tombstones VALUES (?, ?, ?, ?)", rows)
         self._database.execute_many("DELETE FROM documents WHERE doc_id = ?", ((i,) for i, _ in found))
         return [doc_id for doc_id, _ in found]
 
@@ -74,20 +91,25 @@ class Register:
             for origin in origins:
                 query = "SELECT origin, ordinal FROM tombstones WHERE origin = ? AND generation <= ?"
                 rows += self._database.rows(query, (origin, limit))
-        return _pairs(sorted(rows))
+        return self._births(rows)
 
     def tombstones_since(self, generation: int) -> IntArray:
         """Births ``(n, 2)`` of documents buried after a generation."""
         if not self._has_changes():
-            return _pairs([])
+            return self._births([])
         query = "SELECT origin, ordinal FROM tombstones WHERE generation > ? ORDER BY origin, ordinal"
-        return _pairs(self._database.rows(query, (generation,)))
+        return self._births(self._database.rows(query, (generation,)))
 
     def count_tombstones(self) -> int:
         """How many deleted documents still take room."""
         if not self._has_changes():
             return 0
         return int(self._database.rows("SELECT count(*) FROM tombstones")[0][0])
+
+    def count_damaged_tombstones(self) -> int:
+        """How many tombstones are not what was committed."""
+        rows = self._database.rows("SELECT * FROM tombstones") if self._has_changes() else []
+        return sum(_checksum(stone) != stored for *stone, stored in rows)
 
     def deleted_by_segment(self) -> dict[int, int]:
         """Tombstones in each segment that has any."""
@@ -125,7 +147,8 @@ class Register:
             return PendingSize(0, 0)
         blobs = "length(documents) + length(doclens) + length(codes)"
         sums = self._database.rows(f"SELECT sum(n_documents), sum({blobs}) FROM pending")[0]
-        return PendingSize(sums[0] or 0, sums[1] or 0)
+        with self._database.decoding("the size of the pending documents"):
+            return PendingSize(index(sums[0] or 0), index(sums[1] or 0))
 
     def add_pending(self, batch: PendingBatch) -> None:
         """Keep a batch; inside a transaction."""
@@ -135,10 +158,14 @@ class Register:
         """Forget all batches, once they are in a segment; inside a transaction."""
         self._database.execute("DELETE FROM pending")
 
+    def _births(self, rows: Sequence[tuple[int, int]]) -> IntArray:
+        with self._database.decoding("the deletions"):
+            return np.array(sorted(rows), dtype=np.int64).reshape(-1, 2)
+
     def _has_changes(self) -> bool:
         query = "SELECT count(*) FROM sqlite_master WHERE name = 'tombstones'"
         return bool(self._database.rows(query)[0][0])
 
 
-def _pairs(rows: Sequence[tuple[int, int]]) -> IntArray:
-    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+def _checksum(stone: Sequence[int]) -> int:
+    return zlib.crc32(" ".join(map(str, stone)).encode())

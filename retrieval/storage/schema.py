@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["FORMAT_VERSION", "KNOWN_FEATURES", "TABLES", "statements", "upgrade"]
+__all__ = [
+    "FORMAT_VERSION",
+    "KNOWN_FEATURES",
+    "TABLES",
+    "expected_columns",
+    "odd_values",
+    "statements",
+    "table_columns",
+    "upgrade",
+]
 
 FORMAT_VERSION = 2
 """Raised when an older reader would misread; a new optional part is a feature instead.
@@ -48,6 +59,7 @@ CREATE TABLE tombstones (            -- deleted documents whose codes are still 
     origin INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
     generation INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,       -- over the row
     PRIMARY KEY (origin, ordinal)
 ) WITHOUT ROWID;
 
@@ -120,6 +132,41 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
         """
         for statement in statements(script):
             connection.execute(statement)
+
+
+def table_columns(rows: Callable[[str], list[Any]]) -> list[tuple[Any, ...]]:
+    """The columns of each table: names, types and constraints, not the comments beside them.
+    ``rows`` runs a query."""
+    return rows(
+        "SELECT one.name, column.* FROM sqlite_master AS one, pragma_table_info(one.name) AS column "
+        "WHERE one.type = 'table' ORDER BY one.name, column.cid"
+    )
+
+
+def odd_values(rows: Callable[[str], list[Any]]) -> list[str]:
+    """Tables with values of another type than their column's, which SQLite itself lets pass."""
+    tests: dict[str, list[str]] = {}
+    for table, _, column, kind, *_ in table_columns(rows):
+        tests.setdefault(table, []).append(f"typeof({column}) NOT IN ('{kind.lower()}', 'null')")
+    counts = {
+        table: rows(f"SELECT count(*) FROM {table} WHERE {' OR '.join(t)}") for table, t in tests.items()
+    }
+    return [
+        f"{count[0][0]} rows of {table} hold values of another type"
+        for table, count in counts.items()
+        if count[0][0]
+    ]
+
+
+def expected_columns() -> list[tuple[Any, ...]]:
+    """What `table_columns` gives for a catalog of this format."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for statement in statements(TABLES):
+            connection.execute(statement)
+        return table_columns(lambda query: connection.execute(query).fetchall())
+    finally:
+        connection.close()
 
 
 def statements(script: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -12,14 +11,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from retrieval.errors import IndexDamagedError, IndexFolderError
 from retrieval.quantize import Codec
 from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import DocumentTable, write_documents
-from retrieval.storage.files import FileRecord, HashingFile, make_folder, map_array, sync_folder
+from retrieval.storage.files import (
+    FileRecord,
+    HashingFile,
+    check_size,
+    hash_file,
+    make_folder,
+    map_array,
+    remove,
+    sync_folder,
+)
 from retrieval.storage.records import SegmentRecord
 from retrieval.types import IntArray, Ragged
 
-__all__ = ["SEGMENTS", "SegmentReader", "SegmentWriter"]
+__all__ = ["SEGMENTS", "SegmentReader", "SegmentWriter", "file_problems", "largest_norm"]
 
 SEGMENTS = "segments"
 
@@ -35,7 +44,7 @@ class SegmentWriter:
         self.files: tuple[FileRecord, ...] = ()
         self._root, self._codec, self._dim = root, codec, dim
         self._folder = f"{SEGMENTS}/{segment:08d}"
-        shutil.rmtree(root / self._folder, ignore_errors=True)  # left by a writer that died
+        remove(root / self._folder)  # left by a writer that died
         make_folder(root / self._folder)
         self._codes = HashingFile(root, f"{self._folder}/codes.bin")
         self._doclens: list[IntArray] = []
@@ -79,9 +88,9 @@ class SegmentWriter:
 
     def abandon(self) -> None:
         """Give up: close and remove what was written (after a kill, the next writer does it)."""
-        with suppress(OSError):
-            self._codes.close()
-        shutil.rmtree(self._root / self._folder, ignore_errors=True)
+        self._codes.close()
+        with suppress(IndexFolderError):  # what remains, the next writer removes
+            remove(self._root / self._folder)
 
 
 def largest_norm(codec: Codec, codes: NDArray[Any]) -> float:
@@ -95,10 +104,19 @@ class SegmentReader:
     """A committed segment, memory-mapped.
 
     ``codes`` is ``(n_tokens, d)``, ``offsets`` ``(n + 1,)``, ``births`` the sorted `birth_keys` of
-    its documents.
+    its documents. Opening checks what costs no reading of the whole: the catalog's row, the files'
+    sizes, and that offsets and births can be followed without leaving the arrays.
+
+    Raises:
+        IndexDamagedError: one of these is not what was committed.
     """
 
     def __init__(self, root: Path, record: SegmentRecord) -> None:
+        if record.stored_checksum not in (None, record.checksum):
+            raise IndexDamagedError(
+                f"catalog: segment {record.segment} is not what was committed; restore the index from a copy"
+            )
+        self._root = root
         self.record = record
         self.number = record.segment
         self.max_norm = record.max_norm
@@ -111,6 +129,9 @@ class SegmentReader:
             if record.has_file("births")
             else all_born_here(record.segment, record.n_documents)
         )
+        if found := self._misfits():
+            told = f"segment {record.segment}: {found[0]}"
+            raise IndexDamagedError(f"{told}; restore the index from a copy")
 
     @property
     def n_documents(self) -> int:
@@ -121,22 +142,51 @@ class SegmentReader:
         """Codes of one document, ``(n_tokens_i, d)``."""
         return self.codes[self.offsets[ordinal] : self.offsets[ordinal + 1]]
 
+    def check_bytes(self) -> None:
+        """Read every file and compare: whoever copies a segment must not give damage a new checksum.
+
+        Raises:
+            IndexDamagedError: a byte is not what was committed.
+        """
+        if found := file_problems(self._root, self.record):
+            raise IndexDamagedError(found[0])
+
     def problems(self) -> list[str]:
-        """Broken invariants: lengths that disagree, offsets that fall, values that are not numbers."""
+        """Broken invariants of the contents: text that is none, values that are not numbers."""
         found = self.documents.problems()
+        if not all(np.isfinite(self.codes[i : i + 65536]).all() for i in range(0, len(self.codes), 65536)):
+            found.append("codes hold NaN or infinity")
+        if not set(np.unique(self.births >> 32)) <= set(self.record.origins):
+            found.append("births name origins that the catalog does not")
+        return found
+
+    def _misfits(self) -> list[str]:
+        """Lengths that disagree, offsets that fall, births out of order."""
+        found = []
         record, offsets = self.record, self.offsets
         if len(self.documents) != record.n_documents or len(offsets) != record.n_documents + 1:
             found.append(
                 f"{len(self.documents)} documents, {len(offsets)} offsets, committed {record.n_documents}"
             )
-        if offsets[0] != 0 or offsets[-1] != record.n_tokens or (np.diff(offsets) < 0).any():
+        elif offsets[0] != 0 or offsets[-1] != record.n_tokens or (np.diff(offsets) < 0).any():
             found.append(f"offsets do not divide {record.n_tokens} tokens")
         if len(self.codes) != record.n_tokens:
             found.append(f"{len(self.codes)} codes, committed {record.n_tokens}")
-        if not all(np.isfinite(self.codes[i : i + 65536]).all() for i in range(0, len(self.codes), 65536)):
-            found.append("codes hold NaN or infinity")
         if len(self.births) != record.n_documents or (np.diff(self.births) <= 0).any():
             found.append("births do not name each document once")
-        if not set(np.unique(self.births >> 32)) <= set(record.origins):
-            found.append("births name origins that the catalog does not")
         return found
+
+
+def file_problems(root: Path, record: SegmentRecord) -> list[str]:
+    """Files of a segment that are not what was committed, by size and checksum."""
+    found = []
+    for file in record.files:
+        try:
+            path = check_size(root, file)
+            if hash_file(path) != file.sha256:
+                found.append(
+                    f"{path}: its bytes are not those that were committed; restore the index from a copy"
+                )
+        except IndexFolderError as error:  # missing, or on a disk that cannot be read
+            found.append(str(error))
+    return found

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from retrieval.corpus import FieldTypes
 from retrieval.errors import IndexDamagedError
 from retrieval.quantize import Codec, codec_from_state
 from retrieval.storage.births import birth_keys, find_births
@@ -22,11 +21,18 @@ from retrieval.storage.register import Birth
 from retrieval.storage.segment import SegmentReader
 from retrieval.types import IntArray
 
-__all__ = ["SegmentView", "Snapshot", "SnapshotKeeper"]
+__all__ = ["Damage", "SegmentView", "Snapshot", "SnapshotKeeper"]
 
 Mask = NDArray[np.bool_]
 ATTEMPTS = 20
 """How often a reader starts again when merges keep taking away the files it is about to map."""
+
+
+class Damage(NamedTuple):
+    """A segment that cannot be read (None: pending documents), and why."""
+
+    segment: int | None
+    problem: str
 
 
 class SegmentView:
@@ -65,6 +71,15 @@ class SegmentView:
         """Codes of one document, ``(n_tokens_i, d)``."""
         return self._reader.document_codes(ordinal)
 
+    def check_bytes(self) -> None:
+        """Compare every byte with what was committed (of pending documents that is done on reading).
+
+        Raises:
+            IndexDamagedError: one differs.
+        """
+        if isinstance(self._reader, SegmentReader):
+            self._reader.check_bytes()
+
     def without(self, births: IntArray) -> SegmentView:
         """This view after the documents of these births were deleted."""
         dead = find_births(self.births, birth_keys(births))
@@ -78,7 +93,7 @@ class SegmentView:
 class Snapshot:
     """The segments of one generation, the pending documents last, with the codec that reads them.
 
-    ``fields`` are the metadata fields and their Arrow types.
+    ``fields`` are the metadata fields and their Arrow types, ``damaged`` says what had to be left out.
     """
 
     def __init__(
@@ -88,8 +103,10 @@ class Snapshot:
         codec: Codec,
         segments: Sequence[SegmentView],
         fields: Mapping[str, pa.DataType],
+        damaged: Sequence[Damage] = (),
     ) -> None:
         self.generation = generation
+        self.damaged = tuple(damaged)
         self.record, self.codec = record, codec
         self.segments = tuple(segments)
         self.fields = fields
@@ -117,10 +134,14 @@ class Snapshot:
 
 
 class SnapshotKeeper:
-    """Gives the newest snapshot; what did not change stays mapped. Safe to share between threads."""
+    """Gives the newest snapshot; what did not change stays mapped. Safe to share between threads.
 
-    def __init__(self, root: Path, catalog: Catalog) -> None:
-        self._root, self._catalog = root, catalog
+    With ``skip_damaged`` every byte of a segment is checked before it is used, and one that is not
+    what was committed is left out instead of being an error.
+    """
+
+    def __init__(self, root: Path, catalog: Catalog, *, skip_damaged: bool = False) -> None:
+        self._root, self._catalog, self._skip_damaged = root, catalog, skip_damaged
         self._lock = threading.Lock()
         self._current: Snapshot | None = None
         self._buffer: PendingBuffer | None = None
@@ -144,13 +165,21 @@ class SnapshotKeeper:
             try:
                 with self._catalog.reading():
                     generation = self._catalog.generation()
-                    self._current = snapshot = self._refreshed(generation)
-                    return snapshot, self._catalog.register.find(doc_id) if doc_id is not None else None
+                    snapshot = self._refreshed(generation)
+                    birth = self._catalog.register.find(doc_id) if doc_id is not None else None
+                if self._are_there(snapshot.damaged):
+                    self._current = snapshot
+                    return snapshot, birth
             except IndexDamagedError:
                 # A merge may have replaced a segment after we read its name: then look again.
                 if generation is None or generation == self._catalog.generation():
                     raise
         raise IndexDamagedError(f"the index at {self._root} changes faster than it can be opened; try again")
+
+    def _are_there(self, damaged: Sequence[Damage]) -> bool:
+        """Whether what was left out is still named: else a merge took it away while we looked."""
+        numbers = {damage.segment for damage in damaged} - {None}
+        return not numbers or numbers <= set(self._catalog.segment_numbers())
 
     def _refreshed(self, generation: int) -> Snapshot:
         """The snapshot of the generation being read, made from the last one."""
@@ -159,31 +188,46 @@ class SnapshotKeeper:
             return current
         record = self._catalog.codec()
         codec = codec_from_state(record.name, record.config, {})
-        with self._catalog.decoding("the metadata fields"):
-            fields = FieldTypes.from_json(self._catalog.meta("fields")).types
-        views = self._segments()
-        pending = self._pending(codec, record.dim, fields)
+        fields = self._catalog.fields().types
+        damaged: list[Damage] = []
+        views = self._segments(damaged)
+        pending = self._pending(codec, record.dim, fields, damaged)
         views += [pending] if pending is not None else []
-        return Snapshot(generation, record, codec, views, fields)
+        return Snapshot(generation, record, codec, views, fields, damaged)
 
-    def _segments(self) -> list[SegmentView]:
+    def _segments(self, damaged: list[Damage]) -> list[SegmentView]:
         """Views of the segments there are: those we had, with what was deleted since, and new ones."""
         register, known = self._catalog.register, {}
         if (current := self._current) is not None:
             buried = register.tombstones_since(current.generation)
             mapped = [view for view in current.segments if not view.is_pending]
             known = {view.number: view.without(buried) for view in mapped}
-        numbers = self._catalog.segment_numbers()
-        return [known[number] if number in known else self._open(number) for number in numbers]
+        views = []
+        for number in self._catalog.segment_numbers():
+            try:
+                views.append(known[number] if number in known else self._open(number))
+            except IndexDamagedError as error:
+                self._leave_out(number, error, damaged)
+        return views
+
+    def _leave_out(self, segment: int | None, error: IndexDamagedError, damaged: list[Damage]) -> None:
+        if not self._skip_damaged:
+            raise error
+        damaged.append(Damage(segment, str(error)))
 
     def _open(self, number: int) -> SegmentView:
         record = self._catalog.segment(number)
         if record is None:
             raise IndexDamagedError(f"the catalog of {self._root} has no segment {number}")
         buried = self._catalog.register.tombstones(record.origins)
-        return SegmentView(SegmentReader(self._root, record)).without(buried)
+        view = SegmentView(SegmentReader(self._root, record))
+        if self._skip_damaged:
+            view.check_bytes()
+        return view.without(buried)
 
-    def _pending(self, codec: Codec, dim: int, fields: Mapping[str, pa.DataType]) -> SegmentView | None:
+    def _pending(
+        self, codec: Codec, dim: int, fields: Mapping[str, pa.DataType], damaged: list[Damage]
+    ) -> SegmentView | None:
         register = self._catalog.register
         number = register.buffer()
         if number is None:
@@ -191,7 +235,10 @@ class SnapshotKeeper:
             return None
         if self._buffer is None or self._buffer.number != number:
             self._buffer = PendingBuffer(number, codec, dim)
-        for batch in register.pending(self._buffer.generation):
-            self._buffer.append(batch)
+        try:
+            for batch in register.pending(self._buffer.generation):
+                self._buffer.append(batch)
+        except IndexDamagedError as error:
+            self._leave_out(None, error, damaged)  # and what follows: ordinals count from the first
         view = SegmentView(self._buffer.reader(fields))
         return view.without(register.tombstones([number]))

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.corpus import FieldTypes
 from retrieval.errors import IndexDamagedError
 from retrieval.quantize import codec_from_state
 from retrieval.storage.births import birth_keys, find_births
 from retrieval.storage.catalog import Catalog
-from retrieval.storage.files import check_size, hash_file
 from retrieval.storage.pending import PendingBuffer, PendingReader
 from retrieval.storage.records import SegmentRecord
-from retrieval.storage.segment import SegmentReader
+from retrieval.storage.segment import SegmentReader, file_problems
 
 __all__ = ["VerifyReport", "verify_files"]
 
@@ -47,9 +45,7 @@ def verify_files(
     try:
         with catalog.reading():
             check = _Check(root, catalog)
-            check.pending()
-            check.segments(progress)
-            check.counts()
+            check.run(progress)
     except IndexDamagedError as error:
         return VerifyReport(0, 0, (str(error),))
     return VerifyReport(check.files, check.bytes, tuple(check.problems))
@@ -62,6 +58,16 @@ class _Check:
         self.problems = catalog.problems()
         self._unread = False  # some part could not be read, so documents cannot be counted
         self._live = self._dead = 0
+        if damaged := catalog.register.count_damaged_tombstones():
+            self.problems.append(f"catalog: {damaged} deletions are not what was committed; {RESTORE}")
+
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        try:
+            self.pending()
+            self.segments(progress)
+            self.counts()
+        except IndexDamagedError as error:  # of the catalog: it ends the search, not what was found
+            self.problems.append(str(error))
 
     def segments(self, progress: Callable[[int, int], None] | None) -> None:
         records = self._catalog.segments()
@@ -77,20 +83,15 @@ class _Check:
 
     def _segment(self, record: SegmentRecord) -> list[str]:
         """Checksums first: only a segment whose bytes are right is opened."""
-        if record.stored_checksum != record.checksum:
-            return [f"catalog: segment {record.segment} is not what was committed; {RESTORE}"]
-        found = []
-        for file in record.files:
+        found, reader = file_problems(self._root, record), None
+        if not found:
             try:
-                path = check_size(self._root, file)
-                if hash_file(path) != file.sha256:
-                    found.append(f"{path}: its bytes are not those that were committed; {RESTORE}")
-            except (IndexDamagedError, FileNotFoundError) as error:
-                found.append(str(error))
-        if found:
+                reader = SegmentReader(self._root, record)
+            except IndexDamagedError as error:
+                found = [str(error)]
+        if reader is None:
             self._unread |= (replaced := self._was_replaced(record))
             return [] if replaced else found
-        reader = SegmentReader(self._root, record)
         if not (found := reader.problems()):
             found = self._documents(reader)
         return [f"segment {record.segment}: {problem}" for problem in found]
@@ -106,9 +107,14 @@ class _Check:
         if number is None:
             return
         buffer = PendingBuffer(number, codec_from_state(codec.name, codec.config, {}), codec.dim)
-        for batch in register.pending():
-            buffer.append(batch)
-        reader = buffer.reader(FieldTypes.from_json(self._catalog.meta("fields")).types)
+        try:
+            for batch in register.pending():
+                buffer.append(batch)
+        except IndexDamagedError as error:
+            self.problems.append(str(error))
+            self._unread = True
+            return
+        reader = buffer.reader(self._catalog.fields().types)
         self.problems += [f"pending: {problem}" for problem in self._documents(reader)]
 
     def _documents(self, reader: SegmentReader | PendingReader) -> list[str]:

@@ -43,7 +43,7 @@ def test_server_table_is_not_ours(tmp_path: Path) -> None:
 
 def test_defaults_are_the_engine_s() -> None:
     settings = Settings()
-    assert settings.runtime() == RuntimeConfig.of()
+    assert settings.runtime() == RuntimeConfig.of(maintenance="manual")  # no thread outlives a command
     assert settings.index() == IndexConfig.of()
 
 

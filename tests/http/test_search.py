@@ -57,6 +57,37 @@ def test_fields(client, fields, expected):
     assert all(set(hit) == expected for hit in ask(client, fields=fields).json()["hits"])
 
 
+@pytest.mark.parametrize("collection", ["dense", "late"])
+def test_filters(client, indexes, encoders, collection):
+    wanted = {
+        "must": [{"key": "year", "range": {"gte": 1980}}],
+        "must_not": {"key": "open", "match": {"value": True}},
+    }
+    short = {"year": {"gte": 1985}, "open": False}
+    with Engine.open(indexes / collection, encoders[collection]) as engine:
+        for given in (wanted, short):
+            hits = ask(client, collection, filter=given, limit=40).json()["hits"]
+            assert [hit["id"] for hit in hits] == [hit.id for hit in engine.search(QUERY, 40, filter=given)]
+            assert len(hits) == engine.count(given) > 0
+    assert ask(client, filter=None, limit=40).json()["hits"] == ask(client, limit=40).json()["hits"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "told"),
+    [
+        ({"yaer": 1}, "bad_filter", "yaer"),
+        ({"year": "late"}, "bad_filter", "late"),
+        ({"must": [{"key": "year", "range": {"gtee": 1}}]}, "bad_filter", "/must/0/range/gtee"),
+        ("year", "invalid_request", "/filter"),
+        ([{"key": "year"}], "invalid_request", "/filter"),
+    ],
+)
+def test_filters_that_cannot_be_used(client, given, code, told):
+    response = ask(client, filter=given)
+    assert response.status_code == 422
+    assert response.json()["code"] == code and told in response.json()["detail"]
+
+
 def test_metadata_dates_are_iso_strings(client):
     hits = ask(client, limit=40).json()["hits"]
     metadata = next(hit["metadata"] for hit in hits if hit["id"] == "d03")
@@ -112,7 +143,7 @@ def test_sixteen_at_once_answer_as_one_after_the_other(client):
 def test_numbers_that_json_cannot_say_never_reach_it(client, monkeypatch, capfd):
     weird = {"nan": math.nan, "list": [1.0, math.inf], "nested": {"x": -math.inf}, "none": None}
 
-    def search(self, query, k=10, *, fields=None):
+    def search(self, query, k=10, *, filter=None, fields=None):
         hits = (Hit("a", 1.0, metadata=weird), Hit("b", math.nan), Hit("c", -math.inf))
         return SearchResult(hits, 1, {"encode": 0.1})
 

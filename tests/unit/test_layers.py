@@ -12,10 +12,10 @@ LAYERS = [
     ["server", "index_tools", "bench"],
     ["retrieval.evaluate"],
     ["retrieval"],  # the public names
-    ["retrieval.engine"],
+    ["retrieval.engine", "retrieval.repair"],
     ["retrieval.lifecycle", "retrieval.maintenance"],
     ["retrieval.writer"],
-    ["retrieval.build", "retrieval.checks", "retrieval.queries"],
+    ["retrieval.build", "retrieval.checks", "retrieval.copies", "retrieval.queries"],
     ["retrieval.search"],
     ["retrieval.storage"],
     ["retrieval.index"],

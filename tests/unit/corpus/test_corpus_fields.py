@@ -125,7 +125,7 @@ def test_limits_are_usable() -> None:
     metadata = {"n" * 256: 1, "low": -(2**63), "high": 2**63 - 1, "deep": nested(32)}
     types = FieldTypes()
     types.observe(record(metadata))
-    columns = metadata_columns([record(metadata).document], types)
+    columns = metadata_columns([record(metadata).document], types.types)
     assert {name: column[0].as_py() for name, column in columns.items()} == metadata
 
 
@@ -149,18 +149,18 @@ def test_missing_fields_are_null_and_integers_widen() -> None:
     types = FieldTypes()
     for document in documents:
         types.observe(Record(document, "d:1"))
-    columns = metadata_columns(documents, types)
+    columns = metadata_columns(documents, types.types)
     assert columns["n"].to_pylist() == [float(big), 0.5, None]
     assert columns["list"].to_pylist() == [[float(big), 1.5, None], None, None]
     assert columns["in"].to_pylist() == [{"f": float(big), "g": None}, {"f": 0.5, "g": "s"}, None]
     assert list(columns) == list(types.types) == ["n", "list", "in"]
-    assert all(len(column) == 0 for column in metadata_columns([], types).values())
+    assert all(len(column) == 0 for column in metadata_columns([], types.types).values())
 
 
 def test_aware_time_stamps_are_kept_as_utc() -> None:
     there = datetime(2020, 6, 1, 12, tzinfo=timezone(timedelta(hours=5)))
     types = observed(there)
-    column = metadata_columns([record({"x": there}).document], types)["x"]
+    column = metadata_columns([record({"x": there}).document], types.types)["x"]
     assert column[0].as_py() == there
     assert str(column.type) == "timestamp[us, tz=UTC]"
 
@@ -199,7 +199,7 @@ def test_whatever_was_accepted_has_columns_and_order_does_not_matter(rows) -> No
             assert error.where == f"d:{i}"
             assert types.to_json() == before
     documents = [Document(str(i), "t", "", row) for i, row in enumerate(accepted)]
-    for column in metadata_columns(documents, types).values():
+    for column in metadata_columns(documents, types.types).values():
         column.validate(full=True)
     again = types.to_json()
     for row in accepted:

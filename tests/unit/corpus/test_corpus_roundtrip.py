@@ -137,7 +137,7 @@ def test_parquet(documents) -> None:
         "title": pa.array([d.title for d in documents], pa.string()),
         "text": pa.array([d.text for d in documents], pa.string()),
     }
-    columns = metadata_columns(documents, typed(documents))
+    columns = metadata_columns(documents, typed(documents).types)
     empty = any(pa.types.is_struct(column.type) and not column.type.num_fields for column in columns.values())
     assert not empty
     back = read_back("d.parquet", lambda path: pq.write_table(pa.table(base | columns), path))
@@ -149,7 +149,7 @@ def test_parquet(documents) -> None:
 @given(corpora())
 def test_columns_hold_the_metadata(documents) -> None:
     types = typed(documents)
-    columns = metadata_columns(documents, FieldTypes.from_json(types.to_json()))
+    columns = metadata_columns(documents, FieldTypes.from_json(types.to_json()).types)
     for column in columns.values():
         column.validate(full=True)
     for i, document in enumerate(documents):

@@ -192,6 +192,10 @@ def test_paths_stay_inside(index: Path, tmp_path: Path) -> None:
         with pytest.raises(IndexDamagedError, match="outside the index"):
             inside(index, outside)
     execute(index, "UPDATE files SET path = '../secret' WHERE path = 'segments/00000001/offsets.bin'")
+    with Catalog.open(index) as catalog:
+        record = catalog.segment(1)
+        assert record is not None
+    execute(index, "UPDATE segments SET sha256 = ? WHERE segment = 1", record.checksum)  # a forger's work
     with Engine.open(index, HashingLate()) as engine, pytest.raises(IndexDamagedError, match="outside"):
         engine.search("alpha")
 
@@ -237,6 +241,8 @@ def test_a_read_only_folder_can_be_read() -> None:
 
 def test_a_finished_index_is_its_files_alone(index: Path) -> None:
     """Nothing committed waits in a log that could be forgotten when a folder is copied."""
+    with Engine.open(index, HashingLate()) as engine:
+        engine.add([Document("new", "omega")])
     log = index / "catalog.sqlite-wal"
     assert not log.exists() or log.stat().st_size == 0
     own = {

@@ -1,0 +1,296 @@
+"""Kill a process that writes to a living index, at random moments, and look what is left.
+
+    python -m tests.crash.writing --kills 1000 --seed 1
+
+A child does seeded random writes, in the foreground and with upkeep in the background. It says what
+it is about to do, and that it has been done after the engine returned. SIGKILL ends it anywhere.
+The parent knows from the reports what must be there, and what may be: the one operation under way,
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval import Document, Engine, IndexConfig, RuntimeConfig
+from tests.crash.stored import Content, check_search, contents, orphans
+from tests.encoders import BucketDense
+
+ROOT = Path(__file__).parents[2]
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+POOL = [f"d{i}" for i in range(300)]
+PENDING = 12
+"""Documents up to which an add goes to the catalog; more go to segments at once."""
+LAST_NUMBER = 100
+"""``n`` of a document is below this: deletes by filter take a stretch of it."""
+SECONDS = 0.25
+"""How long after its first operation a child is killed at the latest."""
+
+Operation = dict[str, Any]
+
+
+def runtime(maintenance: str) -> RuntimeConfig:
+    return RuntimeConfig.of(maintenance=maintenance, pending_documents=PENDING, kernels="reference")
+
+
+def documents_of(operation: Operation) -> list[Document]:
+    return [Document(i, text, metadata={"n": n}) for i, text, n in operation["documents"]]
+
+
+def filter_of(operation: Operation) -> dict[str, Any]:
+    return {"n": {"gte": operation["from"], "lt": operation["to"]}}
+
+
+def applied(operation: Operation, content: Content) -> Content:
+    """What the index holds after an operation: the model."""
+    if operation["verb"] in ("add", "upsert"):
+        return {**content, **{i: (text, n) for i, text, n in operation["documents"]}}
+    if operation["verb"] == "delete":
+        return {i: value for i, value in content.items() if i not in operation["ids"]}
+    if operation["verb"] == "delete by filter":
+        inside = range(operation["from"], operation["to"])
+        return {i: value for i, value in content.items() if value[1] not in inside}
+    return content
+
+
+# -- the child ------------------------------------------------------------------------------------
+
+
+def chosen(rng: random.Random, there: Content) -> Operation:
+    """The next operation; sizes on both sides of what makes a segment at once."""
+    verb = rng.choices(
+        ["add", "upsert", "delete", "delete by filter", "flush", "maintain", "compact", "convert"],
+        [8, 6, 4, 2, 3, 3, 1, 0.5],
+    )[0]
+    operation: Operation = {"verb": verb}
+    if verb in ("add", "upsert"):
+        pool = POOL if verb == "upsert" else [i for i in POOL if i not in there]
+        size = rng.choice([1, 1, 2, 5, PENDING, PENDING + 1, 40])
+        ids = rng.sample(pool, min(size, len(pool)))
+        texts = [" ".join(rng.choices(WORDS, k=rng.randint(1, 6))) for _ in ids]
+        operation["documents"] = [
+            [i, text, rng.randrange(LAST_NUMBER)] for i, text in zip(ids, texts, strict=True)
+        ]
+    elif verb == "delete":
+        operation["ids"] = rng.sample(POOL, rng.choice([1, 3, 30]))
+    elif verb == "delete by filter":
+        first = rng.randrange(LAST_NUMBER)
+        operation |= {"from": first, "to": first + rng.choice([1, 5, 30])}
+    elif verb == "convert":
+        operation["precision"] = rng.choice(["float16", "float32"])
+    return operation
+
+
+def carry_out(engine: Engine, operation: Operation) -> None:
+    doing: dict[str, Callable[[], object]] = {
+        "add": lambda: engine.add(documents_of(operation)),
+        "upsert": lambda: engine.upsert(documents_of(operation)),
+        "delete": lambda: engine.delete(operation["ids"]),
+        "delete by filter": lambda: engine.delete(filter=filter_of(operation)),
+        "flush": engine.flush,
+        "maintain": engine.maintain,
+        "compact": engine.compact,
+        "convert": lambda: engine.compact(operation["precision"]),
+    }
+    doing[operation["verb"]]()
+
+
+def write_until_killed(index: Path, seed: int, maintenance: str, there: Content) -> None:
+    """What the child does."""
+    rng = random.Random(seed)
+    with Engine.open(index, BucketDense(), runtime=runtime(maintenance)) as engine:
+        while True:
+            operation = chosen(rng, there)
+            _say({"do": operation})
+            carry_out(engine, operation)
+            _say({"done": True})
+            there = applied(operation, there)
+
+
+def _say(message: dict[str, Any]) -> None:
+    os.write(1, (json.dumps(message) + "\n").encode())
+
+
+def serve() -> None:
+    """Fork a child for each line of standard input: importing takes longer than a child lives."""
+    for line in sys.stdin:
+        given = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            try:
+                there = {i: (text, n) for i, (text, n) in given["there"].items()}
+                _say({"pid": os.getpid()})
+                write_until_killed(Path(given["index"]), given["seed"], given["maintenance"], there)
+            except BaseException as error:  # noqa: BLE001
+                _say({"failed": f"{type(error).__name__}: {error}"})
+            finally:
+                os._exit(1)
+        os.waitpid(child, 0)
+        _say({"dead": child})
+
+
+# -- the parent -----------------------------------------------------------------------------------
+
+
+class Children:
+    """Children one after the other, and what they said."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.crash.writing", "--serve"]
+        self._server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._partial = b""
+
+    def kill_one(self, given: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
+        """Start a child, kill it at a random moment, and return its reports."""
+        assert self._server.stdin is not None
+        self._server.stdin.write((json.dumps(given) + "\n").encode())
+        self._server.stdin.flush()
+        reports, kill_at, pid = [], float("inf"), 0
+        while True:
+            for report in self._read(kill_at - time.monotonic()):
+                pid = report.get("pid", pid)
+                if "dead" in report:
+                    return reports
+                if "do" in report and kill_at == float("inf"):
+                    kill_at = time.monotonic() + rng.uniform(0, SECONDS)
+                reports.append(report)
+            if time.monotonic() >= kill_at:
+                os.kill(pid, signal.SIGKILL)
+                kill_at = float("inf")
+
+    def _read(self, seconds: float) -> list[dict[str, Any]]:
+        assert self._server.stdout is not None
+        descriptor = self._server.stdout.fileno()
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, min(seconds, 60.0)))
+        if not ready:
+            return []
+        content = os.read(descriptor, 1 << 20)
+        assert content, "the server of children has died"
+        *lines, self._partial = (self._partial + content).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.close()
+        self._server.wait()
+        self._server.stdout.close()
+
+
+@dataclass
+class Outcome:
+    """What a campaign saw."""
+
+    kills: int = 0
+    operations: int = 0
+    under_way: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    """Operations under way that were there after the kill."""
+    left_orphans: int = 0
+    slowest_open: float = 0.0
+
+
+def campaign(folder: Path, kills: int, seed: int) -> Outcome:
+    """Run it; raises AssertionError at the first loss."""
+    rng, outcome, index = random.Random(seed), Outcome(), folder / "i"
+    content: Content = {"last": ("none yet", LAST_NUMBER)}
+    first = [Document("last", "none yet", metadata={"n": LAST_NUMBER})]
+    Engine.build(index, first, BucketDense(), config=IndexConfig.of(segment_documents=10))
+    children = Children()
+    reader = None
+    try:
+        for number in range(kills):
+            where = f"seed {seed}, kill {number}"
+            if number % 10 == 0:
+                # For half of the time a reader in another process keeps SQLite's log from recovery.
+                reader = _renewed(reader, index, wanted=number % 20 == 0)
+            given = {"index": str(index), "seed": rng.randrange(2**32), "there": content}
+            given["maintenance"] = rng.choice(["manual", "background"])
+            reports = children.kill_one(given, rng)
+            content = after_kill(index, content, reports, outcome, where)
+            if reader is not None:
+                assert len(reader) == len(content) == reader.count(), where
+    finally:
+        children.close()
+        if reader is not None:
+            reader.close()
+    return outcome
+
+
+def _renewed(reader: Engine | None, index: Path, *, wanted: bool) -> Engine | None:
+    if reader is not None:
+        reader.close()
+    return Engine.open(index, BucketDense(), runtime=runtime("manual")) if wanted else None
+
+
+def after_kill(
+    index: Path, content: Content, reports: list[dict[str, Any]], outcome: Outcome, where: str
+) -> Content:
+    """Check everything, and return what the index holds now."""
+    under_way: Operation | None = None
+    for report in reports:
+        assert "failed" not in report, (where, under_way, report)
+        if "do" in report:
+            under_way = report["do"]
+        elif "done" in report:
+            assert under_way is not None
+            content, under_way = applied(under_way, content), None
+            outcome.operations += 1
+    outcome.kills += 1
+    outcome.under_way[under_way["verb"] if under_way else "between"] += 1
+    outcome.left_orphans += bool(orphans(index))
+    began = time.perf_counter()
+    with Engine.open(index, BucketDense(), runtime=runtime("manual")) as engine:
+        n = len(engine)
+        outcome.slowest_open = max(outcome.slowest_open, time.perf_counter() - began)
+        found = contents(index)
+        after = applied(under_way, content) if under_way else content
+        assert found in (content, after), (where, under_way, _difference(found, content, after))
+        outcome.kept += found != content
+        report = engine.verify()
+        assert report.ok, (where, under_way, report.problems)
+        assert n == len(found), where
+        check_search(engine, index, "alpha gamma kappa", where)
+        next_write = {"verb": "upsert", "documents": [["last", f"after {outcome.kills}", LAST_NUMBER]]}
+        carry_out(engine, next_write)
+        assert contents(index) == applied(next_write, found), where
+        assert not orphans(index), (where, orphans(index))
+    return applied(next_write, found)
+
+
+def _difference(found: Content, before: Content, after: Content) -> dict[str, Any]:
+    ids = {i for i in found | before | after if not found.get(i) == before.get(i) == after.get(i)}
+    return {i: (found.get(i), before.get(i), after.get(i)) for i in sorted(ids)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--serve", action="store_true")
+    given = parser.parse_args()
+    if given.serve:
+        serve()
+        return
+    print("seed", given.seed, flush=True)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = campaign(Path(folder), given.kills, given.seed)
+    print(f"{outcome}\n0 losses in {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
