@@ -127,7 +127,7 @@ class Ingest:
         """
         records = with_place(source)
         self._replay(records)
-        if self._catalog.meta("build")["complete"]:
+        if self._catalog.build_state()["complete"]:
             if next(records, None) is not None:
                 raise DataError("the build is complete, and the input has grown since; add the new documents")
             return self._report()

@@ -8,72 +8,31 @@ with Engine.open("my-index") as engine:
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from retrieval.build import BuildReport, Ingest
-from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
 from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
-from retrieval.encode import Encoder, load_encoder, load_stored_encoder
-from retrieval.encode.base import (
-    check_encoder,
-    check_fingerprint,
-    fingerprint_of,
-    text_tokens,
-)
-from retrieval.errors import (
-    ConfigError,
-    DocumentNotFoundError,
-    IndexUnfinishedError,
-    QueryError,
-)
-from retrieval.filters import Filter, parse_filter
+from retrieval.encode import Encoder, load_encoder
+from retrieval.encode.base import check_encoder
+from retrieval.errors import ConfigError, QueryError
 from retrieval.lifecycle import begin_build, check_target, create_index
 from retrieval.maintenance import Maintenance, MaintenanceReport
-from retrieval.queries import Query, check_k, query_vectors
-from retrieval.search import (
-    accepted,
-    accepted_ids,
-    check_fields,
-    count_accepted,
-    execute,
-    explain_document,
-    facet,
-    fetch,
-    fetch_document,
-)
-from retrieval.storage import (
-    Catalog,
-    IndexInfo,
-    Snapshot,
-    SnapshotKeeper,
-    VerifyReport,
-)
-from retrieval.types import (
-    Document,
-    EncoderKind,
-    Explanation,
-    Precision,
-    ProgressCallback,
-    Ragged,
-    Record,
-    SearchResult,
-)
+from retrieval.reader import FilterLike, Reader, filter_of
+from retrieval.search import accepted, accepted_ids
+from retrieval.storage import Catalog
+from retrieval.types import Document, Precision, ProgressCallback, Record
 from retrieval.writer import Writer, check_ids
 
 __all__ = ["Engine", "FilterLike"]
 
-FilterLike = Filter | Mapping[str, Any] | str
-"""A filter, or its JSON as objects or text."""
 
-
-class Engine:
-    """An open index. Safe to share between threads; every search sees one commit as a whole.
+class Engine(Reader):
+    """An open index, to read and to change. Safe to share between threads; every search sees one
+    commit as a whole, and every change is one.
 
     ``path`` is the index's folder, ``kind`` says whether it holds one vector a text (``dense``)
     or one a token (``late``).
@@ -87,22 +46,8 @@ class Engine:
         *,
         skip_damaged: bool = False,
     ) -> None:
-        self.path = root
-        self._catalog = Catalog.open(root)
-        try:
-            self._check_complete()
-            self._snapshots = SnapshotKeeper(root, self._catalog, skip_damaged=skip_damaged)
-            self._record = self._catalog.codec()
-            if encoder is not None:
-                check_fingerprint(self._record.encoder_fingerprint, fingerprint_of(encoder))
-        except BaseException:
-            self._catalog.close()
-            raise
-        self.kind: EncoderKind = self._record.kind
-        self._encoder, self._runtime = encoder, runtime
+        super().__init__(root, encoder, runtime, skip_damaged=skip_damaged)
         runtime = runtime or RuntimeConfig.of()
-        self._backend = runtime.backend_of_kernels
-        self._loading = threading.Lock()
         limit = runtime.pending_documents
         self._writer = Writer(root, self._catalog, limit, skip_damaged=skip_damaged)
         self._maintenance = Maintenance(root, self._writer, self._snapshots, runtime)
@@ -185,19 +130,6 @@ class Engine:
         known = None if encoder is None else _resolve(encoder, runtime)
         return cls(root, known, runtime, skip_damaged=skip_damaged)
 
-    def warm_up(self) -> None:
-        """Load the encoder now, so that the first query does not wait for it."""
-        _ = self.encoder
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder, loaded at first use and checked against the index."""
-        with self._loading:
-            if self._encoder is None:
-                stored, fingerprint = self._record.encoder, self._record.encoder_fingerprint
-                self._encoder = load_stored_encoder(self.path, stored, fingerprint, self._runtime)
-            return self._encoder
-
     # -- writing ------------------------------------------------------------------------------
 
     def add(
@@ -256,7 +188,7 @@ class Engine:
         if ids is not None:
             deleted = self._writer.delete(check_ids(ids))
         else:
-            wanted = _filter_of(filter)
+            wanted = filter_of(filter)
             with self._writer.session() as catalog:
                 snapshot = self._snapshots.latest()
                 found = accepted_ids(snapshot, accepted(snapshot, wanted))
@@ -285,167 +217,17 @@ class Engine:
         """Write the last commit to one file; see `export_index`, and `import_index` for the way back."""
         return export_index(self.path, file)
 
-    # -- reading ------------------------------------------------------------------------------
-
-    def search(
-        self,
-        query: Query,
-        k: int = 10,
-        *,
-        filter: FilterLike | None = None,
-        fields: Collection[str] | None = None,
-    ) -> SearchResult:
-        """The best ``k`` documents that the filter accepts, score descending, ties by id ascending.
-
-        ``query`` is a text, or its vectors ``(d,)`` or ``(n_tokens, d)``. ``fields`` picks from
-        ``title``, ``text`` and ``metadata``; None is all, ``()`` only ids and scores. There are
-        fewer hits than ``k`` only where fewer documents are accepted.
-
-        Raises:
-            QueryError: an empty query, ``k`` below 1, vectors of the wrong shape, unknown field.
-            FilterError: a filter that cannot be read or does not fit the fields.
-        """
-        return self.search_batch([query], k, filter=filter, fields=fields)[0]
-
-    def search_batch(
-        self,
-        queries: Sequence[Query],
-        k: int = 10,
-        *,
-        filter: FilterLike | None = None,
-        fields: Collection[str] | None = None,
-    ) -> list[SearchResult]:
-        """`search` for many queries at once: they share the encoder's batches and the passes over
-        the codes. ``timings_ms`` are of the whole batch."""
-        wanted, k, condition = check_fields(fields), check_k(k), _filter_of(filter)
-        if isinstance(queries, str):
-            raise QueryError("search_batch takes a list of queries; for one use search")
-        if any(isinstance(query, str) for query in queries):
-            self.warm_up()  # loading a model is not encoding
-        started = time.perf_counter()
-        vectors = self._query_vectors(queries)
-        encoded = time.perf_counter()
-        snapshot = self._snapshots.latest()
-        accept = accepted(snapshot, condition)
-        filtered = time.perf_counter()
-        found, seconds = execute(vectors, snapshot, accept, k, self._backend)
-        searched = time.perf_counter()
-        hits = [fetch(scored, snapshot, wanted) for scored in found]
-        fetched = time.perf_counter()
-        timings = {
-            "encode": encoded - started,
-            "filter": filtered - encoded,
-            **seconds,
-            "search": searched - encoded,
-            "fetch": fetched - searched,
-        }
-        in_ms = {stage: 1000 * value for stage, value in {**timings, "total": fetched - started}.items()}
-        partial = bool(snapshot.damaged)
-        return [SearchResult(each, snapshot.generation, in_ms, partial) for each in hits]
-
-    def explain(self, query: str, doc_id: str) -> Explanation:
-        """Take the score of one document for a query apart, token by token.
-
-        Raises:
-            DocumentNotFoundError: no such document.
-        """
-        return self.explain_batch(query, [doc_id])[0]
-
-    def explain_batch(self, query: str, doc_ids: Sequence[str]) -> list[Explanation]:
-        """`explain` for several documents; the query is encoded once."""
-        if not isinstance(query, str):
-            raise QueryError(f"only a text can be explained, not {type(query).__name__}")
-        vectors = self._query_vectors([query])
-        query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
-        explanations = []
-        for doc_id in doc_ids:
-            snapshot, segment, ordinal = self._locate(doc_id)
-            text = fetch_document(snapshot, segment, ordinal).full_text
-            n_tokens = len(snapshot.segments[segment].document_codes(ordinal))
-            document_tokens = text_tokens(self.encoder, text, n_tokens, side="document")
-            explanations.append(
-                explain_document(query, vectors, query_tokens, document_tokens, snapshot, segment, ordinal)
-            )
-        return explanations
-
-    def get(self, doc_id: str) -> Document:
-        """A stored document.
-
-        Raises:
-            DocumentNotFoundError: no such document.
-        """
-        return fetch_document(*self._locate(doc_id))
-
-    def count(self, filter: FilterLike | None = None) -> int:
-        """How many documents a filter accepts; all of them without one."""
-        snapshot = self._snapshots.latest()
-        return count_accepted(snapshot, accepted(snapshot, _filter_of(filter)))
-
-    def facets(
-        self, field: str, *, filter: FilterLike | None = None, limit: int = 10
-    ) -> list[tuple[Any, int]]:
-        """The most frequent values of a metadata field among the documents that a filter accepts,
-        with the number of documents that have each; most frequent first, then by value."""
-        snapshot = self._snapshots.latest()
-        return facet(snapshot, accepted(snapshot, _filter_of(filter)), field, limit)
-
-    @property
-    def damaged(self) -> tuple[str, ...]:
-        """What searches leave out, and why; empty unless opened with ``skip_damaged``."""
-        return tuple(damage.problem for damage in self._snapshots.latest().damaged)
-
-    def inspect(self) -> IndexInfo:
-        """Documents, tokens, bytes per component, encoder, metadata fields."""
-        return inspect_index(self.path)
-
-    def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-        """Check every checksum and invariant; ``progress(bytes_done, bytes_total)``."""
-        return verify_index(self.path, progress)
-
-    def __len__(self) -> int:
-        """Documents."""
-        return len(self._snapshots.latest())
-
     def close(self) -> None:
         """Close the index; a merge in the background is given up. Results already returned stay valid."""
         self._maintenance.stop()
         self._catalog.close()
         self._writer.close()  # last: a connection for reading cannot fold SQLite's log into the file
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # -- inside -------------------------------------------------------------------------------
-
-    def _check_complete(self) -> None:
-        if not self._catalog.meta("build")["complete"]:
-            done = self._catalog.register.count()
-            raise IndexUnfinishedError(
-                f"the build of {self.path} was interrupted ({done} documents committed); "
-                "finish it by running the same build with --resume (in Python: resume=True)"
-            )
-
-    def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
-        snapshot, birth = self._snapshots.locate(doc_id)
-        if birth is None:
-            raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path}")
-        return (snapshot, *snapshot.place(birth))
-
-    def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
-        return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)
-
 
 def _resolve(encoder: Encoder | EncoderConfig | str, runtime: RuntimeConfig | None) -> Encoder:
     if isinstance(encoder, str | EncoderConfig):
         return load_encoder(encoder, runtime)
     return check_encoder(encoder)
-
-
-def _filter_of(given: FilterLike | None) -> Filter | None:
-    return given if given is None or isinstance(given, Filter) else parse_filter(given)
 
 
 def _policy_of(source: object, given: ErrorPolicy | None) -> ErrorPolicy | None:

@@ -41,7 +41,7 @@ def check_target(root: Path, *, resume: bool = False) -> None:
     if resume or not has_catalog(root):
         return
     with Catalog.open(root) as catalog:
-        if catalog.meta("build")["complete"]:
+        if catalog.build_state()["complete"]:
             raise IndexExistsError(f"there is an index at {root} already; add to it, or choose another path")
     raise IndexUnfinishedError(f"an unfinished build is at {root}; continue it with --resume, or remove it")
 
@@ -110,7 +110,7 @@ def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, comple
 
 def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None:
     with Catalog.open(root) as catalog:
-        build, segments = catalog.meta("build"), len(catalog.segments("build"))
+        build, segments = catalog.build_state(), len(catalog.segments("build"))
         if build["complete"] and not build.get("segments", segments):
             raise IndexExistsError(f"the index at {root} was not built but created; add to it")
         if build["complete"] and build.get("segments", segments) != segments:
@@ -124,6 +124,6 @@ def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None
 def _drop_if_empty(root: Path) -> None:
     """A failed build that committed no documents leaves no index."""
     with Catalog.open(root) as catalog:
-        empty = not catalog.segments() and not catalog.meta("build")["complete"]
+        empty = not catalog.segments() and not catalog.build_state()["complete"]
     if empty:
         clear_folder(root)

@@ -90,7 +90,7 @@ def repair_index(
 
 def _check_catalog(root: Path, catalog: Catalog) -> None:
     """Only a catalog that is whole can say what has to be repaired."""
-    if not catalog.meta("build")["complete"]:
+    if not catalog.build_state()["complete"]:
         raise IndexUnfinishedError(f"the build of {root} was interrupted; finish it with --resume first")
     problems = catalog.problems()
     if catalog.register.count_damaged_tombstones():

@@ -205,6 +205,12 @@ class Catalog(Database):
         """Store a JSON value; inside a transaction."""
         self.insert("meta", (key, json.dumps(value, sort_keys=True)), replace=True)
 
+    def build_state(self) -> dict[str, Any]:
+        """Whether the build is ``complete``, and of how many ``segments`` it was (if it was a build)."""
+        stored = self.meta("build")
+        with self.decoding("the state of the build"):
+            return {**stored, "complete": bool(stored["complete"])}
+
     def fields(self) -> FieldTypes:
         """The metadata fields and their types."""
         stored = self.meta("fields")
@@ -308,9 +314,8 @@ class Catalog(Database):
         found += [f"catalog: {odd}; restore the index from a copy" for odd in odd_values(self.rows)]
         if self.meta("checksum") != self._meta_checksum():
             found.append("catalog: its settings are not what was committed; restore the index from a copy")
-        for codec, stored in self.rows("SELECT codec, sha256 FROM codecs"):
-            rows = self.rows("SELECT * FROM codecs WHERE codec = ?", (codec,))
-            if _checksum(rows[0][:-1]) != stored:
+        for codec, *row, stored in self.rows("SELECT * FROM codecs"):
+            if _checksum([codec, *row]) != stored:
                 found.append(
                     f"catalog: codec {codec} is not what was committed; restore the index from a copy"
                 )

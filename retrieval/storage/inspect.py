@@ -42,7 +42,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
     """Read the facts from one generation of the catalog."""
     with catalog.reading():
         codec, segments = catalog.codec(), catalog.segments()
-        generation, build = catalog.generation(), catalog.meta("build")
+        generation, build = catalog.generation(), catalog.build_state()
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())

@@ -15,6 +15,7 @@ LAYERS = [
     ["retrieval.engine", "retrieval.repair"],
     ["retrieval.lifecycle", "retrieval.maintenance"],
     ["retrieval.writer"],
+    ["retrieval.reader"],
     ["retrieval.build", "retrieval.checks", "retrieval.copies", "retrieval.queries"],
     ["retrieval.search"],
     ["retrieval.storage"],
