@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/retrieval demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -23,6 +23,8 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.kernels
+	$(BIN)/python -m bench.filters
+	$(BIN)/python -m bench.writes
 
 docs: $(READY)
 	$(BIN)/python -m index_tools.reference --write README.md

@@ -149,7 +149,9 @@ def test_copies_while_a_thread_updates_and_merges(index: Path, tmp_path: Path) -
     writer = threading.Thread(target=work)
     writer.start()
     try:
-        for i in range(8):
+        for i in range(200):
+            if i >= 8 and rounds[0] > 2:  # on a slow machine the writer needs more time
+                break
             before = rounds[0]
             COPYING[list(COPYING)[i % 3]](index, tmp_path / f"copy{i}")
             after = rounds[0]
