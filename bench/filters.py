@@ -33,8 +33,9 @@ from retrieval.filters import (
     Prefix,
     Range,
     check,
+    count_values,
     evaluate,
-    facet_counts,
+    top_counts,
 )
 
 SELECTIVITIES = (0.001, 0.01, 0.1, 0.5, 0.9)
@@ -147,6 +148,11 @@ def measure(n: int, selectivity: float) -> Iterator[dict[str, Any]]:
         }
 
 
+def _facet(column: pa.Array, mask: Mask) -> list[tuple[Any, int]]:
+    part = count_values(column, mask)
+    return top_counts([part], part[0].type, 10)
+
+
 def measure_facets(n: int) -> Iterator[dict[str, Any]]:
     of = Columns.of(n, 0.1)
     columns = of.arrow()
@@ -154,7 +160,7 @@ def measure_facets(n: int) -> Iterator[dict[str, Any]]:
     for accepted in (0.01, 1.0):
         mask = np.random.default_rng(3).random(n) < accepted
         for name, column in columns.items():
-            seconds = timed({"ours": lambda column=column, mask=mask: facet_counts(column, mask, 10)})
+            seconds = timed({"ours": lambda column=column, mask=mask: _facet(column, mask)})
             yield {"field": name, "accepted": accepted, "ms": seconds["ours"] * 1e9 / n}
 
 

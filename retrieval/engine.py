@@ -8,7 +8,7 @@ with Engine.open("my-index") as engine:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +19,12 @@ from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
 from retrieval.encode.base import check_encoder
 from retrieval.errors import ConfigError, QueryError
+from retrieval.filters import Filter
 from retrieval.lifecycle import begin_build, check_target, create_index
 from retrieval.maintenance import Maintenance, MaintenanceReport
-from retrieval.reader import FilterLike, Reader, filter_of
+from retrieval.quantize import check_precision
+from retrieval.queries import check_id
+from retrieval.reader import FilterLike, Reader, filter_to_delete
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
 from retrieval.types import Document, Precision, ProgressCallback, Record
@@ -48,8 +51,8 @@ class Engine(Reader):
     ) -> None:
         super().__init__(root, encoder, runtime, skip_damaged=skip_damaged)
         runtime = runtime or RuntimeConfig.of()
-        limit = runtime.pending_documents
-        self._writer = Writer(root, self._catalog, limit, skip_damaged=skip_damaged)
+        limits = runtime.pending_documents, runtime.pending_bytes
+        self._writer = Writer(root, self._catalog, *limits, skip_damaged=skip_damaged)
         self._maintenance = Maintenance(root, self._writer, self._snapshots, runtime)
 
     # -- making and opening -------------------------------------------------------------------
@@ -167,6 +170,7 @@ class Engine(Reader):
         *,
         replace: bool,
     ) -> BuildReport:
+        self._check_open()
         self._writer.check_writable()  # before a model is loaded
         chosen, encoder = _policy_of(documents, policy), self.encoder
         report = self._writer.put(documents, encoder, chosen, progress, replace=replace)
@@ -180,15 +184,19 @@ class Engine(Reader):
         is given back by merges.
 
         Raises:
-            QueryError: neither or both of ``ids`` and ``filter``, or one that cannot be used.
+            QueryError: neither or both of ``ids`` and ``filter``, or one that cannot be used; a filter
+                without conditions is taken for a mistake.
             IndexLockedError: another process is writing.
         """
+        self._check_open()
         if (ids is None) == (filter is None):
             raise QueryError("delete takes either ids or a filter")
+        if isinstance(ids, Mapping | Filter):
+            raise QueryError("the ids to delete are a list of strings; give a filter as filter=...")
         if ids is not None:
-            deleted = self._writer.delete(check_ids(ids))
-        else:
-            wanted = filter_of(filter)
+            deleted = self._writer.delete([check_id(doc_id) for doc_id in check_ids(ids)])
+        elif filter is not None:
+            wanted = filter_to_delete(filter)
             with self._writer.session() as catalog:
                 snapshot = self._snapshots.latest()
                 found = accepted_ids(snapshot, accepted(snapshot, wanted))
@@ -198,15 +206,25 @@ class Engine(Reader):
 
     def flush(self) -> int:
         """Write the pending documents as a segment now; returns how many there were."""
+        self._check_open()
         return self._maintenance.fold()
 
     def maintain(self) -> MaintenanceReport:
         """Do now what is due of the upkeep that otherwise goes on in the background."""
+        self._check_open()
         return self._maintenance.run()
 
     def compact(self, precision: Precision | None = None) -> MaintenanceReport:
         """Make one segment of everything, without deleted documents; with a ``precision``, convert
-        the stored vectors to it (what a lower one loses, a higher one does not bring back)."""
+        the stored vectors to it (what a lower one loses, a higher one does not bring back).
+
+        Raises:
+            ConfigError: no such precision.
+            IndexLockedError: another process is writing or merging.
+        """
+        self._check_open()
+        if precision is not None:
+            check_precision(precision)  # before anything is folded
         return self._maintenance.compact(precision)
 
     def snapshot(self, target: str | Path) -> CopyReport:
@@ -220,7 +238,7 @@ class Engine(Reader):
     def close(self) -> None:
         """Close the index; a merge in the background is given up. Results already returned stay valid."""
         self._maintenance.stop()
-        self._catalog.close()
+        super().close()
         self._writer.close()  # last: a connection for reading cannot fold SQLite's log into the file
 
 

@@ -1,6 +1,7 @@
 """Upkeep of an index that is written to: fold pending documents into segments, merge segments.
 
-Nothing here changes what a search finds. A fold is short and keeps writers out; a merge writes
+Nothing here changes what a search finds (but an integer of a field that has become a float is one
+after it, rounded beyond 2**53). A fold is short and keeps writers out; a merge writes
 its files while others commit, and only swaps them in under the lock. Where a commit fails, its
 files stay for `clear_leftovers`: only the next commit makes sure that it has failed for good.
 """
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +41,11 @@ __all__ = ["Maintenance", "MaintenanceReport", "register_merged"]
 
 log = logging.getLogger("retrieval.maintenance")
 
+REST_SECONDS = 60.0
+"""After a failure, a full disk for instance, upkeep is not tried again with every write."""
+SWAP_PATIENCE = 60.0
+"""Seconds that a finished merge waits for another process to stop writing, before it is thrown away."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceReport:
@@ -57,6 +65,7 @@ class Maintenance:
         self._busy, self._starting = threading.Lock(), threading.Lock()
         self._stopping, self._work = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._resting_until = 0.0
 
     # -- in the background --------------------------------------------------------------------
 
@@ -81,15 +90,18 @@ class Maintenance:
         while not self._stopping.is_set():
             self._work.wait()
             self._work.clear()
+            if time.monotonic() < self._resting_until:
+                continue
             try:
                 self.run()
             except MergeStopped:
                 return
             except IndexLockedError:
                 continue  # another process is writing, and will do this
-            except (RetrievalError, OSError) as error:
-                # Documents are safe where they are; the next write tries again.
-                log.warning("upkeep of %s failed: %s", self._root, error)
+            except Exception as error:
+                # Documents are safe where they are; a write after a while tries again.
+                log.warning("upkeep of %s failed: %s", self._root, error, exc_info=not _is_told(error))
+                self._resting_until = time.monotonic() + REST_SECONDS
 
     # -- on request ---------------------------------------------------------------------------
 
@@ -108,7 +120,7 @@ class Maintenance:
 
     def fold(self) -> int:
         """Write the pending documents as a segment; returns how many."""
-        with self._busy, self._writer.session() as catalog:
+        with self._writer.session() as catalog:
             snapshot = self._snapshots.latest()
             pending = [view for view in snapshot.segments if view.is_pending]
             if not pending:
@@ -119,7 +131,7 @@ class Maintenance:
             with catalog.transaction("fold") as generation:
                 catalog.register.clear_pending()
                 catalog.register.clear_tombstones(view.origins, snapshot.generation)
-                register_merged(catalog, files, view.origins, snapshot.record.codec, generation)
+                register_merged(catalog, files, files.origins, snapshot.record.codec, generation)
             if not files.n_documents:
                 files.abandon()
             return files.n_documents
@@ -156,9 +168,9 @@ class Maintenance:
         segment was taken away meanwhile."""
         with self._writer.session() as catalog, catalog.transaction("reserve"):
             number = catalog.take_number()
-        files = write_merged(self._root, number, snapshot, views, stop=self._stopping.is_set)
+        files = write_merged(self._root, number, snapshot, views, stop=self._between_blocks)
         numbers = [view.number for view in views]
-        with self._writer.session() as catalog:
+        with self._writer.session(SWAP_PATIENCE) as catalog:
             if not set(numbers) <= set(catalog.segment_numbers()):
                 files.abandon()
                 return 0
@@ -168,6 +180,13 @@ class Maintenance:
             files.abandon()
         remove_segments(self._root, numbers)
         return 1
+
+    def _between_blocks(self) -> bool:
+        """During a merge: what is added meanwhile must not pile up. Gives whether to stop."""
+        if self._is_much_pending():
+            with suppress(IndexLockedError):  # another process is writing; later, then
+                self.fold()
+        return self._stopping.is_set()
 
     def _convert(self, precision: Precision) -> None:
         with self._writer.session() as catalog:
@@ -209,11 +228,7 @@ def _swap(
     catalog.remove_segments([view.number for view in views])
     for view in views:
         catalog.register.clear_tombstones(view.origins, snapshot.generation)
-    register_merged(catalog, files, _origins(views), codec, generation)
-
-
-def _origins(views: Sequence[SegmentView]) -> list[int]:
-    return sorted(origin for view in views for origin in view.origins)
+    register_merged(catalog, files, files.origins, codec, generation)
 
 
 def register_merged(
@@ -237,6 +252,11 @@ def register_merged(
         origins=tuple(origins),
     )
     catalog.add_segment(record)
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether the message says all: these errors are made for people."""
+    return isinstance(error, RetrievalError | OSError)
 
 
 def _next_codec(before: CodecRecord, codec: Codec) -> CodecRecord:

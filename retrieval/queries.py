@@ -13,7 +13,7 @@ from retrieval.encode.base import LARGEST, Encoder, encode_queries
 from retrieval.errors import QueryError
 from retrieval.types import EncoderKind, FloatArray, Ragged
 
-__all__ = ["Query", "check_k", "query_vectors"]
+__all__ = ["Query", "check_id", "check_k", "query_vectors"]
 
 Query = str | NDArray[Any]
 """A text, or its vectors: ``(d,)``, or ``(n_tokens, d)`` for late interaction."""
@@ -32,6 +32,21 @@ def check_k(k: object) -> int:
     if isinstance(k, bool) or number < 1:
         raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
     return number
+
+
+def check_id(doc_id: object) -> str:
+    """The id of a document that is asked for.
+
+    Raises:
+        QueryError: no string, or one that no document can have.
+    """
+    if not isinstance(doc_id, str):
+        raise QueryError(f"a document id is a string, not {doc_id!r}")
+    try:
+        doc_id.encode()
+    except UnicodeEncodeError:
+        raise QueryError(f"the document id {doc_id!r} is not valid Unicode; no document has it") from None
+    return doc_id
 
 
 def query_vectors(

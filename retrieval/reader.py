@@ -12,9 +12,9 @@ from retrieval.checks import inspect_index, verify_index
 from retrieval.config import RuntimeConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of, text_tokens
-from retrieval.errors import DocumentNotFoundError, IndexUnfinishedError, QueryError
+from retrieval.errors import DocumentNotFoundError, IndexFolderError, IndexUnfinishedError, QueryError
 from retrieval.filters import Filter, parse_filter
-from retrieval.queries import Query, check_k, query_vectors
+from retrieval.queries import Query, check_id, check_k, query_vectors
 from retrieval.search import (
     accepted,
     check_fields,
@@ -28,7 +28,7 @@ from retrieval.search import (
 from retrieval.storage import Catalog, IndexInfo, Snapshot, SnapshotKeeper, VerifyReport
 from retrieval.types import Document, EncoderKind, Explanation, Ragged, SearchResult
 
-__all__ = ["FilterLike", "Reader", "filter_of"]
+__all__ = ["FilterLike", "Reader", "filter_of", "filter_to_delete"]
 
 FilterLike = Filter | Mapping[str, Any] | str
 """A filter, or its JSON as objects or text."""
@@ -51,6 +51,7 @@ class Reader:
         skip_damaged: bool = False,
     ) -> None:
         self.path = root
+        self._closed = False
         self._catalog = Catalog.open(root)
         try:
             self._check_complete()
@@ -140,6 +141,7 @@ class Reader:
 
         Raises:
             DocumentNotFoundError: no such document.
+            QueryError: an id that no document can have, or a query that is no text.
         """
         return self.explain_batch(query, [doc_id])[0]
 
@@ -165,6 +167,7 @@ class Reader:
 
         Raises:
             DocumentNotFoundError: no such document.
+            QueryError: an id that no document can have.
         """
         return fetch_document(*self._locate(doc_id))
 
@@ -200,6 +203,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the index. Results already returned stay valid."""
+        self._closed = True
         self._catalog.close()
 
     def __enter__(self) -> Self:
@@ -218,8 +222,12 @@ class Reader:
                 "finish it by running the same build with --resume (in Python: resume=True)"
             )
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise IndexFolderError(f"the index at {self.path} is closed; open it again")
+
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
-        snapshot, birth = self._snapshots.locate(doc_id)
+        snapshot, birth = self._snapshots.locate(check_id(doc_id))
         if birth is None:
             raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path}")
         return (snapshot, *snapshot.place(birth))
@@ -235,3 +243,19 @@ def filter_of(given: FilterLike | None) -> Filter | None:
         FilterError: it cannot be read.
     """
     return given if given is None or isinstance(given, Filter) else parse_filter(given)
+
+
+def filter_to_delete(given: FilterLike) -> Filter:
+    """`filter_of` for a delete, where a filter that was left empty by mistake would cost everything.
+
+    Raises:
+        FilterError: it cannot be read.
+        QueryError: it has no condition.
+    """
+    wanted = given if isinstance(given, Filter) else parse_filter(given)
+    if wanted.is_empty:
+        everything = '{"must_not": [{"has_id": []}]}'
+        raise QueryError(
+            f"the filter is empty and would delete every document; to do so on purpose, give {everything}"
+        )
+    return wanted

@@ -23,29 +23,42 @@ from retrieval.encode.base import encode_documents
 from retrieval.errors import ConfigError, DataError, IndexNotFoundError, QueryError
 from retrieval.index import prepare_documents
 from retrieval.quantize import codec_from_state
-from retrieval.storage import Catalog, clear_leftovers, pending_batch, writer_lock
+from retrieval.storage import WAIT_SECONDS, Catalog, clear_leftovers, pending_batch, writer_lock
 from retrieval.types import BuildProgress, Document, ProgressCallback, Ragged, Record
 
 __all__ = ["Writer", "check_ids"]
+
+CHARACTERS_PER_TOKEN = 4
+"""A guess, and a low one, of how much text gives a vector: it decides where a commit is stored."""
 
 
 class Writer:
     """Commits to one index. Threads take turns; another process that writes is waited for shortly.
 
-    ``reading`` is a catalog to look things up in without keeping others from writing; ``limit`` is
-    the number of documents up to which a commit goes to the catalog instead of a segment. Where
-    damage is skipped nothing is written: what cannot be seen could not be kept either.
+    ``reading`` is a catalog to look things up in without keeping others from writing;
+    ``max_documents`` and ``max_bytes`` bound a commit that goes to the catalog instead of to
+    segments. Where damage is skipped nothing is written: what cannot be seen could not be kept either.
     """
 
-    def __init__(self, root: Path, reading: Catalog, limit: int, *, skip_damaged: bool = False) -> None:
-        self._root, self._reading, self._limit = root, reading, limit
+    def __init__(
+        self,
+        root: Path,
+        reading: Catalog,
+        max_documents: int,
+        max_bytes: int,
+        *,
+        skip_damaged: bool = False,
+    ) -> None:
+        self._root, self._reading = root, reading
+        self._max_documents, self._max_bytes = max_documents, max_bytes
         self._skip_damaged = skip_damaged
         self._turn = threading.RLock()
         self._catalog: Catalog | None = None
 
     @contextmanager
-    def session(self) -> Iterator[Catalog]:
-        """The catalog to write to, while nobody else writes.
+    def session(self, patience: float = WAIT_SECONDS) -> Iterator[Catalog]:
+        """The catalog to write to, while nobody else writes; ``patience`` is how many seconds to
+        wait for another process.
 
         Raises:
             ConfigError: damage is being skipped.
@@ -55,7 +68,7 @@ class Writer:
         self.check_writable()
         with self._turn:
             Catalog.check_present(self._root)  # before a lock file is made where there is no index
-            with writer_lock(self._root):
+            with writer_lock(self._root, patience):
                 catalog = self._opened()
                 clear_leftovers(self._root, catalog)
                 yield catalog
@@ -73,9 +86,10 @@ class Writer:
             )
 
     def _opened(self) -> Catalog:
-        if self._catalog is None:
+        if self._catalog is None and not self._reading.is_elsewhere():
             self._catalog = Catalog.open(self._root, write=True)
-        if self._catalog.is_elsewhere():
+        # What was read belongs to the old index: nothing of it may be written to the new one.
+        if self._catalog is None or self._catalog.is_elsewhere() or self._reading.is_elsewhere():
             raise IndexNotFoundError(
                 f"the index at {self._root} has been replaced since it was opened; open it again"
             )
@@ -116,12 +130,30 @@ class Writer:
             DataError: a document cannot be used, or without ``replace`` its id is there already.
         """
         records, policy = with_place(source), policy or ErrorPolicy()
-        head = list(itertools.islice(records, self._limit + 1))
-        if len(head) <= self._limit:
+        head, is_all = self._head(records)
+        if is_all:
             return _SmallCommit(self, encoder, policy, replace).run(head, self._reading, progress)
         with self.session() as catalog:
             ingest = Ingest(self._root, catalog, encoder, policy, progress)
             return ingest.add(_Rejoined(head, records, source), replace=replace)
+
+    def _head(self, records: Iterator[Record]) -> tuple[list[Record], bool]:
+        """The first records, and whether they are all and few enough for a commit in the catalog."""
+        codec = self._reading.codec()
+        stored = codec_from_state(codec.name, codec.config, {})
+        vector = codec.dim * stored.dtype.itemsize
+        head, size = [], 0
+        for record in records:
+            head.append(record)
+            length = sum(len(part) for part in _texts(record.document))
+            size += length + vector * (1 if codec.kind == "dense" else length // CHARACTERS_PER_TOKEN + 1)
+            if len(head) > self._max_documents or size > self._max_bytes:
+                return head, False
+        return head, True
+
+
+def _texts(document: Document) -> list[str]:
+    return [part for part in (document.title, document.text) if isinstance(part, str)]
 
 
 class _Rejoined:

@@ -30,12 +30,14 @@ def delete(
 
     from retrieval import Engine, Filter, HasId
     from retrieval.errors import QueryError
+    from retrieval.reader import filter_to_delete
 
     if bool(ids) == (wanted is not None):
         raise QueryError("give either the ids of documents or a --filter")
     with Engine.open(index, runtime=settings.runtime()) as engine:
         if dry_run:
-            count = engine.count(wanted if wanted is not None else Filter(must=(HasId(tuple(ids or ())),)))
+            by_id = Filter(must=(HasId(tuple(ids or ())),))
+            count = engine.count(filter_to_delete(wanted) if wanted is not None else by_id)
         else:
             count = engine.delete(ids or None, filter=wanted)
         left = len(engine) - (count if dry_run else 0)

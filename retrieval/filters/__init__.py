@@ -17,7 +17,7 @@ from retrieval.filters.expression import (
     Range,
     Scalar,
 )
-from retrieval.filters.facets import check_facet, count_values, facet_counts, top_counts
+from retrieval.filters.facets import check_facet, count_values, top_counts
 from retrieval.filters.parse import parse_filter
 from retrieval.filters.paths import Leaf
 
@@ -37,7 +37,6 @@ __all__ = [
     "check_facet",
     "count_values",
     "evaluate",
-    "facet_counts",
     "parse_filter",
     "top_counts",
 ]

@@ -202,6 +202,12 @@ class Filter:
         if self._size > MAX_CONDITIONS:
             raise FilterError(f"the filter has {self._size} conditions; at most {MAX_CONDITIONS} are allowed")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no condition is in it, nor in the filters inside it."""
+        parts = self.must + self.should + self.must_not
+        return all(isinstance(part, Filter) and part.is_empty for part in parts)
+
     @classmethod
     def from_json(cls, source: object) -> Filter:
         """Read JSON text or parsed JSON; see `parse_filter`.

@@ -20,7 +20,7 @@ from retrieval.filters.expression import shown
 from retrieval.filters.paths import Leaf, leaves, resolve
 from retrieval.types import IntArray
 
-__all__ = ["ValueCounts", "check_facet", "count_values", "facet_counts", "top_counts"]
+__all__ = ["ValueCounts", "check_facet", "count_values", "top_counts"]
 
 ValueCounts = tuple[pa.Array, IntArray]
 """Distinct values and the documents that have each."""
@@ -62,7 +62,8 @@ def top_counts(parts: Iterable[ValueCounts], kind: pa.DataType, limit: int) -> l
     """The counts of several segments added up: the ``limit`` most frequent values.
 
     ``kind`` is the type in the index (`Leaf.kind`), to which every segment's values are widened.
-    Most frequent first, equally frequent ones by value.
+    Most frequent first, equally frequent ones by value. Values are Python's: bool, int, float, str,
+    date or datetime.
 
     Raises:
         FilterError: ``limit`` below 1.
@@ -77,15 +78,6 @@ def top_counts(parts: Iterable[ValueCounts], kind: pa.DataType, limit: int) -> l
     counts = np.zeros(len(encoded.dictionary), dtype=np.int64)
     np.add.at(counts, encoded.indices.to_numpy(), np.concatenate([part[1] for part in known]))
     return _best(encoded.dictionary, counts, limit)
-
-
-def facet_counts(column: Column, mask: Mask, limit: int) -> list[tuple[Any, int]]:
-    """The ``limit`` most frequent values of one column among the accepted documents.
-
-    Values are Python's: bool, int, float, str, date or datetime; see `top_counts` for their order.
-    """
-    part = count_values(column, mask)
-    return top_counts([part], part[0].type, limit)
 
 
 def _countable(values: pa.Array) -> pa.Array:

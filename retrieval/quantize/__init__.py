@@ -10,9 +10,9 @@ from typing import Any
 
 from retrieval.errors import IndexFormatError
 from retrieval.quantize.base import Arrays, Codec
-from retrieval.quantize.floats import FloatCodec
+from retrieval.quantize.floats import FloatCodec, check_precision
 
-__all__ = ["Codec", "FloatCodec", "codec_from_state"]
+__all__ = ["Codec", "FloatCodec", "check_precision", "codec_from_state"]
 
 CODECS: dict[str, type[Codec]] = {FloatCodec.name: FloatCodec}
 
@@ -21,7 +21,7 @@ def codec_from_state(name: str, config: Mapping[str, Any], arrays: Arrays) -> Co
     """The codec that ``state()`` described.
 
     Raises:
-        IndexFormatError: no codec of this name.
+        IndexFormatError: no codec of this name, or one with options unknown to this version.
     """
     if name not in CODECS:
         raise IndexFormatError(f"the index uses the codec {name!r}, unknown to this version; upgrade")

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import EncoderError
+from retrieval.errors import ConfigError, EncoderError, IndexFormatError
 from retrieval.types import FloatArray, Precision
 
-__all__ = ["FloatCodec"]
+__all__ = ["FloatCodec", "check_precision"]
+
+
+def check_precision(precision: object) -> None:
+    """Refuse what vectors cannot be stored as.
+
+    Raises:
+        ConfigError: neither float32 nor float16.
+    """
+    known = get_args(Precision)
+    if precision not in known:
+        raise ConfigError(f"the precision is {precision!r}; choose {' or '.join(known)}")
 
 
 class FloatCodec:
-    """Store vectors as float32 or float16. Nothing is trained."""
+    """Store vectors as float32 or float16. Nothing is trained.
+
+    Raises:
+        ConfigError: another precision.
+    """
 
     name: ClassVar[str] = "float"
 
     def __init__(self, precision: Precision) -> None:
+        check_precision(precision)
         self.precision = precision
 
     @property
@@ -51,5 +67,15 @@ class FloatCodec:
 
     @classmethod
     def from_state(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:  # noqa: ARG003
-        """The inverse of `state`."""
-        return cls(config["precision"])
+        """The inverse of `state`.
+
+        Raises:
+            IndexFormatError: a precision that this version does not know.
+        """
+        precision = config.get("precision")
+        try:
+            return cls(precision)  # type: ignore[arg-type]  # it is checked there
+        except ConfigError:
+            raise IndexFormatError(
+                f"the index stores vectors as {precision!r}, unknown to this version; upgrade"
+            ) from None

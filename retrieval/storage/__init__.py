@@ -6,7 +6,7 @@ from retrieval.storage.documents import DocumentTable, document_batch, document_
 from retrieval.storage.files import make_folder
 from retrieval.storage.folder import clear_folder, clear_leftovers, is_index_folder, remove_segments
 from retrieval.storage.inspect import IndexInfo, describe_index
-from retrieval.storage.lock import merge_lock, writer_lock
+from retrieval.storage.lock import WAIT_SECONDS, merge_lock, writer_lock
 from retrieval.storage.merge_policy import SegmentSize, choose_merge
 from retrieval.storage.merging import MergeStopped, write_merged
 from retrieval.storage.pending import pending_batch
@@ -16,6 +16,7 @@ from retrieval.storage.snapshot import SegmentView, Snapshot, SnapshotKeeper
 from retrieval.storage.verify import VerifyReport, verify_files
 
 __all__ = [
+    "WAIT_SECONDS",
     "Catalog",
     "CodecRecord",
     "DocumentTable",

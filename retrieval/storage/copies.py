@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval.errors import IndexExistsError, IndexFolderError, IndexLockedError
+from retrieval.errors import IndexExistsError, IndexFolderError, IndexLockedError, IndexNotFoundError
 from retrieval.storage import disk
-from retrieval.storage.catalog import CATALOG
+from retrieval.storage.catalog import CATALOG, Catalog
 from retrieval.storage.connection import connect
 from retrieval.storage.files import HashingFile, make_folder, remove, sync_folder
 from retrieval.storage.folder import is_index_folder
@@ -72,11 +72,20 @@ def restore_index(
     """
     snapshot, target = snapshot.resolve(), target.resolve()
     check_apart(snapshot, target)
+    _check_source(snapshot)
     with preparing(snapshot, target) as folder, _place(target, replace) as put:
         report = _copy(snapshot, folder, target, progress)
         make_writable(folder)
         put(folder)
     return report
+
+
+def _check_source(snapshot: Path) -> None:
+    try:
+        Catalog.check_present(snapshot)
+    except IndexNotFoundError:  # which advises to build one
+        told = f"no index at {snapshot} to restore from"
+        raise IndexNotFoundError(f"{told}; give a folder that snapshot made") from None
 
 
 def check_free(target: Path) -> None:

@@ -40,7 +40,7 @@ class Database:
         """One commit, or nothing.
 
         Raises:
-            IndexFolderError: it cannot be written, say because the disk is full.
+            IndexFolderError: it cannot be written, say because the disk is full or a value too large.
             IndexDamagedError: what it holds does not let itself be changed.
         """
         with self._lock:
@@ -53,6 +53,9 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError):
                     raise self._unwritable(error) from None
+                if isinstance(error, sqlite3.DataError):
+                    told = f"cannot write {self.root / CATALOG}: a document is too large for one commit"
+                    raise IndexFolderError(f"{told}; nothing was changed, split it") from None
                 if isinstance(error, sqlite3.DatabaseError):  # a broken rule, a broken page
                     told = f"cannot write {self.root / CATALOG}: {error}; nothing was changed"
                     raise IndexDamagedError(f"{told}, restore the index from a copy") from None
@@ -102,12 +105,12 @@ class Database:
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Change rows, and say how many; inside `committing`."""
-        with _legible():
+        with _writing():
             return self._connection.execute(sql, values).rowcount
 
     def execute_many(self, sql: str, rows: Iterator[Sequence[Any]]) -> None:
         """The same change for many rows; inside `committing`."""
-        with _legible():
+        with _writing():
             self._connection.executemany(sql, rows)
 
     @contextmanager
@@ -127,7 +130,9 @@ class Database:
         with self._lock:
             try:
                 return self._connection.execute(sql, values).fetchall()
-            except sqlite3.ProgrammingError:
+            except sqlite3.ProgrammingError as error:
+                if "closed" not in str(error):
+                    raise
                 raise IndexFolderError(f"the index at {self.root} is closed; open it again") from None
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 raise self._unreadable(error) from None
@@ -143,11 +148,16 @@ class Database:
 
     def _reopen_if_changed(self) -> None:
         """A connection to a read-only medium takes the file for unchanging; look at it ourselves."""
-        if self._read_only_as is None or self._read_only_as == (now := catalog_state(self.root)):
+        if self._read_only_as is None:
             return
-        self._connection.close()
-        self._connection = connect(self.root / CATALOG, "ro")
-        self._read_only_as = now if is_immutable(self._connection) else None
+        with self._lock:
+            # Inside `reading` all is of one generation: the next one will look.
+            if self._read_only_as is None or self._connection.in_transaction:
+                return
+            if self._read_only_as != (now := catalog_state(self.root)):
+                before, self._connection = self._connection, connect(self.root / CATALOG, "ro")
+                before.close()
+                self._read_only_as = now if is_immutable(self._connection) else None
 
     def is_elsewhere(self) -> bool:
         """Whether another file has taken the place of the one that is open."""
@@ -156,6 +166,7 @@ class Database:
     def close(self) -> None:
         """Close; the last writer folds the log into the file."""
         with self._lock:
+            self._read_only_as = None  # what is closed is not opened again
             self._connection.close()
 
     def __enter__(self) -> Self:
@@ -166,10 +177,13 @@ class Database:
 
 
 @contextmanager
-def _legible() -> Iterator[None]:
-    """The driver cannot even tell an error whose message quotes damaged bytes."""
+def _writing() -> Iterator[None]:
+    """Errors of the driver as SQLite's: it cannot even tell one whose message quotes damaged bytes,
+    and hands over no value of 2 GiB."""
     try:
         yield
+    except OverflowError as error:
+        raise sqlite3.DataError(str(error)) from None
     except UnicodeDecodeError as error:
         raise sqlite3.DatabaseError(str(error)) from None
 

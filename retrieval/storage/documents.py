@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retrieval.corpus import column_of
 from retrieval.errors import IndexDamagedError
@@ -107,6 +109,15 @@ class DocumentTable:
         """Ids of some or of all documents."""
         column = self.id_column()
         return list((column if ordinals is None else column.take(pa.array(ordinals, pa.int64()))).to_pylist())
+
+    def text_bytes(self, ordinals: IntArray) -> IntArray:
+        """Bytes of title and text of some documents, given in ascending order."""
+        first = int(ordinals[0])
+        near, chosen = (first, int(ordinals[-1]) + 1 - first), pa.array(ordinals - first, pa.int64())
+        sizes = np.zeros(len(ordinals), dtype=np.int64)
+        for name in ("title", "text"):
+            sizes += pc.binary_length(self._table.column(name).slice(*near)).take(chosen).to_numpy()
+        return sizes
 
     def title(self, ordinal: int) -> str:
         """Title of one document, "" if it has none."""

@@ -46,6 +46,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())
+        replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0
     sizes: Counter[str] = Counter()
     for segment in segments:
         for file in segment.files:
@@ -61,7 +62,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         dim=codec.dim,
         precision=codec.config["precision"],
         documents=documents,
-        pending=sum(batch.n_documents for batch in pending),
+        pending=sum(batch.n_documents for batch in pending) - replaced,
         deleted=deleted,
         tokens=sum(one.n_tokens for one in segments) + sum(one.n_tokens for one in pending),
         segments=len(segments),

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from retrieval.errors import IndexLockedError
 from retrieval.storage import disk
 
-__all__ = ["HOLDER", "LOCK", "MERGE_LOCK", "merge_lock", "writer_lock"]
+__all__ = ["HOLDER", "LOCK", "MERGE_LOCK", "WAIT_SECONDS", "merge_lock", "writer_lock"]
 
 LOCK = "writer.lock"
 MERGE_LOCK = "merge.lock"
@@ -27,13 +27,13 @@ WAIT_SECONDS = 0.5
 
 
 @contextmanager
-def writer_lock(root: Path) -> Iterator[None]:
-    """Hold the index's writer lock.
+def writer_lock(root: Path, patience: float = WAIT_SECONDS) -> Iterator[None]:
+    """Hold the index's writer lock; ``patience`` is how many seconds to wait for another process.
 
     Raises:
         IndexLockedError: another process holds it; the message names that process.
     """
-    lock = FileLock(root / LOCK, timeout=WAIT_SECONDS)
+    lock = FileLock(root / LOCK, timeout=patience)
     if not _acquire(lock):
         raise IndexLockedError(f"{root} is being written by {_holder(root)}; wait for it or stop it")
     try:

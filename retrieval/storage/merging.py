@@ -23,6 +23,7 @@ __all__ = ["MergeStopped", "write_merged"]
 
 BLOCK_DOCUMENTS = 4096
 BLOCK_TOKENS = 1 << 16
+BLOCK_BYTES = 256 << 20
 
 
 class MergeStopped(Exception):
@@ -62,6 +63,7 @@ def write_merged(
         for block in _blocks(views, stop):
             _append(writer, block, snapshot.codec, target)
         births = np.concatenate([np.empty(0, np.int64), *(b.view.births[b.ordinals] for b in _blocks(views))])
+        writer.origins = tuple(np.unique(births >> 32).tolist())
         own = np.array_equal(births, all_born_here(number, len(births)))
         rows = _documents(_blocks(views, stop), snapshot.fields)
         writer.finish(document_schema(snapshot.fields), rows, None if own else births)
@@ -106,6 +108,32 @@ def _append(writer: SegmentWriter, block: _Block, source: Codec, target: Codec) 
 
 
 def _documents(blocks: Iterator[_Block], fields: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """Record batches of up to `BLOCK_DOCUMENTS` and about `BLOCK_BYTES`, whatever origins they are of:
+    Arrow holds at most 2 GiB of text in one, and many small ones make every filter slow."""
+    waiting: list[pa.RecordBatch] = []
+    documents = size = 0
     for block in blocks:
-        if len(block.ordinals):
-            yield block.view.documents.rows(block.ordinals, fields)
+        for ordinals in _pieces(block):
+            batch = block.view.documents.rows(ordinals, fields)
+            if waiting and (documents + len(batch) > BLOCK_DOCUMENTS or size + batch.nbytes > BLOCK_BYTES):
+                yield _joined(waiting)
+                waiting, documents, size = [], 0, 0
+            waiting.append(batch)
+            documents, size = documents + len(batch), size + batch.nbytes
+    if waiting:
+        yield _joined(waiting)
+
+
+def _pieces(block: _Block) -> Iterator[IntArray]:
+    """The block's ordinals in runs of at most `BLOCK_BYTES` of text (one longer document: alone)."""
+    if not len(block.ordinals):
+        return
+    ends = np.cumsum(block.view.documents.text_bytes(block.ordinals))
+    runs = np.flatnonzero(np.diff(ends // BLOCK_BYTES)) + 1
+    yield from np.split(block.ordinals, runs)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]

@@ -141,6 +141,12 @@ class PendingDocuments:
         """Ids of some or of all documents."""
         return self._ids[: self._n] if ordinals is None else [self._ids[ordinal] for ordinal in ordinals]
 
+    def text_bytes(self, ordinals: IntArray) -> IntArray:
+        """Bytes of title and text of some documents."""
+        places = [self._at(int(ordinal)) for ordinal in ordinals]
+        sizes = [table.text_bytes(np.array([within]))[0] for table, within in places]
+        return np.array(sizes, dtype=np.int64)
+
     def title(self, ordinal: int) -> str:
         """Title of one document, "" if it has none."""
         table, within = self._at(ordinal)

@@ -82,15 +82,13 @@ class Register:
 
     # -- the dead -----------------------------------------------------------------------------
 
-    def tombstones(self, origins: Sequence[int], until: int | None = None) -> IntArray:
-        """Births ``(n, 2)`` of the deleted documents of these origins, sorted; those buried up to and
-        with a generation, if one is given."""
+    def tombstones(self, origins: Sequence[int]) -> IntArray:
+        """Births ``(n, 2)`` of the deleted documents of these origins, sorted."""
         rows: list[tuple[int, int]] = []
         if self._has_changes():
-            limit = until if until is not None else 2**62
             for origin in origins:
-                query = "SELECT origin, ordinal FROM tombstones WHERE origin = ? AND generation <= ?"
-                rows += self._database.rows(query, (origin, limit))
+                query = "SELECT origin, ordinal FROM tombstones WHERE origin = ?"
+                rows += self._database.rows(query, (origin,))
         return self._births(rows)
 
     def tombstones_since(self, generation: int) -> IntArray:
@@ -110,14 +108,6 @@ class Register:
         """How many tombstones are not what was committed."""
         rows = self._database.rows("SELECT * FROM tombstones") if self._has_changes() else []
         return sum(_checksum(stone) != stored for *stone, stored in rows)
-
-    def deleted_by_segment(self) -> dict[int, int]:
-        """Tombstones in each segment that has any."""
-        query = (
-            "SELECT o.segment, count(*) FROM tombstones t JOIN origins o ON o.origin = t.origin "
-            "GROUP BY o.segment"
-        )
-        return dict(self._database.rows(query)) if self._has_changes() else {}
 
     def clear_tombstones(self, origins: Sequence[int], until: int) -> None:
         """Drop the stones of documents that a merge left out; inside a transaction."""

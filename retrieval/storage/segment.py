@@ -34,7 +34,10 @@ SEGMENTS = "segments"
 
 
 class SegmentWriter:
-    """Streams a segment's vectors to disk; nothing of it exists until the catalog names it."""
+    """Streams a segment's vectors to disk; nothing of it exists until the catalog names it.
+
+    ``origins`` are the numbers under which its documents came to the index; a merge sets them.
+    """
 
     def __init__(self, root: Path, segment: int, codec: Codec, dim: int) -> None:
         self.segment = segment
@@ -42,6 +45,7 @@ class SegmentWriter:
         self.n_tokens = 0
         self.max_norm = 0.0
         self.files: tuple[FileRecord, ...] = ()
+        self.origins: tuple[int, ...] = (segment,)
         self._root, self._codec, self._dim = root, codec, dim
         self._folder = f"{SEGMENTS}/{segment:08d}"
         remove(root / self._folder)  # left by a writer that died
@@ -185,7 +189,8 @@ def file_problems(root: Path, record: SegmentRecord) -> list[str]:
             path = check_size(root, file)
             if hash_file(path) != file.sha256:
                 found.append(
-                    f"{path}: its bytes are not those that were committed; restore the index from a copy"
+                    f"{path}: its bytes are not those that were committed; "
+                    "repair the index, or restore it from a copy"
                 )
         except IndexFolderError as error:  # missing, or on a disk that cannot be read
             found.append(str(error))

@@ -38,7 +38,7 @@ def test_commands_keep_an_index_in_order(
     more = write_jsonl(tmp_path / "more.jsonl", [{"_id": f"m{i}", "text": f"text {i}"} for i in range(1100)])
     assert run("add", index, more).exit_code == 0
     assert run("inspect", index, "--json").json["segments"] == 1
-    assert run("delete", index, "--filter", '{"must": []}').exit_code == 0
+    assert run("delete", index, "--filter", '{"must_not": [{"has_id": []}]}').exit_code == 0
     assert run("inspect", index, "--json").json["deleted"] == 0
 
 
@@ -66,6 +66,10 @@ def test_delete_says_what_it_needs(run: Run, index: Path) -> None:
         assert outcome.exit_code == 2 and "either" in outcome.err
     outcome = run("delete", index, "--filter", '{"yaer": 1}')
     assert outcome.exit_code == 2 and "yaer" in outcome.err
+    for arguments in (["--filter", "{}"], ["--filter", '{"must": []}', "--dry-run"], ["d1", "\udcff"]):
+        outcome = run("delete", index, *arguments)
+        assert outcome.exit_code == 2 and outcome.err.count("\n") == 1
+        assert "on purpose" in outcome.err or "is not valid Unicode" in outcome.err
     assert run("count", index).out == "4\n"
 
 

@@ -69,6 +69,7 @@ def test_restore_in_the_place_of_another(
     ("arguments", "exit_code", "told"),
     [
         (("snapshot", "none", "copy"), 4, "no index at"),
+        (("restore", "none", "copy"), 4, "to restore from"),
         (("export", "none", "copy.tar"), 4, "no index at"),
         (("import", "none.tar", "copy"), 4, "no archive at"),
         (("import", "bad.tar", "copy"), 5, "no whole export"),

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from retrieval import Document, Engine, IndexConfig, RetrievalError
+from retrieval import Document, Engine, IndexConfig, RetrievalError, maintenance
 from retrieval.copies import export_index, import_index, restore_index, snapshot_index
 from retrieval.storage import catalog as catalogs
 from retrieval.storage import disk, merge_policy
@@ -268,8 +268,9 @@ def test_the_error_says_what_to_do() -> None:
 
 
 def test_upkeep_in_the_background_is_told_and_tried_again(
-    base: Path, folder: Path, caplog: pytest.LogCaptureFixture
+    base: Path, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(maintenance, "REST_SECONDS", 0.0)
     index = fresh(base, folder / "i")
     expected = contents(index)
     with Engine.open(index, BucketDense(), runtime=runtime("background")) as engine:

@@ -18,7 +18,7 @@ import pytest
 from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RuntimeConfig, maintenance
 from retrieval.copies import export_index, import_index, snapshot_index
 from retrieval.encode.base import encode_queries
-from retrieval.errors import DataError, DocumentNotFoundError, FilterError, IndexLockedError
+from retrieval.errors import DataError, DocumentNotFoundError, FilterError, IndexLockedError, QueryError
 from retrieval.filters import Filter
 from retrieval.search import accepted, check_fields, execute, fetch
 from retrieval.storage import Snapshot, write_merged
@@ -108,6 +108,10 @@ class Machine:
     def delete_where(self, given: Filter, *, who: int = 0) -> None:
         """Delete by a filter."""
         engine = self._engines[who]
+        if given.is_empty:
+            with pytest.raises(QueryError, match="would delete every document"):
+                engine.delete(filter=given)
+            return
         try:
             gone = self.model.accepted(given)
         except UnknownField:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from retrieval import (
     Document,
     Engine,
     ErrorPolicy,
+    Filter,
+    HasId,
     IndexConfig,
     Record,
     RetrievalError,
@@ -26,6 +29,7 @@ from retrieval.errors import (
     EncoderError,
     EncoderMismatchError,
     IndexExistsError,
+    IndexFolderError,
     IndexNotFoundError,
     QueryError,
 )
@@ -344,6 +348,82 @@ def test_unknown_documents(tmp_path: Path) -> None:
         for call in (lambda: engine.get("zz"), lambda: engine.explain("alpha", "zz")):
             with pytest.raises(DocumentNotFoundError, match="'zz'"):
                 call()
+
+
+@pytest.mark.parametrize(
+    ("doc_id", "told"),
+    [(["d0000"], "is a string"), (7, "is a string"), ("\ud800", "not valid Unicode")],
+)
+def test_ids_that_no_document_can_have(tmp_path: Path, doc_id: Any, told: str) -> None:
+    Engine.build(tmp_path / "i", documents(3), HashingDense())
+    with Engine.open(tmp_path / "i", HashingDense()) as engine:
+        for call in (
+            lambda: engine.get(doc_id),
+            lambda: engine.explain("alpha", doc_id),
+            lambda: engine.delete(["d0001", doc_id]),
+        ):
+            with pytest.raises(QueryError, match=told):
+                call()
+        assert len(engine) == 3
+
+
+def test_unknown_precisions_are_refused_before_anything_is_done(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(3), HashingDense())
+    manual = RuntimeConfig.of(maintenance="manual")
+    with Engine.open(tmp_path / "i", HashingDense(), runtime=manual) as engine:
+        engine.add([Document("new", "alpha")])
+        before = engine.search("alpha").generation
+        for precision in ("int8", "float64", "foo"):
+            with pytest.raises(ConfigError, match=f"'{precision}'; choose float32 or float16"):
+                engine.compact(precision)  # type: ignore[arg-type]
+        assert engine.search("alpha").generation == before
+    with Engine.open(tmp_path / "i", HashingDense()) as engine:
+        assert engine.verify().ok and len(engine) == 4
+
+
+@pytest.mark.parametrize(
+    "empty", [{}, "{}", {"must": []}, {"should": None}, {"must": [{"must_not": []}, {}]}, Filter()]
+)
+def test_an_empty_filter_deletes_nothing(tmp_path: Path, empty: Any) -> None:
+    Engine.build(tmp_path / "i", documents(3), HashingDense())
+    with Engine.open(tmp_path / "i", HashingDense()) as engine:
+        with pytest.raises(QueryError, match="would delete every document") as caught:
+            engine.delete(filter=empty)
+        assert engine.count(empty) == 3
+        on_purpose = str(caught.value).partition("give ")[2]
+        assert engine.delete(filter=on_purpose) == 3 and len(engine) == 0
+
+
+@pytest.mark.parametrize("ids", [{"year": 1}, Filter(must=(HasId(("d0000",)),))])
+def test_a_filter_in_the_place_of_ids_is_told(tmp_path: Path, ids: Any) -> None:
+    Engine.build(tmp_path / "i", documents(3), HashingDense())
+    with (
+        Engine.open(tmp_path / "i", HashingDense()) as engine,
+        pytest.raises(QueryError, match="filter="),
+    ):
+        engine.delete(ids)
+
+
+def test_a_closed_engine_writes_nothing(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "i", documents(3), HashingDense())
+    engine = Engine.open(tmp_path / "i", HashingDense())
+    engine.close()
+    engine.close()
+    for call in (
+        lambda: engine.add([Document("new", "alpha")]),
+        lambda: engine.upsert([Document("new", "alpha")]),
+        lambda: engine.delete(["d0000"]),
+        lambda: engine.delete(filter={"n": 1}),
+        engine.flush,
+        engine.maintain,
+        engine.compact,
+        lambda: engine.search("alpha"),
+        lambda: engine.get("d0000"),
+    ):
+        with pytest.raises(IndexFolderError, match="is closed; open it again"):
+            call()
+    with Engine.open(tmp_path / "i", HashingDense()) as engine:
+        assert len(engine) == 3
 
 
 class Odd(HashingDense):

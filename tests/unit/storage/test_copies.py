@@ -380,6 +380,12 @@ def test_no_index_no_copy(copy: Copy, tmp_path: Path) -> None:
     assert tree(tmp_path) == ["empty"]
 
 
+def test_without_a_snapshot_nobody_is_told_to_build_one(tmp_path: Path) -> None:
+    with pytest.raises(IndexNotFoundError, match=r"no index at .*none to restore from") as caught:
+        restore_index(tmp_path / "none", tmp_path / "copy")
+    assert "retrieval build" not in str(caught.value)
+
+
 def test_two_at_once_do_not_disturb_each_other(index: Path, tmp_path: Path) -> None:
     refused = []
 

@@ -76,7 +76,6 @@ def test_tombstones_by_generation(catalog: Catalog) -> None:
     assert register.tombstones_since(before).tolist() == [[3, 0], [3, 1]]
     assert register.tombstones_since(first).tolist() == [[3, 0]]
     assert register.tombstones_since(second).tolist() == []
-    assert register.tombstones([3], until=first).tolist() == [[3, 1]]
 
 
 def test_stones_set_after_a_generation_stay_when_the_others_are_cleared(catalog: Catalog) -> None:

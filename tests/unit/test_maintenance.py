@@ -1,0 +1,130 @@
+"""Upkeep: what it must bear, and what it must leave alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from retrieval import Document, Engine, RuntimeConfig, restore_index
+from retrieval import maintenance as upkeep
+from retrieval.errors import IndexNotFoundError
+from retrieval.storage import merging
+from tests.encoders import HashingDense
+
+MANUAL = RuntimeConfig.of(maintenance="manual", pending_documents=4)
+
+
+def documents(name: str, n: int) -> list[Document]:
+    return [Document(f"{name}{i}", f"alpha {name} {i}") for i in range(n)]
+
+
+@pytest.mark.parametrize("change", ["flush", "maintain", "compact", "add", "delete", "delete by filter"])
+def test_an_engine_does_not_write_into_an_index_that_took_the_place_of_its_own(
+    tmp_path: Path, change: str
+) -> None:
+    encoder = HashingDense()
+    for name in ("old", "good"):
+        with Engine.create(tmp_path / name, encoder, runtime=MANUAL) as made:
+            made.add(documents(name, 4))
+    with Engine.open(tmp_path / "old", encoder, runtime=MANUAL) as engine:
+        assert len(engine.search("alpha")) == 4  # and nothing has been written by it
+        restore_index(tmp_path / "good", tmp_path / "old", replace=True)
+        calls = {
+            "flush": engine.flush,
+            "maintain": engine.maintain,
+            "compact": engine.compact,
+            "add": lambda: engine.add([Document("new", "alpha")]),
+            "delete": lambda: engine.delete(["old1"]),
+            "delete by filter": lambda: engine.delete(filter={"has_id": ["old1"]}),
+        }
+        with pytest.raises(IndexNotFoundError, match="replaced since it was opened; open it again"):
+            calls[change]()
+    with Engine.open(tmp_path / "old", encoder) as engine:
+        assert sorted(hit.id for hit in engine.search("alpha")) == [f"good{i}" for i in range(4)]
+        assert engine.verify().ok
+
+
+def test_what_is_added_during_a_merge_does_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "BLOCK_DOCUMENTS", 2)
+    pending: list[int] = []
+    with Engine.create(tmp_path / "i", HashingDense(), runtime=MANUAL) as engine:
+        for part in "abc":
+            engine.add(documents(part, 4))
+            engine.flush()
+        real = upkeep.Maintenance._between_blocks
+
+        def adding(self: upkeep.Maintenance) -> bool:
+            engine.add(documents(f"m{len(pending)}-", 3))
+            pending.append(engine.inspect().pending)
+            return real(self)
+
+        monkeypatch.setattr(upkeep.Maintenance, "_between_blocks", adding)
+        engine.compact()
+        monkeypatch.undo()
+        assert len(pending) > 4 and max(pending) <= 6
+        assert len(engine) == 12 + 3 * len(pending) and engine.verify().ok
+
+
+def test_the_thread_outlives_a_failure_and_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = RuntimeConfig.of(pending_documents=2)
+    failures = []
+
+    def broken(self: upkeep.Maintenance) -> object:
+        failures.append(time.monotonic())
+        raise TypeError("not told to people")
+
+    with Engine.create(tmp_path / "i", HashingDense(), runtime=runtime) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(upkeep.Maintenance, "run", broken)
+            engine.add(documents("a", 2))
+            while not failures:
+                time.sleep(0.01)
+            engine.add(documents("b", 2))
+            time.sleep(0.1)
+            assert len(failures) == 1  # it rests
+        while engine._maintenance._resting_until == 0.0:  # set after the call has failed
+            time.sleep(0.01)
+        engine._maintenance._resting_until = 0.0
+        engine.add(documents("c", 2))
+        deadline = time.monotonic() + 30
+        while engine.inspect().pending and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert engine.inspect().pending == 0 and len(engine) == 6
+
+
+def test_much_text_is_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "BLOCK_BYTES", 1000)
+    with Engine.create(tmp_path / "i", HashingDense(), runtime=MANUAL) as engine:
+        long = [Document(f"long{i}", "alpha " * (200 * (i % 2) + 1)) for i in range(4)]
+        engine.add(long)
+        engine.flush()
+        engine.compact()
+        view = engine._snapshots.latest().segments[0]
+        assert view.documents.id_column().num_chunks >= 2
+        assert [engine.get(document.id) for document in long] == long and engine.verify().ok
+
+
+def test_small_pieces_of_many_origins_become_one(tmp_path: Path) -> None:
+    with Engine.create(tmp_path / "i", HashingDense(), runtime=MANUAL) as engine:
+        for i in range(6):
+            engine.add(documents(f"x{i}-", 2))
+            engine.flush()
+        engine.upsert(documents("x0-", 2))  # nothing of the first origin lives on
+        engine.compact()
+        (view,) = engine._snapshots.latest().segments
+        assert view.documents.id_column().num_chunks == 1
+        assert len(view.origins) == 6 and engine.verify().ok  # five of before, and the last
+
+
+def test_a_commit_of_much_text_goes_to_a_segment(tmp_path: Path) -> None:
+    runtime = RuntimeConfig.of(maintenance="manual", pending_bytes=10_000)
+    with Engine.create(tmp_path / "i", HashingDense(), runtime=runtime) as engine:
+        engine.add([Document("small", "alpha")])
+        assert engine.inspect().pending == 1
+        engine.add([Document("large", "alpha " * 2000)])
+        assert (engine.inspect().pending, engine.inspect().segments) == (1, 1)
+        assert len(engine.search("alpha")) == 2
