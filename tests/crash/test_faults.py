@@ -281,7 +281,7 @@ def test_upkeep_in_the_background_is_told_and_tried_again(
                 expected = applied(operation, expected)
             while not caplog.records:
                 time.sleep(0.01)
-            assert "No space left" in caplog.text and engine.inspect().pending == 21
+            assert "No space left" in caplog.text and engine.inspect().pending == 20
         carry_out(engine, {"verb": "delete", "ids": ["bg0-0"]})
         while engine.inspect().pending:
             time.sleep(0.01)
