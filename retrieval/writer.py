@@ -20,7 +20,7 @@ from retrieval.build import ENCODE_CHUNK, BuildReport, Ingest, truncated_documen
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document
 from retrieval.encode import Encoder
 from retrieval.encode.base import encode_documents
-from retrieval.errors import ConfigError, DataError, IndexNotFoundError, QueryError
+from retrieval.errors import ConfigError, DataError, QueryError
 from retrieval.index import prepare_documents
 from retrieval.quantize import codec_from_state
 from retrieval.storage import WAIT_SECONDS, Catalog, clear_leftovers, pending_batch, writer_lock
@@ -86,13 +86,11 @@ class Writer:
             )
 
     def _opened(self) -> Catalog:
-        if self._catalog is None and not self._reading.is_elsewhere():
+        # What was read belongs to the old index: nothing of it may be written to a new one.
+        self._reading.check_in_place()
+        if self._catalog is None:
             self._catalog = Catalog.open(self._root, write=True)
-        # What was read belongs to the old index: nothing of it may be written to the new one.
-        if self._catalog is None or self._catalog.is_elsewhere() or self._reading.is_elsewhere():
-            raise IndexNotFoundError(
-                f"the index at {self._root} has been replaced since it was opened; open it again"
-            )
+        self._catalog.check_in_place()
         return self._catalog
 
     def close(self) -> None:

@@ -9,7 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from retrieval.errors import IndexDamagedError, IndexFolderError, IndexLockedError
+from retrieval.errors import (
+    IndexDamagedError,
+    IndexFolderError,
+    IndexLockedError,
+    IndexNotFoundError,
+)
 from retrieval.storage.connection import CATALOG, catalog_state, connect, is_immutable
 
 __all__ = ["Database"]
@@ -159,9 +164,17 @@ class Database:
                 before.close()
                 self._read_only_as = now if is_immutable(self._connection) else None
 
-    def is_elsewhere(self) -> bool:
-        """Whether another file has taken the place of the one that is open."""
-        return _identity(self.root) != self._file
+    def check_in_place(self) -> None:
+        """Whether the file that is open is still the one in the folder. What is read of it says
+        nothing about the files of another index.
+
+        Raises:
+            IndexNotFoundError: it is not.
+        """
+        if _identity(self.root) != self._file:
+            raise IndexNotFoundError(
+                f"the index at {self.root} has been removed or replaced since it was opened; open it again"
+            )
 
     def close(self) -> None:
         """Close; the last writer folds the log into the file."""

@@ -167,10 +167,13 @@ class SnapshotKeeper:
                     generation = self._catalog.generation()
                     snapshot = self._refreshed(generation)
                     birth = self._catalog.register.find(doc_id) if doc_id is not None else None
+                # Else the files that were mapped may be another index's, of the same names and sizes.
+                self._catalog.check_in_place()
                 if self._are_there(snapshot.damaged):
                     self._current = snapshot
                     return snapshot, birth
             except IndexDamagedError:
+                self._catalog.check_in_place()
                 # A merge may have replaced a segment after we read its name: then look again.
                 if generation is None or generation == self._catalog.generation():
                     raise

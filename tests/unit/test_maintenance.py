@@ -46,6 +46,18 @@ def test_an_engine_does_not_write_into_an_index_that_took_the_place_of_its_own(
         assert engine.verify().ok
 
 
+def test_a_first_search_does_not_mix_two_indexes(tmp_path: Path) -> None:
+    """Files of the same names and sizes, but another index's: only their catalog could tell."""
+    encoder = HashingDense()
+    for name in ("old", "new"):
+        Engine.build(tmp_path / name, documents(name, 4), encoder)
+    with Engine.open(tmp_path / "old", encoder) as engine:
+        restore_index(tmp_path / "new", tmp_path / "old", replace=True)
+        for ask in (lambda: engine.search("alpha"), lambda: engine.get("old1"), lambda: len(engine)):
+            with pytest.raises(IndexNotFoundError, match="open it again"):
+                ask()
+
+
 def test_what_is_added_during_a_merge_does_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
