@@ -131,6 +131,10 @@ def _place(target: Path, replace: bool) -> Iterator[Callable[[Path], None]]:
     aside = target.with_name(f".{target.name}.replaced")
     if replace and aside.exists():
         _recover(aside, target)
+    if not replace and (target / CATALOG).exists():
+        raise IndexExistsError(
+            f"{target} exists already; choose another path, or give --replace (in Python: replace=True)"
+        )
     if not replace or not target.exists():
         check_free(target)
         yield lambda folder: publish(folder, target)
