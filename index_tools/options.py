@@ -17,6 +17,7 @@ __all__ = [
     "Dtype",
     "Encoder",
     "Filter",
+    "Force",
     "Format",
     "IdField",
     "IndexPath",
@@ -25,10 +26,13 @@ __all__ = [
     "OnError",
     "OtherEncoder",
     "Precision",
+    "Preset",
     "Projection",
+    "Queries",
     "QueryLength",
     "Revision",
     "SegmentDocuments",
+    "Set",
     "SourcePath",
     "TextField",
     "Threads",
@@ -85,9 +89,36 @@ Projection = Annotated[
 ]
 
 Precision = Annotated[
-    Literal["auto", "float32", "float16"] | None,
+    Literal["auto", "float32", "float16", "int8"] | None,
     typer.Option("--precision", help="stored vectors", show_default="the setting 'precision'"),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="how documents are found: exact, fast, accurate, small or graph (dense; trained at the end)",
+        metavar="NAME",
+        show_default="exact",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="change one setting of the recipe: bits=4, reduce=leanvec:160; may be repeated",
+        metavar="NAME=VALUE",
+    ),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        "--queries",
+        help="real queries to train and measure the recipe with: one a line, or .jsonl with 'text'",
+        metavar="FILE",
+        show_default="spans of the documents",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="train even on vectors that hardly differ")]
 SegmentDocuments = Annotated[
     int | None,
     typer.Option(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from retrieval.types import BuildProgress, ProgressCallback
+from retrieval.types import BuildProgress, ProgressCallback, TrainingProgress
 
 __all__ = ["Bars", "Lines", "Reporter", "Silence"]
 
@@ -29,6 +29,14 @@ class Reporter(ABC):
 
         def update(now: BuildProgress) -> None:
             self.show(title, now.fraction, pace.told(now.documents))
+
+        return update
+
+    def stages(self, title: str) -> TrainingProgress:
+        """For work that is told by its stages."""
+
+        def update(stage: str, fraction: float | None) -> None:
+            self.show(f"{title}: {stage}", fraction, "")
 
         return update
 

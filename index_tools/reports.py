@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from index_tools.output import Output
 
 if TYPE_CHECKING:
     from retrieval.build import BuildReport
+    from retrieval.types import TrainingReport
 
-__all__ = ["show_build_report", "size"]
+__all__ = ["show_build_report", "show_training", "size", "told_recall"]
 
 
 def show_build_report(output: Output, index: Path, report: BuildReport) -> None:
     """Counts and times; what was skipped goes to stderr with the first messages."""
     output.data({"index": str(index), **asdict(report)}, lambda: output.show(_sentence(index, report)))
+    show_training(output, report.training)
     if report.truncated and not output.as_json:
         output.note(
             f"{report.truncated:,} documents were longer than the model reads, and cut (--document-length)"
@@ -27,6 +30,26 @@ def show_build_report(output: Output, index: Path, report: BuildReport) -> None:
             output.note(f"  {sample}")
         if report.skipped > len(report.skipped_samples):
             output.note(f"  and {report.skipped - len(report.skipped_samples):,} more")
+
+
+def show_training(output: Output, training: TrainingReport | None) -> None:
+    """The recall that was measured; warnings go to stderr."""
+    if training is None:
+        return
+    for warning in training.warnings:
+        output.note(f"warning: {warning}")
+    curve = (training.quality or {}).get("curve")
+    if curve and not output.as_json:
+        output.show(f"trained in {training.seconds:.1f} s; {told_recall(curve)}")
+
+
+def told_recall(curve: Mapping[str, Any]) -> str:
+    """The best recall of a stored curve, for a person."""
+    told = []
+    for k in (10, 100):
+        recalls = [point["recall"] for point in curve["points"] if point["k"] == k]
+        told += [f"recall@{k} up to {max(recalls):.3f}"] if recalls else []
+    return f"{', '.join(told) or 'no recall'} measured with {curve['queries']} queries"
 
 
 def size(number: float) -> str:

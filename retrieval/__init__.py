@@ -2,7 +2,7 @@
 
 from retrieval.build import BuildReport
 from retrieval.checks import inspect_index, verify_index
-from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
+from retrieval.config import PRESETS, EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig, SearchConfig
 from retrieval.copies import CopyReport, export_index, import_index, restore_index, snapshot_index
 from retrieval.corpus import Corpus, ErrorPolicy, open_corpus
 from retrieval.encode import Encoder, load_encoder
@@ -22,9 +22,11 @@ from retrieval.types import (
     SearchResult,
     Token,
     TokenMatch,
+    TrainingReport,
 )
 
 __all__ = [
+    "PRESETS",
     "AnyOf",
     "BuildProgress",
     "BuildReport",
@@ -47,13 +49,16 @@ __all__ = [
     "Prefix",
     "Ragged",
     "Range",
+    "RecipeConfig",
     "Record",
     "RepairReport",
     "RetrievalError",
     "RuntimeConfig",
+    "SearchConfig",
     "SearchResult",
     "Token",
     "TokenMatch",
+    "TrainingReport",
     "VerifyReport",
     "export_index",
     "import_index",

@@ -22,9 +22,9 @@ from retrieval.encode import ConfiguredEncoder, Encoder
 from retrieval.encode.base import encode_documents, fingerprint_of
 from retrieval.errors import ConfigError, DataError
 from retrieval.index import prepare_documents
-from retrieval.quantize import FloatCodec, codec_from_state
-from retrieval.storage import Catalog, CodecRecord, SegmentRecord, SegmentWriter, document_batch
-from retrieval.types import BuildProgress, Document, ProgressCallback, Record
+from retrieval.quantize import FloatCodec
+from retrieval.storage import Catalog, CodecRecord, SegmentRecord, SegmentWriter, document_batch, load_trained
+from retrieval.types import BuildProgress, Document, ProgressCallback, Record, TrainingReport
 
 __all__ = ["BuildReport", "Ingest", "check_same", "new_codec_record", "truncated_documents", "with_place"]
 
@@ -52,13 +52,14 @@ class BuildReport:
     where the encoder cannot tell."""
     replaced: int = 0
     """Documents that were there before and have new content now."""
+    training: TrainingReport | None = None
+    """What was trained on the documents after they were in; None if nothing was."""
 
 
 def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
     """The first codec generation of an index."""
     resolved = config.resolve(encoder.kind)
-    assert resolved.precision != "auto"
-    codec_config, _ = FloatCodec(resolved.precision).state()
+    codec_config, _ = FloatCodec(resolved.first_precision).state()
     known = encoder.config.model_dump() if isinstance(encoder, ConfiguredEncoder) else None
     fingerprint = fingerprint_of(encoder)
     return CodecRecord(
@@ -92,7 +93,7 @@ class Ingest:
         self._progress = progress
         self._config = IndexConfig.of(**catalog.meta("config"))
         self._record = catalog.codec()
-        self._codec = codec_from_state(self._record.name, self._record.config, {})
+        self._trained = load_trained(root, self._record)
         self._types = catalog.fields()
         self._next_segment = int(catalog.meta("next_number"))
         self._replace, self._replaced = False, 0
@@ -204,7 +205,7 @@ class Ingest:
 
     def _write(self, batch: _Batch, span: _Span) -> SegmentWriter:
         """Encode a batch into a segment's files."""
-        writer = SegmentWriter(self._root, self._next_segment, self._codec, self._record.dim)
+        writer = SegmentWriter(self._root, self._next_segment, self._trained, self._record.dim)
         self._next_segment += 1
         documents, done = list(batch.documents.values()), 0
 
@@ -284,11 +285,11 @@ def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
     Raises:
         ConfigError: one differs.
     """
-    for name, value in given.model_dump().items():
-        if stored.get(name) != value:
-            raise ConfigError(
-                f"{name}={value!r}, but the build began with {stored.get(name)!r}; resume with that"
-            )
+    before = IndexConfig.of(**stored)
+    for name in IndexConfig.model_fields:
+        value, known = getattr(given, name), getattr(before, name)
+        if value != known:
+            raise ConfigError(f"{name}={value!r}, but the build began with {known!r}; resume with that")
 
 
 def with_place(source: Iterable[Document | Record]) -> Iterator[Record]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from retrieval.errors import ConfigError
 from retrieval.types import EncoderKind, Precision
 
-__all__ = ["EncoderConfig", "IndexConfig", "RuntimeConfig"]
+__all__ = ["PRESETS", "EncoderConfig", "IndexConfig", "RecipeConfig", "RuntimeConfig", "SearchConfig"]
 
 
 class _Config(BaseModel):
@@ -85,16 +85,94 @@ class RuntimeConfig(_Config):
         return "cuda" if self.device.startswith("cuda") else "cpu"
 
 
+class RecipeConfig(_Config):
+    """How documents are found: reduce -> quantize -> index, trained on them once (dense vectors).
+
+    Whatever the recipe, answers are scored again from the stored vectors (`IndexConfig.precision`).
+    """
+
+    index: Literal["exact", "flat", "ivf", "hnsw", "funnel"] = Field(
+        default="exact",
+        description="exact: score every stored vector; flat: every compressed code; ivf: those of the "
+        "nearest lists; hnsw: a graph; funnel: longer and longer prefixes of the stored vectors",
+    )
+    reduce: str = Field(
+        default="none",
+        pattern=r"^(none|[a-z0-9_-]+:\d+(\+[a-z0-9_-]+:\d+)*)$",
+        description="fewer dimensions first: matryoshka:256, pca:128, leanvec:160, sparse:128, or a chain "
+        "such as matryoshka:256+pca:128",
+    )
+    codec: Literal["bits", "pq", "opq", "int8", "float16", "sign"] = Field(
+        default="bits", description="codes of the index (flat, ivf, hnsw)"
+    )
+    bits: Literal[1, 2, 4, 8] = Field(default=1, description="bits a dimension (codec bits)")
+    m: int | None = Field(
+        default=None, ge=1, description="subquantisers (codec pq, opq); default: a quarter of the dimensions"
+    )
+    nbits: Literal[4, 8] = Field(default=4, description="bits a subquantiser (codec pq, opq)")
+    nlist: int | None = Field(default=None, ge=1, description="lists (ivf); default: by the documents")
+    residual: bool = Field(default=True, description="code what is left after the list's centroid (ivf)")
+    m_links: int = Field(default=16, ge=2, le=128, description="links a vector (hnsw)")
+    ef_construction: int = Field(default=200, ge=8, description="width of the search while building (hnsw)")
+    funnel: tuple[int, ...] = Field(default=(), description="prefix lengths (funnel); default: d/4, d/2")
+    recall_target: float = Field(
+        default=0.95, gt=0, le=1, description="recall that searches aim at unless they say otherwise"
+    )
+    sample: int = Field(default=131072, ge=256, description="documents to train on at most")
+    held_out: int = Field(default=256, ge=8, description="pseudo-queries that measure the recall")
+    seed: int = Field(default=0, ge=0, description="of everything random")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "exact": {"index": "exact"},
+    "fast": {"index": "ivf", "codec": "bits", "bits": 1, "recall_target": 0.95},
+    "accurate": {"index": "ivf", "codec": "bits", "bits": 4, "recall_target": 0.99},
+    "small": {"index": "ivf", "reduce": "leanvec:192", "codec": "bits", "bits": 1, "recall_target": 0.9},
+    "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
+}
+"""Recipes by name: what a person chooses from, and changes with single settings."""
+
+
+class SearchConfig(_Config):
+    """How hard one search looks; None leaves it to the recall curve measured at build time."""
+
+    recall_target: float | None = Field(default=None, gt=0, le=1, description="recall to aim at")
+    exact: bool = Field(default=False, description="score every accepted document")
+    num_candidates: int | None = Field(default=None, ge=1, description="candidates that are refined")
+    nprobe: int | None = Field(default=None, ge=1, description="lists visited (ivf)")
+    ef_search: int | None = Field(default=None, ge=1, description="width of the walk (hnsw)")
+
+
 class IndexConfig(_Config):
     """How documents are stored."""
 
     precision: Precision | Literal["auto"] = Field(
         default="auto", description="stored vectors; auto: float32 for dense, float16 for late"
     )
+    recipe: RecipeConfig = Field(default_factory=RecipeConfig, description="how documents are found")
     segment_documents: int = Field(default=4096, ge=1, le=10_000_000, description="documents in one segment")
     segment_text_bytes: int = Field(
         default=256 << 20, ge=1, le=1 << 30, description="titles, texts and metadata in one segment"
     )
+
+    @property
+    def stored_precision(self) -> Precision | None:
+        """What vectors are to be stored as; None where that is not said."""
+        return None if self.precision == "auto" else self.precision
+
+    @property
+    def first_precision(self) -> Precision:
+        """What vectors are stored as before anything is trained: int8 is calibrated on documents."""
+        if self.precision == "auto":
+            raise ConfigError("the precision is auto; resolve it for a kind of encoder first")
+        return "float16" if self.precision == "int8" else self.precision
+
+    def as_json(self) -> dict[str, Any]:
+        """As a JSON value; without a recipe that is the default, which older versions do not know."""
+        values = self.model_dump(mode="json")
+        if self.recipe == RecipeConfig():
+            del values["recipe"]
+        return values
 
     def resolve(self, kind: EncoderKind) -> IndexConfig:
         """Fill in what depends on the encoder."""

@@ -8,26 +8,37 @@ with Engine.open("my-index") as engine:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from retrieval.build import BuildReport, Ingest
-from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
+from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
+from retrieval.conversion import Conversion, check_trainable, is_trained, is_trained_later
 from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
 from retrieval.encode.base import check_encoder
 from retrieval.errors import ConfigError, QueryError
 from retrieval.filters import Filter
+from retrieval.index import prepare_queries
 from retrieval.lifecycle import begin_build, check_target, create_index
 from retrieval.maintenance import Maintenance, MaintenanceReport
 from retrieval.quantize import check_precision
-from retrieval.queries import check_id
+from retrieval.queries import Query, check_id
 from retrieval.reader import FilterLike, Reader, filter_to_delete
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
-from retrieval.types import Document, Precision, ProgressCallback, Record
+from retrieval.training import silent
+from retrieval.types import (
+    Document,
+    Precision,
+    ProgressCallback,
+    Record,
+    TrainingProgress,
+    TrainingReport,
+)
 from retrieval.writer import Writer, check_ids
 
 __all__ = ["Engine", "FilterLike"]
@@ -88,6 +99,9 @@ class Engine(Reader):
         resume: bool = False,
         policy: ErrorPolicy | None = None,
         progress: ProgressCallback | None = None,
+        queries: Sequence[Query] | None = None,
+        force: bool = False,
+        training_progress: TrainingProgress = silent,
     ) -> BuildReport:
         """Build an index from a corpus (`open_corpus`, or any iterable of documents).
 
@@ -95,15 +109,27 @@ class Engine(Reader):
         gives the same index as one that was never interrupted. A build that fails before its
         first commit leaves nothing behind.
 
+        Where the configuration's recipe, or int8, has to be trained, that is done when all documents
+        are in; killed then, the index is whole and searched exactly, and ``resume=True`` trains it.
+        ``queries`` (texts or vectors of real ones) are what recipes are fitted and measured with;
+        without them, spans of the documents. ``force`` trains even on vectors that hardly differ.
+
         Raises:
+            CollapsedError: they hardly differ; the index is there, and searched exactly.
             IndexExistsError: a complete index is there and ``resume`` is False.
             IndexUnfinishedError: an unfinished one is there and ``resume`` is False.
             DataError: a document cannot be used and the policy is ``stop``.
         """
         check_target(Path(path), resume=resume)  # before a model is loaded
-        known = _resolve(encoder, runtime)
-        with begin_build(Path(path), known, config or IndexConfig.of(), resume) as catalog:
-            return Ingest(Path(path), catalog, known, _policy_of(corpus, policy), progress).build(corpus)
+        known, config = _resolve(encoder, runtime), config or IndexConfig.of()
+        check_trainable(config, known.kind)
+        with begin_build(Path(path), known, config, resume) as catalog:
+            report = Ingest(Path(path), catalog, known, _policy_of(corpus, policy), progress).build(corpus)
+        if not is_trained_later(config):
+            return report
+        with cls.open(path, known, runtime=runtime) as engine:
+            training = engine._train(config, queries, force=force, tell=training_progress)
+        return replace(report, training=training)
 
     @classmethod
     def open(
@@ -214,18 +240,58 @@ class Engine(Reader):
         self._check_open()
         return self._maintenance.run()
 
-    def compact(self, precision: Precision | None = None) -> MaintenanceReport:
-        """Make one segment of everything, without deleted documents; with a ``precision``, convert
-        the stored vectors to it (what a lower one loses, a higher one does not bring back).
+    def compact(
+        self,
+        precision: Precision | None = None,
+        *,
+        recipe: RecipeConfig | None = None,
+        retrain: bool = False,
+        queries: Sequence[Query] | None = None,
+        force: bool = False,
+        progress: TrainingProgress = silent,
+    ) -> MaintenanceReport:
+        """Make one segment of everything, without deleted documents.
+
+        With a ``precision``, convert the stored vectors to it (what a lower one loses, a higher one does
+        not bring back). With a ``recipe``, train it on the documents there are and find them by it
+        from then on; ``retrain`` trains the recipe that is there. ``queries`` and ``force`` as for `build`.
 
         Raises:
-            ConfigError: no such precision.
+            ConfigError: no such precision, or a recipe that does not fit.
+            CollapsedError: the vectors hardly differ.
             IndexLockedError: another process is writing or merging.
         """
         self._check_open()
         if precision is not None:
             check_precision(precision)  # before anything is folded
-        return self._maintenance.compact(precision)
+        now = IndexConfig.of(**self._catalog.meta("config"))
+        wanted = now.replace(precision=precision or now.precision, recipe=recipe or now.recipe)
+        check_trainable(wanted, self.kind)
+        asked = precision is not None or recipe is not None
+        if not retrain and (not asked or is_trained(self._catalog.codec(), wanted)):
+            return self._maintenance.compact()
+        return self._maintenance.compact(self._conversion(wanted, queries, force), progress)
+
+    def _conversion(self, wanted: IndexConfig, queries: Sequence[Query] | None, force: bool) -> Conversion:
+        vectors = None
+        if queries is not None:
+            metric = self._record.metric
+            vectors = prepare_queries(self._query_vectors(queries), metric).values
+        return Conversion(wanted.stored_precision, wanted.recipe, vectors, self._encoder_if_any, force)
+
+    def _train(
+        self, config: IndexConfig, queries: Sequence[Query] | None, *, force: bool, tell: TrainingProgress
+    ) -> TrainingReport | None:
+        """Train what a build left open; nothing, if that has been done."""
+        if is_trained(self._catalog.codec(), config):
+            return None
+        return self._maintenance.compact(self._conversion(config, queries, force), tell).training
+
+    def _encoder_if_any(self) -> Encoder | None:
+        """The encoder, for pseudo-queries; None where a caller's own is not at hand."""
+        if self._encoder is None and self._record.encoder is None:
+            return None
+        return self.encoder
 
     def snapshot(self, target: str | Path) -> CopyReport:
         """Copy the last commit to a new folder, while others read and write; see `snapshot_index`."""

@@ -4,6 +4,7 @@
     ├── ConfigError                an option or setting that cannot work
     ├── MissingExtraError          a package that an optional feature needs is not installed
     ├── DataError                  a document, query or judgement that cannot be read
+    ├── CollapsedError             vectors that do not tell documents apart
     ├── QueryError                 a search request that cannot be answered
     │   └── FilterError            a filter that is malformed or does not fit the index's fields
     ├── DocumentNotFoundError      no document has this id
@@ -26,6 +27,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "CollapsedError",
     "ConfigError",
     "DataError",
     "DocumentNotFoundError",
@@ -76,6 +78,12 @@ class DataError(RetrievalError):
     def __init__(self, message: str, where: str | None = None) -> None:
         super().__init__(f"{where}: {message}" if where else message)
         self.where = where
+
+
+class CollapsedError(RetrievalError):
+    """The vectors do not tell documents apart."""
+
+    code = "collapsed"
 
 
 class QueryError(RetrievalError):

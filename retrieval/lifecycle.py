@@ -104,7 +104,7 @@ def _claimed(root: Path) -> Iterator[None]:
 def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, complete: bool) -> None:
     clear_folder(root)
     config = config.resolve(encoder.kind)
-    meta = {"config": config.model_dump(), "fields": FieldTypes().to_json(), "build": {"complete": complete}}
+    meta = {"config": config.as_json(), "fields": FieldTypes().to_json(), "build": {"complete": complete}}
     Catalog.create(root, new_codec_record(encoder, config), meta).close()
 
 

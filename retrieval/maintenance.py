@@ -13,17 +13,16 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrieval.config import RuntimeConfig
+from retrieval.conversion import Conversion, convert
 from retrieval.errors import IndexLockedError, RetrievalError
-from retrieval.quantize import Codec, FloatCodec
+from retrieval.registering import register_merged
 from retrieval.storage import (
     Catalog,
-    CodecRecord,
     MergeStopped,
-    SegmentRecord,
     SegmentSize,
     SegmentView,
     SegmentWriter,
@@ -34,10 +33,11 @@ from retrieval.storage import (
     remove_segments,
     write_merged,
 )
-from retrieval.types import Precision
+from retrieval.training import silent
+from retrieval.types import TrainingProgress, TrainingReport
 from retrieval.writer import Writer
 
-__all__ = ["Maintenance", "MaintenanceReport", "register_merged"]
+__all__ = ["Maintenance", "MaintenanceReport"]
 
 log = logging.getLogger("retrieval.maintenance")
 
@@ -49,11 +49,13 @@ SWAP_PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceReport:
-    """What upkeep did: ``folded`` pending documents, ``merges``, and the segments there are now."""
+    """What upkeep did: ``folded`` pending documents, ``merges``, and the segments there are now;
+    ``training`` where a new codec generation was made."""
 
     folded: int
     merges: int
     segments: int
+    training: TrainingReport | None = None
 
 
 class Maintenance:
@@ -136,20 +138,22 @@ class Maintenance:
                 files.abandon()
             return files.n_documents
 
-    def compact(self, precision: Precision | None = None) -> MaintenanceReport:
+    def compact(
+        self, conversion: Conversion | None = None, tell: TrainingProgress = silent
+    ) -> MaintenanceReport:
         """Fold, then merge everything into one segment without deleted documents.
 
-        With a ``precision`` the stored vectors are converted: a new codec generation, for which
-        writers wait until it is done.
+        With a ``conversion`` it becomes a new codec generation, for which writers wait until it is done.
         """
         folded = self.fold()
         with self._busy, merge_lock(self._root) as free:
             if not free:
                 raise IndexLockedError(f"{self._root} is being merged by another process; try again later")
             snapshot = self._snapshots.latest()
-            if precision is not None and precision != snapshot.record.config["precision"]:
-                self._convert(precision)
-                return self._report(folded, 1)
+            if conversion is not None:
+                with self._writer.session() as catalog:
+                    done = convert(self._root, catalog, self._snapshots.latest(), conversion, tell)
+                return replace(self._report(folded, 1), training=done)
             views = [view for view in snapshot.segments if not view.is_pending]
             wanted = len(views) > 1 or any(view.live is not None for view in views)
             merges = self._merge(snapshot, views) if wanted else 0
@@ -188,21 +192,6 @@ class Maintenance:
                 self.fold()
         return self._stopping.is_set()
 
-    def _convert(self, precision: Precision) -> None:
-        with self._writer.session() as catalog:
-            snapshot = self._snapshots.latest()
-            codec = FloatCodec(precision)
-            record = _next_codec(snapshot.record, codec)
-            number = int(catalog.meta("next_number"))
-            files = write_merged(self._root, number, snapshot, snapshot.segments, codec=codec)
-            with catalog.transaction("convert") as generation:
-                catalog.take_number()
-                catalog.add_codec(record)
-                catalog.set_meta("config", {**catalog.meta("config"), "precision": precision})
-                catalog.register.clear_pending()
-                _swap(catalog, snapshot.segments, files, snapshot, record.codec, generation)
-            remove_segments(self._root, [view.number for view in snapshot.segments])
-
     def _report(self, folded: int, merges: int) -> MaintenanceReport:
         return MaintenanceReport(folded, merges, len(self._snapshots.latest().segments))
 
@@ -231,43 +220,6 @@ def _swap(
     register_merged(catalog, files, files.origins, codec, generation)
 
 
-def register_merged(
-    catalog: Catalog, files: SegmentWriter, origins: Sequence[int], codec: int, generation: int
-) -> None:
-    """Name a segment of documents that came to the index in ``origins``; inside a transaction. One
-    without documents is not named."""
-    if not files.n_documents:
-        return
-    record = SegmentRecord(
-        segment=files.segment,
-        codec=codec,
-        generation=generation,
-        n_documents=files.n_documents,
-        n_tokens=files.n_tokens,
-        max_norm=files.max_norm,
-        records_read=0,
-        records_sha256="",
-        skipped=0,
-        files=files.files,
-        origins=tuple(origins),
-    )
-    catalog.add_segment(record)
-
-
 def _is_told(error: Exception) -> bool:
     """Whether the message says all: these errors are made for people."""
     return isinstance(error, RetrievalError | OSError)
-
-
-def _next_codec(before: CodecRecord, codec: Codec) -> CodecRecord:
-    config, _ = codec.state()
-    return CodecRecord(
-        before.codec + 1,
-        codec.name,
-        config,
-        before.kind,
-        before.metric,
-        before.dim,
-        before.encoder,
-        before.encoder_fingerprint,
-    )

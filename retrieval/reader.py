@@ -6,13 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from retrieval.checks import inspect_index, verify_index
-from retrieval.config import RuntimeConfig
+from retrieval.config import RuntimeConfig, SearchConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of, text_tokens
-from retrieval.errors import DocumentNotFoundError, IndexFolderError, IndexUnfinishedError, QueryError
+from retrieval.errors import (
+    ConfigError,
+    DocumentNotFoundError,
+    IndexFolderError,
+    IndexUnfinishedError,
+    QueryError,
+)
 from retrieval.filters import Filter, parse_filter
 from retrieval.queries import Query, check_id, check_k, query_vectors
 from retrieval.search import (
@@ -28,10 +34,13 @@ from retrieval.search import (
 from retrieval.storage import Catalog, IndexInfo, Snapshot, SnapshotKeeper, VerifyReport
 from retrieval.types import Document, EncoderKind, Explanation, Ragged, SearchResult
 
-__all__ = ["FilterLike", "Reader", "filter_of", "filter_to_delete"]
+__all__ = ["FilterLike", "Reader", "SearchParams", "filter_of", "filter_to_delete", "search_config"]
 
 FilterLike = Filter | Mapping[str, Any] | str
 """A filter, or its JSON as objects or text."""
+
+SearchParams = SearchConfig | Mapping[str, Any] | None
+"""How hard to look: a configuration, its values by name, or None for what the recipe says."""
 
 
 class Reader:
@@ -87,6 +96,8 @@ class Reader:
         *,
         filter: FilterLike | None = None,
         fields: Collection[str] | None = None,
+        params: SearchParams = None,
+        explain: Literal["plan"] | None = None,
     ) -> SearchResult:
         """The best ``k`` documents that the filter accepts, score descending, ties by id ascending.
 
@@ -94,11 +105,17 @@ class Reader:
         ``title``, ``text`` and ``metadata``; None is all, ``()`` only ids and scores. There are
         fewer hits than ``k`` only where fewer documents are accepted.
 
+        An index that was trained (`RecipeConfig`) finds the best with the recall of its target;
+        ``params`` (a `SearchConfig`, or its values by name) ask for another, or for ``exact``.
+        ``explain="plan"`` puts into ``plan`` what was done.
+
         Raises:
             QueryError: an empty query, ``k`` below 1, vectors of the wrong shape, unknown field.
             FilterError: a filter that cannot be read or does not fit the fields.
+            ConfigError: parameters that cannot work.
         """
-        return self.search_batch([query], k, filter=filter, fields=fields)[0]
+        given = {"filter": filter, "fields": fields, "params": params, "explain": explain}
+        return self.search_batch([query], k, **given)[0]  # type: ignore[arg-type]
 
     def search_batch(
         self,
@@ -107,10 +124,15 @@ class Reader:
         *,
         filter: FilterLike | None = None,
         fields: Collection[str] | None = None,
+        params: SearchParams = None,
+        explain: Literal["plan"] | None = None,
     ) -> list[SearchResult]:
         """`search` for many queries at once: they share the encoder's batches and the passes over
-        the codes. ``timings_ms`` are of the whole batch."""
+        the codes. ``timings_ms`` and ``plan`` are of the whole batch."""
         wanted, k, condition = check_fields(fields), check_k(k), filter_of(filter)
+        effort = search_config(params)
+        if explain not in (None, "plan"):
+            raise QueryError(f'explain={explain!r}; there is "plan" (for one document: Engine.explain)')
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of queries; for one use search")
         if any(isinstance(query, str) for query in queries):
@@ -121,20 +143,21 @@ class Reader:
         snapshot = self._snapshots.latest()
         accept = accepted(snapshot, condition)
         filtered = time.perf_counter()
-        found, seconds = execute(vectors, snapshot, accept, k, self._backend)
+        done = execute(vectors, snapshot, accept, k, self._backend, effort)
         searched = time.perf_counter()
-        hits = [fetch(scored, snapshot, wanted) for scored in found]
+        hits = [fetch(scored, snapshot, wanted) for scored in done.results]
         fetched = time.perf_counter()
         timings = {
             "encode": encoded - started,
             "filter": filtered - encoded,
-            **seconds,
+            **done.seconds,
             "search": searched - encoded,
             "fetch": fetched - searched,
         }
         in_ms = {stage: 1000 * value for stage, value in {**timings, "total": fetched - started}.items()}
         partial = bool(snapshot.damaged)
-        return [SearchResult(each, snapshot.generation, in_ms, partial) for each in hits]
+        plan = {**done.plan, "stages_ms": in_ms} if explain else None
+        return [SearchResult(each, snapshot.generation, in_ms, partial, plan) for each in hits]
 
     def explain(self, query: str, doc_id: str) -> Explanation:
         """Take the score of one document for a query apart, token by token.
@@ -243,6 +266,19 @@ def filter_of(given: FilterLike | None) -> Filter | None:
         FilterError: it cannot be read.
     """
     return given if given is None or isinstance(given, Filter) else parse_filter(given)
+
+
+def search_config(params: SearchParams) -> SearchConfig:
+    """How hard to look, from any of its forms.
+
+    Raises:
+        ConfigError: an unknown parameter, or a value that cannot work.
+    """
+    if params is None or isinstance(params, SearchConfig):
+        return params or SearchConfig()
+    if not isinstance(params, Mapping):
+        raise ConfigError(f"params is a mapping such as {{'recall_target': 0.99}}, not {params!r}")
+    return SearchConfig.of(**params)
 
 
 def filter_to_delete(given: FilterLike) -> Filter:

@@ -18,8 +18,7 @@ from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_encoder, check_fingerprint, encode_documents, fingerprint_of
 from retrieval.errors import IndexDamagedError, IndexLockedError, IndexUnfinishedError
 from retrieval.index import prepare_documents
-from retrieval.maintenance import register_merged
-from retrieval.quantize import codec_from_state
+from retrieval.registering import register_merged
 from retrieval.storage import (
     Catalog,
     DocumentTable,
@@ -29,6 +28,7 @@ from retrieval.storage import (
     birth_keys,
     document_schema,
     file_problems,
+    load_trained,
     merge_lock,
     remove_segments,
     writer_lock,
@@ -112,7 +112,7 @@ class _Repair:
     ) -> None:
         self._root, self._catalog, self._runtime = root, catalog, runtime
         self._record = catalog.codec()
-        self._codec = codec_from_state(self._record.name, self._record.config, {})
+        self._trained = load_trained(root, self._record)
         self._fields = catalog.fields().types
         self._given = None if encoder is None else check_encoder(encoder)
         if self._given is not None:
@@ -141,7 +141,7 @@ class _Repair:
         if file_problems(self._root, record):
             return True
         try:
-            return bool(SegmentReader(self._root, record).problems())
+            return bool(SegmentReader(self._root, record, self._trained).problems())
         except IndexDamagedError:
             return True
 
@@ -186,7 +186,7 @@ class _Repair:
         self, documents: DocumentTable, ordinals: IntArray, keys: IntArray, tell: Callable[[int], None]
     ) -> SegmentWriter:
         number = int(self._catalog.meta("next_number"))
-        writer = SegmentWriter(self._root, number, self._codec, self._record.dim)
+        writer = SegmentWriter(self._root, number, self._trained, self._record.dim)
         try:
             for chunk in _chunks(ordinals):
                 texts = [documents.document(int(ordinal)).full_text for ordinal in chunk]

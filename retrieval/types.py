@@ -29,6 +29,8 @@ __all__ = [
     "SearchResult",
     "Token",
     "TokenMatch",
+    "TrainingProgress",
+    "TrainingReport",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -40,7 +42,7 @@ EncoderKind = Literal["dense", "late"]
 Metric = Literal["dot", "cosine", "l2", "maxsim", "meanmaxsim"]
 """How a query and a document are compared. Larger is better for every one of them."""
 
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +128,15 @@ class Hit:
 class SearchResult(Sequence[Hit]):
     """Hits, best first, with the commit they were read from and milliseconds per stage.
 
-    ``partial``: damaged segments were left out (`Engine.open` with ``skip_damaged``).
+    ``partial``: damaged segments were left out (`Engine.open` with ``skip_damaged``). ``plan`` says how
+    the search went about it, where that was asked for.
     """
 
     hits: tuple[Hit, ...]
     generation: int
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     partial: bool = False
+    plan: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -193,5 +197,18 @@ class BuildProgress:
     skipped: int
     fraction: float | None
 
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What was trained: the measured ``quality`` (geometry and recall curve as JSON; None where nothing
+    had to be), what to be warned of, and how long it took with writing the segments anew."""
+
+    quality: Mapping[str, Any] | None
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+TrainingProgress = Callable[[str, float | None], None]
+"""Called with what is being done and, where it is known, the share of it that is."""
 
 ProgressCallback = Callable[[BuildProgress], None]

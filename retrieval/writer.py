@@ -22,8 +22,14 @@ from retrieval.encode import Encoder
 from retrieval.encode.base import encode_documents
 from retrieval.errors import ConfigError, DataError, QueryError
 from retrieval.index import prepare_documents
-from retrieval.quantize import codec_from_state
-from retrieval.storage import WAIT_SECONDS, Catalog, clear_leftovers, pending_batch, writer_lock
+from retrieval.storage import (
+    WAIT_SECONDS,
+    Catalog,
+    clear_leftovers,
+    load_codec,
+    pending_batch,
+    writer_lock,
+)
 from retrieval.types import BuildProgress, Document, ProgressCallback, Ragged, Record
 
 __all__ = ["Writer", "check_ids"]
@@ -138,8 +144,8 @@ class Writer:
     def _head(self, records: Iterator[Record]) -> tuple[list[Record], bool]:
         """The first records, and whether they are all and few enough for a commit in the catalog."""
         codec = self._reading.codec()
-        stored = codec_from_state(codec.name, codec.config, {})
-        vector = codec.dim * stored.dtype.itemsize
+        stored = load_codec(self._root, codec)
+        vector = stored.width(codec.dim) * stored.dtype.itemsize
         head, size = [], 0
         for record in records:
             head.append(record)
@@ -252,7 +258,6 @@ class _SmallCommit:
         documents = [record.document for record in screened.records]
         ids = [document.id for document in documents]
         record, register, replaced = catalog.codec(), catalog.register, 0
-        codec = codec_from_state(record.name, record.config, {})
         if not documents:
             return 0
         with catalog.transaction("upsert" if self._replace else "add") as generation:
@@ -262,7 +267,9 @@ class _SmallCommit:
             if buffer is None:
                 buffer = catalog.take_number()
             fields = screened.types.types
-            register.add_pending(pending_batch(buffer, first, generation, documents, fields, vectors, codec))
+            codec = load_codec(catalog.root, record)
+            batch = pending_batch(buffer, first, generation, documents, fields, vectors, codec)
+            register.add_pending(batch)
             register.add(buffer, ids, first)
             catalog.set_meta("fields", screened.types.to_json())
         return replaced

@@ -9,6 +9,7 @@ import typer
 from index_tools import options as opt
 from index_tools.failures import Interrupted
 from index_tools.output import Output
+from index_tools.recipes import read_queries, recipe_of
 from index_tools.reports import show_build_report
 
 __all__ = ["build"]
@@ -38,6 +39,10 @@ def build(
     id_field: opt.IdField = None,
     title_field: opt.TitleField = None,
     text_field: opt.TextField = None,
+    preset: opt.Preset = None,
+    changes: opt.Set = None,
+    queries: opt.Queries = None,
+    force: opt.Force = False,
     on_error: opt.OnError = "stop",
     resume: Resume = False,
     as_json: opt.Json = False,
@@ -62,6 +67,8 @@ def build(
         document_length=document_length,
         projection=projection,
     )
+    config = settings.index(recipe_of(preset, changes))
+    asked = None if queries is None else read_queries(queries)
     fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
 
     from retrieval import Engine, open_corpus
@@ -76,11 +83,14 @@ def build(
                 index,
                 open_corpus(source, policy=policy, format=source_format, **fields),
                 EncoderConfig.of(name=settings.encoder, **model),
-                config=settings.index(),
+                config=config,
                 runtime=settings.runtime(),
                 resume=resume,
                 policy=policy,
                 progress=reporter.documents(title),
+                queries=asked,
+                force=force,
+                training_progress=reporter.stages("training"),
             )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; resume with --resume (the same command and options)") from None

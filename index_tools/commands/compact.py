@@ -9,29 +9,52 @@ import typer
 
 from index_tools import options as opt
 from index_tools.output import Output
-from index_tools.reports import size
+from index_tools.recipes import read_queries, recipe_of
+from index_tools.reports import show_training, size
 
 __all__ = ["compact"]
 
 Precision = Annotated[
-    Literal["float32", "float16"] | None,
+    Literal["float32", "float16", "int8"] | None,
     typer.Option("--precision", help="convert the stored vectors", show_default="as they are"),
 ]
 
 
+Retrain = Annotated[bool, typer.Option("--retrain", help="train the recipe again, on what the index holds")]
+
+
 def compact(
-    context: typer.Context, index: opt.IndexPath, precision: Precision = None, as_json: opt.Json = False
+    context: typer.Context,
+    index: opt.IndexPath,
+    precision: Precision = None,
+    preset: opt.Preset = None,
+    changes: opt.Set = None,
+    retrain: Retrain = False,
+    queries: opt.Queries = None,
+    force: opt.Force = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Make one segment of INDEX and give back the room of deleted documents, while others use it."""
+    """Make one segment of INDEX and give back the room of deleted documents, while others use it; with
+    --preset or --set train another recipe on it."""
     output = Output.of(context, as_json)
-    settings = opt.settings()
+    settings, recipe = opt.settings(), recipe_of(preset, changes)
+    asked = None if queries is None else read_queries(queries)
 
     from retrieval import Engine
 
-    with Engine.open(index, runtime=settings.runtime()) as engine, output.progress(f"compacting {index}"):
+    title = f"compacting {index}"
+    with Engine.open(index, runtime=settings.runtime()) as engine, output.progress(title) as reporter:
         before = sum(engine.inspect().bytes.values())
-        report = engine.compact(precision)
+        report = engine.compact(
+            precision,
+            recipe=recipe,
+            retrain=retrain,
+            queries=asked,
+            force=force,
+            progress=reporter.stages(title),
+        )
         after = sum(engine.inspect().bytes.values())
     values = {"index": str(index), **asdict(report), "bytes_before": before, "bytes": after}
     told = f"{index}: {report.segments:,} segments, {size(after)} ({size(before)} before)"
     output.data(values, lambda: output.show(told))
+    show_training(output, report.training)

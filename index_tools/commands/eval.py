@@ -10,6 +10,7 @@ from rich.table import Table
 
 from index_tools import options as opt
 from index_tools.output import Output
+from index_tools.recipes import recipe_of
 from index_tools.reports import size
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def evaluate(
     document_length: opt.DocumentLength = None,
     projection: opt.Projection = "trained",
     precision: opt.Precision = None,
+    preset: opt.Preset = None,
+    changes: opt.Set = None,
     segment_documents: opt.SegmentDocuments = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
@@ -115,7 +118,7 @@ def evaluate(
             where=parse_where(where or ()),
             index_path=index,
             run_path=run_out,
-            config=settings.index(),
+            config=settings.index(recipe_of(preset, changes)),
             runtime=settings.runtime(),
             build_progress=reporter.documents(title),
             query_progress=reporter.counts("searching", "queries"),

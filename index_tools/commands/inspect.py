@@ -11,7 +11,7 @@ from rich.text import Text
 
 from index_tools import options as opt
 from index_tools.output import Output, printable
-from index_tools.reports import size
+from index_tools.reports import size, told_recall
 
 if TYPE_CHECKING:
     from retrieval.storage import IndexInfo
@@ -47,6 +47,7 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         ("format", f"{info.format_version}, generation {info.generation}"),
         ("documents", _documents(info)),
         ("vectors", f"{info.tokens:,} of {info.dim} x {info.precision} ({info.kind}, {info.metric})"),
+        ("recipe", _recipe(info)),
         ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
     ]
@@ -62,6 +63,17 @@ def _documents(info: IndexInfo) -> str:
     if info.deleted:
         told += f"; {info.deleted:,} deleted still take room"
     return told
+
+
+def _recipe(info: IndexInfo) -> str:
+    if info.recipe is None:
+        return "exact: every vector is scored"
+    recipe, quality = info.recipe, info.quality or {}
+    parts = [recipe["index"], recipe["codec"]]
+    parts += [f"{recipe['bits']} bits"] if recipe["codec"] == "bits" else []
+    parts += [recipe["reduce"]] if recipe["reduce"] != "none" else []
+    told = f"{' '.join(parts)}, recall target {recipe['recall_target']}"
+    return f"{told}; {told_recall(quality['curve'])}" if quality.get("curve") else told
 
 
 def _total(info: IndexInfo) -> str:

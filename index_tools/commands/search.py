@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,16 @@ Fields = Annotated[
         show_default="all",
     ),
 ]
+RecallTarget = Annotated[
+    float | None,
+    typer.Option(
+        "--recall-target",
+        help="share of the true best to find",
+        show_default="the recipe's",
+    ),
+]
+Exact = Annotated[bool, typer.Option("--exact", help="score every document, whatever the recipe")]
+Plan = Annotated[bool, typer.Option("--plan", help="say how the search went about it, and how long it took")]
 SkipDamaged = Annotated[
     bool, typer.Option("--skip-damaged", help="check every byte first, and search what is whole")
 ]
@@ -43,6 +54,9 @@ def search(
     k: Limit = 10,
     wanted: opt.Filter = None,
     fields: Fields = None,
+    recall_target: RecallTarget = None,
+    exact: Exact = False,
+    plan: Plan = False,
     skip_damaged: SkipDamaged = False,
     encoder: opt.OtherEncoder = None,
     device: opt.Device = None,
@@ -59,8 +73,9 @@ def search(
     )
     shown = _fields(fields)
 
-    from retrieval import Engine
+    from retrieval import Engine, SearchConfig
 
+    params = SearchConfig.of(recall_target=recall_target, exact=exact)
     runtime = settings.runtime()
     with Engine.open(index, encoder, runtime=runtime, skip_damaged=skip_damaged) as engine:
         for problem in engine.damaged if skip_damaged else ():
@@ -69,7 +84,9 @@ def search(
             _answer(
                 output,
                 query,
-                engine.search(query, k, filter=wanted, fields=shown),
+                engine.search(
+                    query, k, filter=wanted, fields=shown, params=params, explain="plan" if plan else None
+                ),
                 alone=len(queries) == 1 and "-" not in queries,
             )
 
@@ -102,6 +119,8 @@ def _answer(output: Output, query: str, result: SearchResult, alone: bool) -> No
         if not alone:
             output.show(f"query: {query}")
         show_hits(output, result.hits)
+        if result.plan is not None:
+            output.show(json.dumps(result.plan, indent=2))
 
     values: dict[str, Any] = {
         "query": query,
@@ -109,6 +128,8 @@ def _answer(output: Output, query: str, result: SearchResult, alone: bool) -> No
         "generation": result.generation,
         "timings_ms": dict(result.timings_ms),
     }
+    if result.plan is not None:
+        values["plan"] = dict(result.plan)
     if result.partial:
         values["partial"] = True
     output.data(values, human)

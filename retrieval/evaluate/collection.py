@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.build import BuildReport
-from retrieval.config import EncoderConfig, IndexConfig, RuntimeConfig
+from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
 from retrieval.corpus import ErrorPolicy, open_corpus
 from retrieval.encode import Encoder, load_encoder
 from retrieval.engine import Engine
@@ -65,7 +65,7 @@ def evaluate_beir(
     with _folder(index_path) as path:
         report = _build_if_needed(path, dataset, known, where, config, policy, build_progress)
         with Engine.open(path, known, runtime=runtime) as engine:
-            _check_precision(engine, config)
+            _check_stored(engine, config)
             result = evaluate(
                 engine, dataset, measures=measures, depth=depth, run_path=run_path, progress=query_progress
             )
@@ -114,10 +114,15 @@ def _build_if_needed(
     return Engine.build(path, source, encoder, config=config, resume=resume, policy=policy, progress=progress)
 
 
-def _check_precision(engine: Engine, config: IndexConfig | None) -> None:
+def _check_stored(engine: Engine, config: IndexConfig | None) -> None:
     """An index that was there already must be what was asked for."""
     if config is None:
         return
+    recipe = engine.inspect().recipe
+    if config.recipe != (RecipeConfig() if recipe is None else RecipeConfig.of(**recipe)):
+        raise ConfigError(
+            f"the index at {engine.path} was made by another recipe; choose another folder for this one"
+        )
     asked, found = config.resolve(engine.kind).precision, engine.inspect().precision
     if asked != found:
         raise ConfigError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool, merge
 from retrieval.kernels.backend import Backend, kernel
 from retrieval.kernels.topk import select
@@ -27,8 +28,6 @@ KEPT = 4096
 """Candidates that may pile up before they are merged."""
 SPARSE = 0.5
 """Share of accepted documents below which they are gathered instead of scanning all: see bench.filters."""
-UNIT_ROUNDOFF = 2.0**-24
-"""Half the distance from 1 to the next float32."""
 
 
 class FlatIndex:

@@ -24,6 +24,11 @@ OPERATIONS = {
     "assign": ("assign", "assign_i8"),
     "fde": ("fde_documents", "fde_queries"),
     "gather": ("gather",),
+    "rotate": ("rotate", "unrotate"),
+    "grid": ("grid_codes",),
+    "tables": ("grid_tables", "pq_tables"),
+    "lists": ("scan_lists", "choose_lists"),
+    "rescore": ("rescore",),
 }
 """Operation (a folder) -> its functions."""
 

@@ -8,13 +8,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval.errors import IndexFormatError
-from retrieval.quantize.base import Arrays, Codec
+from retrieval.errors import ConfigError, IndexFormatError
+from retrieval.quantize.base import Arrays, Codec, Factors, SearchCodec, TableCodec
+from retrieval.quantize.bits import BitsCodec
+from retrieval.quantize.float16 import Float16Codec
 from retrieval.quantize.floats import FloatCodec, check_precision
+from retrieval.quantize.imported import bits_from_arrays, int8_from_arrays, pq_from_arrays
+from retrieval.quantize.int8 import Int8Codec
+from retrieval.quantize.opq import OPQCodec
+from retrieval.quantize.pq import PQCodec
+from retrieval.quantize.sign import SignCodec
+from retrieval.types import FloatArray
 
-__all__ = ["Codec", "FloatCodec", "check_precision", "codec_from_state"]
+__all__ = [
+    "CODECS",
+    "SEARCH_CODECS",
+    "BitsCodec",
+    "Codec",
+    "Factors",
+    "Float16Codec",
+    "FloatCodec",
+    "Int8Codec",
+    "OPQCodec",
+    "PQCodec",
+    "SearchCodec",
+    "SignCodec",
+    "TableCodec",
+    "bits_from_arrays",
+    "check_precision",
+    "codec_from_state",
+    "fit_codec",
+    "int8_from_arrays",
+    "pq_from_arrays",
+]
 
-CODECS: dict[str, type[Codec]] = {FloatCodec.name: FloatCodec}
+SEARCH_CODECS: dict[str, type[SearchCodec]] = {
+    BitsCodec.name: BitsCodec,
+    Float16Codec.name: Float16Codec,
+    Int8Codec.name: Int8Codec,
+    OPQCodec.name: OPQCodec,
+    PQCodec.name: PQCodec,
+    SignCodec.name: SignCodec,
+}
+"""What indexes may code with."""
+
+CODECS: dict[str, type[Codec]] = {FloatCodec.name: FloatCodec, **SEARCH_CODECS}
+
+
+def fit_codec(
+    name: str, sample: FloatArray, options: Mapping[str, Any], seed: int = 0, threads: int = 1
+) -> SearchCodec:
+    """A codec trained on ``(n, d)`` float32; of ``options`` (a recipe's) it takes those it knows.
+
+    Raises:
+        ConfigError: no codec of this name, options that do not fit, or too small a sample.
+    """
+    if name not in SEARCH_CODECS:
+        raise ConfigError(f"codec={name!r}: there are {', '.join(sorted(SEARCH_CODECS))}")
+    return SEARCH_CODECS[name].fit(sample, options, seed, threads)
 
 
 def codec_from_state(name: str, config: Mapping[str, Any], arrays: Arrays) -> Codec:
@@ -22,6 +73,7 @@ def codec_from_state(name: str, config: Mapping[str, Any], arrays: Arrays) -> Co
 
     Raises:
         IndexFormatError: no codec of this name, or one with options unknown to this version.
+        IndexDamagedError: arrays that are not what a codec of this name has.
     """
     if name not in CODECS:
         raise IndexFormatError(f"the index uses the codec {name!r}, unknown to this version; upgrade")

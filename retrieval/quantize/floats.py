@@ -13,14 +13,19 @@ from retrieval.types import FloatArray, Precision
 
 __all__ = ["FloatCodec", "check_precision"]
 
+FLOATS = ("float32", "float16")
+
 
 def check_precision(precision: object) -> None:
     """Refuse what vectors cannot be stored as.
 
     Raises:
-        ConfigError: neither float32 nor float16.
+        ConfigError: not float32, float16 or int8.
     """
-    known = get_args(Precision)
+    _refuse_unless(precision, get_args(Precision))
+
+
+def _refuse_unless(precision: object, known: tuple[str, ...]) -> None:
     if precision not in known:
         raise ConfigError(f"the precision is {precision!r}; choose {' or '.join(known)}")
 
@@ -29,19 +34,23 @@ class FloatCodec:
     """Store vectors as float32 or float16. Nothing is trained.
 
     Raises:
-        ConfigError: another precision.
+        ConfigError: another precision. (int8 needs a calibration: `retrieval.quantize.int8`.)
     """
 
     name: ClassVar[str] = "float"
 
     def __init__(self, precision: Precision) -> None:
-        check_precision(precision)
+        _refuse_unless(precision, FLOATS)
         self.precision = precision
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the stored values."""
         return np.dtype(self.precision)
+
+    def width(self, dim: int) -> int:
+        """As many numbers as dimensions."""
+        return dim
 
     def encode(self, values: FloatArray) -> NDArray[Any]:
         """``(n, d)`` float32 to the stored type.

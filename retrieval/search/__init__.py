@@ -1,13 +1,17 @@
 """From a query's vectors to hits: candidates of every segment, merged, refined, fetched."""
 
 from retrieval.search.accept import Accept, accepted, accepted_ids, count_accepted, facet
-from retrieval.search.execute import Scored, execute
+from retrieval.search.curve import CurvePoint, RecallCurve
+from retrieval.search.execute import Executed, Scored, execute
 from retrieval.search.explain import explain_document
 from retrieval.search.hits import FIELDS, check_fields, fetch, fetch_document
 
 __all__ = [
     "FIELDS",
     "Accept",
+    "CurvePoint",
+    "Executed",
+    "RecallCurve",
     "Scored",
     "accepted",
     "accepted_ids",

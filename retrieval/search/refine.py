@@ -61,6 +61,9 @@ def _gather(
     snapshot: Snapshot, segment: SegmentView, ordinals: IntArray
 ) -> tuple[NDArray[np.float64], IntArray]:
     """The chosen documents' vectors back to back, decoded."""
+    first = segment.offsets[ordinals]
+    if (segment.offsets[ordinals + 1] == first + 1).all():  # dense: one row a document
+        return snapshot.codec.decode(segment.codes[first]).astype(np.float64), np.arange(len(first) + 1)
     codes: list[NDArray[Any]] = [segment.document_codes(int(ordinal)) for ordinal in ordinals]
     offsets = np.zeros(len(codes) + 1, dtype=np.int64)
     np.cumsum([len(code) for code in codes], out=offsets[1:])

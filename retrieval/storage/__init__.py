@@ -13,9 +13,18 @@ from retrieval.storage.pending import pending_batch
 from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.segment import SegmentReader, SegmentWriter, file_problems
 from retrieval.storage.snapshot import SegmentView, Snapshot, SnapshotKeeper
+from retrieval.storage.trained import (
+    FEATURE,
+    Trained,
+    load_codec,
+    load_trained,
+    remove_trained,
+    write_trained,
+)
 from retrieval.storage.verify import VerifyReport, verify_files
 
 __all__ = [
+    "FEATURE",
     "WAIT_SECONDS",
     "Catalog",
     "CodecRecord",
@@ -29,6 +38,7 @@ __all__ = [
     "SegmentWriter",
     "Snapshot",
     "SnapshotKeeper",
+    "Trained",
     "VerifyReport",
     "birth_keys",
     "choose_merge",
@@ -40,11 +50,15 @@ __all__ = [
     "file_problems",
     "has_catalog",
     "is_index_folder",
+    "load_codec",
+    "load_trained",
     "make_folder",
     "merge_lock",
     "pending_batch",
     "remove_segments",
+    "remove_trained",
     "verify_files",
     "write_merged",
+    "write_trained",
     "writer_lock",
 ]

@@ -235,6 +235,18 @@ class Catalog(Database):
                 raise ValueError("not what was committed")
             return CodecRecord.from_row(rows[0])
 
+    def codec_folders(self) -> set[str]:
+        """Names of the folders of codec generations."""
+        with self.decoding("the codecs"):
+            return {f"{index(row[0]):08d}" for row in self.rows("SELECT codec FROM codecs")}
+
+    def replace_codecs(self, codec: CodecRecord, features: Sequence[str]) -> None:
+        """Register a codec generation in place of all earlier ones, whose segments are gone, and what
+        it requires of a reader; inside a transaction."""
+        self.execute("DELETE FROM codecs")
+        self.add_codec(codec)
+        self.set_meta("required_features", list(features))
+
     def add_codec(self, codec: CodecRecord) -> None:
         """Register a codec generation; inside a transaction."""
         self.insert("codecs", (*codec.as_row(), _checksum(codec.as_row())))

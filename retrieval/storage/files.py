@@ -45,6 +45,16 @@ class FileRecord:
     dtype: str | None = None
     shape: tuple[int, ...] | None = None
 
+    def as_json(self) -> list[Any]:
+        """As a JSON value."""
+        return [self.name, self.path, self.bytes, self.sha256, self.dtype, self.shape]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> Self:
+        """The inverse of `as_json`."""
+        name, path, size, sha256, dtype, shape = value
+        return cls(name, path, size, sha256, dtype, None if shape is None else tuple(shape))
+
 
 class HashingFile:
     """A new file that hashes what is written; `finish` makes it durable.

@@ -13,11 +13,12 @@ from retrieval.storage.catalog import CATALOG, Catalog
 from retrieval.storage.files import remove
 from retrieval.storage.lock import HOLDER, LOCK, MERGE_LOCK, merge_lock
 from retrieval.storage.segment import SEGMENTS
+from retrieval.storage.trained import CODECS
 
 __all__ = ["clear_folder", "clear_leftovers", "is_index_folder", "remove_segments"]
 
 # The catalog goes last: until it is gone, what remains is an unfinished index, never a broken one.
-_OWN = (SEGMENTS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
+_OWN = (SEGMENTS, CODECS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
 
 
 def is_index_folder(root: Path) -> bool:
@@ -31,7 +32,8 @@ def is_index_folder(root: Path) -> bool:
         return False
     with disk.telling("read", root):
         names = {entry.name for entry in root.iterdir()}
-    return names <= {*_OWN, HOLDER, LOCK, MERGE_LOCK} and (CATALOG in names or SEGMENTS not in names)
+    ours = names <= {*_OWN, HOLDER, LOCK, MERGE_LOCK}
+    return ours and (CATALOG in names or not names & {SEGMENTS, CODECS})
 
 
 def clear_folder(root: Path, *, lock: bool = False) -> None:
@@ -42,8 +44,8 @@ def clear_folder(root: Path, *, lock: bool = False) -> None:
 
 
 def clear_leftovers(root: Path, catalog: Catalog) -> None:
-    """Remove what an interrupted writer left: segment folders that no commit names and that no
-    merge is writing now. The caller holds the writer lock."""
+    """Remove what an interrupted writer left: folders of segments and codecs that no commit names and
+    that no merge is writing now. The caller holds the writer lock."""
     if not _leftovers(root, catalog):
         return
     with merge_lock(root) as free:
@@ -56,11 +58,17 @@ def clear_leftovers(root: Path, catalog: Catalog) -> None:
 
 
 def _leftovers(root: Path, catalog: Catalog) -> list[Path]:
-    with disk.telling("read", root / SEGMENTS):
+    found = []
+    for folder, named in ((SEGMENTS, catalog.folders), (CODECS, catalog.codec_folders)):
+        if there := _names(root / folder):
+            found += [root / folder / name for name in sorted(there - named())]
+    return found
+
+
+def _names(folder: Path) -> set[str]:
+    with disk.telling("read", folder):
         # Done at every write: paths of all segments would cost more than their names.
-        there = set(os.listdir(root / SEGMENTS)) if (root / SEGMENTS).exists() else set()  # noqa: PTH208
-    unnamed = there - catalog.folders() if there else there
-    return [root / SEGMENTS / name for name in sorted(unnamed)]
+        return set(os.listdir(folder)) if folder.exists() else set()  # noqa: PTH208
 
 
 def remove_segments(root: Path, numbers: Iterable[int]) -> None:

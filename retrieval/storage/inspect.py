@@ -15,7 +15,9 @@ __all__ = ["IndexInfo", "describe_index"]
 @dataclass(frozen=True)
 class IndexInfo:
     """Facts about an index. ``pending`` documents are not yet in a segment, ``deleted`` ones still take
-    room; ``bytes`` maps components to bytes on disk; ``encoder`` is None for a caller's own class;
+    room; ``bytes`` maps components to bytes on disk; ``recipe`` is what documents are found by and
+    ``quality`` what was measured of it (None: every stored vector is scored); ``encoder`` is None for a
+    caller's own class;
     ``complete`` is False while a build is unfinished."""
 
     path: str
@@ -25,6 +27,8 @@ class IndexInfo:
     metric: str
     dim: int
     precision: str
+    recipe: dict[str, Any] | None
+    quality: dict[str, Any] | None
     documents: int
     pending: int
     deleted: int
@@ -48,9 +52,11 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         pending = list(catalog.register.pending())
         replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0
     sizes: Counter[str] = Counter()
+    for file in codec.files:
+        sizes["trained"] += file.bytes
     for segment in segments:
         for file in segment.files:
-            sizes[file.name] += file.bytes
+            sizes[file.name.split("/")[0]] += file.bytes
     kept = [path for path in root.glob(CATALOG + "*") if not path.name.endswith("-shm")]  # shm is scratch
     sizes["catalog"] = sum(path.stat().st_size for path in kept)
     return IndexInfo(
@@ -61,6 +67,8 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         metric=codec.metric,
         dim=codec.dim,
         precision=codec.config["precision"],
+        recipe=codec.config.get("recipe"),
+        quality=codec.quality,
         documents=documents,
         pending=sum(batch.n_documents for batch in pending) - replaced,
         deleted=deleted,

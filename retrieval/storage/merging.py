@@ -17,6 +17,7 @@ from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import document_schema
 from retrieval.storage.segment import SegmentWriter, largest_norm
 from retrieval.storage.snapshot import SegmentView, Snapshot
+from retrieval.storage.trained import Trained
 from retrieval.types import IntArray
 
 __all__ = ["MergeStopped", "write_merged"]
@@ -44,12 +45,14 @@ def write_merged(
     snapshot: Snapshot,
     views: Sequence[SegmentView],
     *,
-    codec: Codec | None = None,
+    trained: Trained | None = None,
     stop: Callable[[], bool] = lambda: False,
+    written: Callable[[int], None] = lambda _: None,
 ) -> SegmentWriter:
     """Write the living documents of ``views`` as segment ``number``; nothing is committed.
 
-    With another ``codec`` than the snapshot's, vectors are decoded and encoded again.
+    ``written`` is told how many documents' vectors are. With another codec than the snapshot's
+    (``trained``), vectors are decoded and encoded again.
 
     Raises:
         MergeStopped: ``stop`` said so between two blocks.
@@ -57,11 +60,12 @@ def write_merged(
     """
     for view in views:
         view.check_bytes()
-    target = codec or snapshot.codec
+    target = trained or snapshot.trained
     writer = SegmentWriter(root, number, target, snapshot.record.dim)
     try:
         for block in _blocks(views, stop):
-            _append(writer, block, snapshot.codec, target)
+            _append(writer, block, snapshot.codec, target.codec)
+            written(writer.n_documents)
         births = np.concatenate([np.empty(0, np.int64), *(b.view.births[b.ordinals] for b in _blocks(views))])
         writer.origins = tuple(np.unique(births >> 32).tolist())
         own = np.array_equal(births, all_born_here(number, len(births)))

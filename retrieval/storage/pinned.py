@@ -131,7 +131,7 @@ def checked_files(catalog: Catalog) -> list[FileRecord]:
         problems.append(str(error))
     if problems:
         raise IndexDamagedError(f"{catalog.root / CATALOG}: {problems[0]}")
-    files = [file for segment in segments for file in segment.files]
+    files = [*catalog.codec().files, *(file for segment in segments for file in segment.files)]
     seen: set[str] = set()
     for file in files:
         named = isinstance(file.path, str) and _PLAIN.fullmatch(file.path) and file.path not in seen

@@ -19,8 +19,10 @@ __all__ = ["CodecRecord", "PendingBatch", "SegmentRecord"]
 class CodecRecord:
     """A codec generation: what turns text into stored codes, frozen.
 
-    ``name`` and ``config`` describe the codec; ``encoder`` is an EncoderConfig as a dict (None
-    for a caller's own class), ``encoder_fingerprint`` what identifies its vectors.
+    ``name`` and ``config`` describe the codec of the stored vectors; under keys of its own, ``config``
+    also holds the trained search ``pipeline``, the ``files`` of all arrays, the ``recipe`` they were
+    made by and the measured ``quality``. ``encoder`` is an EncoderConfig as a dict (None for a
+    caller's own class), ``encoder_fingerprint`` what identifies its vectors.
     """
 
     codec: int
@@ -33,9 +35,35 @@ class CodecRecord:
     encoder_fingerprint: dict[str, Any]
 
     @property
+    def stored(self) -> dict[str, Any]:
+        """Configuration of the codec of the stored vectors alone."""
+        return {key: value for key, value in self.config.items() if key not in _BESIDE}
+
+    @property
+    def pipeline(self) -> dict[str, Any] | None:
+        """Configuration of the trained search, None where every stored vector is scored."""
+        return self.config.get("pipeline")
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """Its arrays."""
+        return tuple(FileRecord.from_json(value) for value in self.config.get("files", ()))
+
+    @property
+    def recall_target(self) -> float:
+        """What searches aim at unless they say otherwise."""
+        return float(self.config.get("recipe", {}).get("recall_target", 1.0))
+
+    @property
+    def quality(self) -> dict[str, Any] | None:
+        """What was measured of the recipe when it was trained."""
+        return self.config.get("quality")
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides how codes are made and scored."""
-        parts = [self.name, self.config, self.kind, self.metric, self.dim, self.encoder_fingerprint]
+        deciding = {key: value for key, value in self.config.items() if key != "quality"}
+        parts = [self.name, deciding, self.kind, self.metric, self.dim, self.encoder_fingerprint]
         return hashlib.sha256(_json(parts).encode()).hexdigest()
 
     def as_row(self) -> tuple[Any, ...]:
@@ -49,6 +77,9 @@ class CodecRecord:
         """The inverse of `as_row`."""
         encoder = json.loads(row[6]) if row[6] is not None else None
         return cls(row[0], row[1], json.loads(row[2]), row[3], row[4], row[5], encoder, json.loads(row[7]))
+
+
+_BESIDE = ("pipeline", "files", "recipe", "quality")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ FORMAT_VERSION = 2
 1: documents stay where they were added. 2: pending documents, tombstones, merged segments.
 """
 
-KNOWN_FEATURES: frozenset[str] = frozenset()
+KNOWN_FEATURES: frozenset[str] = frozenset({"trained"})
 """Features that an index may require of its reader."""
 
 _DOCUMENTS = """

@@ -1,8 +1,9 @@
-"""One segment: codes, offsets, births and documents, written once and then only mapped."""
+"""One segment: codes, offsets, births, documents and what the trained search arranged of them, written
+once and then only mapped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError, IndexFolderError
+from retrieval.index import Pipeline, SegmentSearch
 from retrieval.quantize import Codec
 from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import DocumentTable, write_documents
@@ -26,11 +28,16 @@ from retrieval.storage.files import (
     sync_folder,
 )
 from retrieval.storage.records import SegmentRecord
-from retrieval.types import IntArray, Ragged
+from retrieval.storage.trained import Trained
+from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["SEGMENTS", "SegmentReader", "SegmentWriter", "file_problems", "largest_norm"]
 
 SEGMENTS = "segments"
+ARRANGED = "arranged/"
+"""Files of what the trained search keeps of a segment: all made from its codes."""
+BLOCK = 16384
+"""Vectors decoded at a time when they are arranged."""
 
 
 class SegmentWriter:
@@ -39,14 +46,15 @@ class SegmentWriter:
     ``origins`` are the numbers under which its documents came to the index; a merge sets them.
     """
 
-    def __init__(self, root: Path, segment: int, codec: Codec, dim: int) -> None:
+    def __init__(self, root: Path, segment: int, trained: Trained, dim: int) -> None:
         self.segment = segment
         self.n_documents = 0
         self.n_tokens = 0
         self.max_norm = 0.0
         self.files: tuple[FileRecord, ...] = ()
         self.origins: tuple[int, ...] = (segment,)
-        self._root, self._codec, self._dim = root, codec, dim
+        self._root, self._trained, self._dim = root, trained, dim
+        self._codec = trained.codec
         self._folder = f"{SEGMENTS}/{segment:08d}"
         remove(root / self._folder)  # left by a writer that died
         make_folder(root / self._folder)
@@ -81,14 +89,27 @@ class SegmentWriter:
         files.append(self._write_array("offsets", offsets))
         if births is not None:
             files.append(self._write_array("births", births))
+        if self._trained.pipeline is not None:
+            files += self._arrange(self._trained.pipeline, files[0])
         files.append(write_documents(self._root, f"{self._folder}/documents.arrow", schema, batches))
         sync_folder(self._root / self._folder)
         self.files = tuple(files)
 
-    def _write_array(self, name: str, array: IntArray) -> FileRecord:
-        with HashingFile(self._root, f"{self._folder}/{name}.bin") as file:
+    def _arrange(self, pipeline: Pipeline, codes: FileRecord) -> list[FileRecord]:
+        """Let the trained search make its arrays of the codes just written."""
+        stored = map_array(self._root, codes)
+
+        def blocks() -> Iterator[FloatArray]:
+            for first in range(0, len(stored), BLOCK):
+                yield self._codec.decode(stored[first : first + BLOCK])
+
+        arranged = pipeline.arrange(blocks(), len(stored))
+        return [self._write_array(ARRANGED + name, array) for name, array in arranged.items()]
+
+    def _write_array(self, name: str, array: NDArray[Any]) -> FileRecord:
+        with HashingFile(self._root, f"{self._folder}/{name.replace('/', '-')}.bin") as file:
             file.write_array(array)
-            return file.finish(name, "int64", array.shape)
+            return file.finish(name, array.dtype.name, array.shape)
 
     def abandon(self) -> None:
         """Give up: close and remove what was written (after a kill, the next writer does it)."""
@@ -108,14 +129,15 @@ class SegmentReader:
     """A committed segment, memory-mapped.
 
     ``codes`` is ``(n_tokens, d)``, ``offsets`` ``(n + 1,)``, ``births`` the sorted `birth_keys` of
-    its documents. Opening checks what costs no reading of the whole: the catalog's row, the files'
+    its documents, ``search`` what the trained search arranged of it (None: nothing, or ``trained`` was
+    not given). Opening checks what costs no reading of the whole: the catalog's row, the files'
     sizes, and that offsets and births can be followed without leaving the arrays.
 
     Raises:
         IndexDamagedError: one of these is not what was committed.
     """
 
-    def __init__(self, root: Path, record: SegmentRecord) -> None:
+    def __init__(self, root: Path, record: SegmentRecord, trained: Trained | None = None) -> None:
         if record.stored_checksum not in (None, record.checksum):
             raise IndexDamagedError(
                 f"catalog: segment {record.segment} is not what was committed; restore the index from a copy"
@@ -136,6 +158,19 @@ class SegmentReader:
         if found := self._misfits():
             told = f"segment {record.segment}: {found[0]}"
             raise IndexDamagedError(f"{told}; restore the index from a copy")
+        self.search: SegmentSearch | None = None
+        if trained is not None and trained.pipeline is not None:
+            arranged = {
+                file.name.removeprefix(ARRANGED): map_array(root, file)
+                for file in record.files
+                if file.name.startswith(ARRANGED)
+            }
+            try:
+                self.search = trained.pipeline.attach(arranged, record.n_documents, self.codes, trained.codec)
+            except (IndexDamagedError, ValueError, KeyError, TypeError) as error:
+                raise IndexDamagedError(
+                    f"segment {record.segment}: {error}; repair the index, or restore it from a copy"
+                ) from None
 
     @property
     def n_documents(self) -> int:

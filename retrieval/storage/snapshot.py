@@ -12,13 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError
-from retrieval.quantize import Codec, codec_from_state
+from retrieval.index import SegmentSearch
 from retrieval.storage.births import birth_keys, find_births
 from retrieval.storage.catalog import Catalog
 from retrieval.storage.pending import PendingBuffer, PendingReader
 from retrieval.storage.records import CodecRecord
 from retrieval.storage.register import Birth
 from retrieval.storage.segment import SegmentReader
+from retrieval.storage.trained import Trained, load_trained
 from retrieval.types import IntArray
 
 __all__ = ["Damage", "SegmentView", "Snapshot", "SnapshotKeeper"]
@@ -63,6 +64,11 @@ class SegmentView:
         return isinstance(self._reader, PendingReader)
 
     @property
+    def search(self) -> SegmentSearch | None:
+        """The trained search of this segment, None where every vector is scored."""
+        return self._reader.search if isinstance(self._reader, SegmentReader) else None
+
+    @property
     def bytes(self) -> int:
         """Bytes of codes and documents."""
         return self.codes.nbytes + self.documents.nbytes
@@ -100,14 +106,14 @@ class Snapshot:
         self,
         generation: int,
         record: CodecRecord,
-        codec: Codec,
+        trained: Trained,
         segments: Sequence[SegmentView],
         fields: Mapping[str, pa.DataType],
         damaged: Sequence[Damage] = (),
     ) -> None:
         self.generation = generation
         self.damaged = tuple(damaged)
-        self.record, self.codec = record, codec
+        self.record, self.trained, self.codec = record, trained, trained.codec
         self.segments = tuple(segments)
         self.fields = fields
         self._position = {origin: i for i, view in enumerate(self.segments) for origin in view.origins}
@@ -190,15 +196,22 @@ class SnapshotKeeper:
         if current is not None and current.generation == generation:
             return current
         record = self._catalog.codec()
-        codec = codec_from_state(record.name, record.config, {})
+        trained = self._trained(record)
         fields = self._catalog.fields().types
         damaged: list[Damage] = []
-        views = self._segments(damaged)
-        pending = self._pending(codec, record.dim, fields, damaged)
+        views = self._segments(trained, damaged)
+        pending = self._pending(trained, record.dim, fields, damaged)
         views += [pending] if pending is not None else []
-        return Snapshot(generation, record, codec, views, fields, damaged)
+        return Snapshot(generation, record, trained, views, fields, damaged)
 
-    def _segments(self, damaged: list[Damage]) -> list[SegmentView]:
+    def _trained(self, record: CodecRecord) -> Trained:
+        """What a codec generation holds; the one that is in use stays mapped."""
+        if self._current is not None and self._current.record == record:
+            return self._current.trained
+        self._buffer = None  # its codes are of another generation
+        return load_trained(self._root, record)
+
+    def _segments(self, trained: Trained, damaged: list[Damage]) -> list[SegmentView]:
         """Views of the segments there are: those we had, with what was deleted since, and new ones."""
         register, known = self._catalog.register, {}
         if (current := self._current) is not None:
@@ -208,7 +221,7 @@ class SnapshotKeeper:
         views = []
         for number in self._catalog.segment_numbers():
             try:
-                views.append(known[number] if number in known else self._open(number))
+                views.append(known[number] if number in known else self._open(number, trained))
             except IndexDamagedError as error:
                 self._leave_out(number, error, damaged)
         return views
@@ -218,18 +231,20 @@ class SnapshotKeeper:
             raise error
         damaged.append(Damage(segment, str(error)))
 
-    def _open(self, number: int) -> SegmentView:
+    def _open(self, number: int, trained: Trained) -> SegmentView:
         record = self._catalog.segment(number)
         if record is None:
             raise IndexDamagedError(f"the catalog of {self._root} has no segment {number}")
         buried = self._catalog.register.tombstones(record.origins)
-        view = SegmentView(SegmentReader(self._root, record))
+        reader = SegmentReader(self._root, record, None if self._skip_damaged else trained)
         if self._skip_damaged:
-            view.check_bytes()
+            reader.check_bytes()
+            reader = SegmentReader(self._root, record, trained)
+        view = SegmentView(reader)
         return view.without(buried)
 
     def _pending(
-        self, codec: Codec, dim: int, fields: Mapping[str, pa.DataType], damaged: list[Damage]
+        self, trained: Trained, dim: int, fields: Mapping[str, pa.DataType], damaged: list[Damage]
     ) -> SegmentView | None:
         register = self._catalog.register
         number = register.buffer()
@@ -237,7 +252,7 @@ class SnapshotKeeper:
             self._buffer = None
             return None
         if self._buffer is None or self._buffer.number != number:
-            self._buffer = PendingBuffer(number, codec, dim)
+            self._buffer = PendingBuffer(number, trained.codec, dim)
         try:
             for batch in register.pending(self._buffer.generation):
                 self._buffer.append(batch)

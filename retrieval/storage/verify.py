@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.errors import IndexDamagedError
-from retrieval.quantize import codec_from_state
 from retrieval.storage.births import birth_keys, find_births
 from retrieval.storage.catalog import Catalog
 from retrieval.storage.pending import PendingBuffer, PendingReader
-from retrieval.storage.records import SegmentRecord
+from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.segment import SegmentReader, file_problems
+from retrieval.storage.trained import Trained, load_trained, trained_problems
 
 __all__ = ["VerifyReport", "verify_files"]
 
@@ -58,20 +58,36 @@ class _Check:
         self.problems = catalog.problems()
         self._unread = False  # some part could not be read, so documents cannot be counted
         self._live = self._dead = 0
+        self._trained: Trained | None = None
         if damaged := catalog.register.count_damaged_tombstones():
             self.problems.append(f"catalog: {damaged} deletions are not what was committed; {RESTORE}")
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
         try:
+            self.trained()
             self.pending()
             self.segments(progress)
             self.counts()
         except IndexDamagedError as error:  # of the catalog: it ends the search, not what was found
             self.problems.append(str(error))
 
+    def trained(self) -> None:
+        """The arrays of the codec generation, and that they make a codec."""
+        record = self._catalog.codec()
+        try:
+            found = trained_problems(self._root, record)
+            if not found:
+                self._trained = load_trained(self._root, record)
+        except IndexDamagedError as error:
+            found = [str(error)]
+        self.files += len(record.files)
+        self.bytes += sum(file.bytes for file in record.files)
+        self._unread |= bool(found)
+        self.problems += [] if found and self._codec_was_replaced(record) else found
+
     def segments(self, progress: Callable[[int, int], None] | None) -> None:
         records = self._catalog.segments()
-        total = sum(file.bytes for record in records for file in record.files)
+        total = self.bytes + sum(file.bytes for record in records for file in record.files)
         for record in records:
             found = self._segment(record)
             self._unread |= bool(found)
@@ -86,7 +102,7 @@ class _Check:
         found, reader = file_problems(self._root, record), None
         if not found:
             try:
-                reader = SegmentReader(self._root, record)
+                reader = SegmentReader(self._root, record, self._trained)
             except IndexDamagedError as error:
                 found = [str(error)]
         if reader is None:
@@ -96,6 +112,11 @@ class _Check:
             found = self._documents(reader)
         return [f"segment {record.segment}: {problem}" for problem in found]
 
+    def _codec_was_replaced(self, record: CodecRecord) -> bool:
+        """Whether the index was converted since this generation was read."""
+        with Catalog.open(self._root) as now:
+            return now.codec().codec != record.codec
+
     def _was_replaced(self, record: SegmentRecord) -> bool:
         """Whether a merge took the segment away since this generation was read."""
         with Catalog.open(self._root) as now:
@@ -104,9 +125,9 @@ class _Check:
     def pending(self) -> None:
         register, codec = self._catalog.register, self._catalog.codec()
         number = register.buffer()
-        if number is None:
+        if number is None or self._trained is None:
             return
-        buffer = PendingBuffer(number, codec_from_state(codec.name, codec.config, {}), codec.dim)
+        buffer = PendingBuffer(number, self._trained.codec, codec.dim)
         try:
             for batch in register.pending():
                 buffer.append(batch)

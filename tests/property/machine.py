@@ -276,7 +276,7 @@ class Machine:
             except UnknownField:
                 continue
             vectors = encode_queries(self.encoder, [query])
-            (found,), _ = execute(vectors, snapshot, accepted(snapshot, given), k)
+            (found,) = execute(vectors, snapshot, accepted(snapshot, given), k).results
             model.check_hits(query, k, given, fetch(found, snapshot, check_fields(None)), bare=False)
 
     def verify(self, *, who: int = 0) -> None:

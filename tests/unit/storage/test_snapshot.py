@@ -110,9 +110,9 @@ def test_what_did_not_change_is_not_opened_again(
 ) -> None:
     opened: list[int] = []
 
-    def counting(reader: Any, root: Path, record: Any) -> None:
+    def counting(reader: Any, root: Path, record: Any, trained: Any) -> None:
         opened.append(record.segment)
-        initialise(reader, root, record)
+        initialise(reader, root, record, trained)
 
     initialise = snapshots.SegmentReader.__init__
     monkeypatch.setattr(snapshots.SegmentReader, "__init__", counting)
@@ -178,10 +178,10 @@ def test_a_reader_that_comes_too_late_for_a_segment_starts_again(
         engine.add(documents(name))
         engine.flush()
 
-    def after_a_merge(root: Path, record: Any) -> Any:
+    def after_a_merge(root: Path, record: Any, trained: Any) -> Any:
         monkeypatch.undo()  # the merge reads segments too
         engine.compact()
-        return snapshots.SegmentReader(root, record)
+        return snapshots.SegmentReader(root, record, trained)
 
     monkeypatch.setattr(snapshots, "SegmentReader", after_a_merge)
     snapshot = keeper.latest()

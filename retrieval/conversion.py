@@ -1,0 +1,234 @@
+"""Another codec generation for an index that is there: train, write every segment anew, measure, swap.
+
+Writers wait until it is done; readers see the old generation until then. Killed at any moment it
+leaves the index as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from retrieval.config import IndexConfig, RecipeConfig
+from retrieval.encode import Encoder
+from retrieval.errors import ConfigError, IndexFolderError
+from retrieval.registering import merged_record, register_merged
+from retrieval.search import RecallCurve
+from retrieval.storage import (
+    FEATURE,
+    Catalog,
+    CodecRecord,
+    SegmentReader,
+    SegmentView,
+    SegmentWriter,
+    Snapshot,
+    Trained,
+    remove_segments,
+    remove_trained,
+    write_merged,
+    write_trained,
+)
+from retrieval.training import (
+    check_geometry,
+    fit,
+    geometry_of,
+    measure,
+    pseudo_queries,
+    sample_vectors,
+)
+from retrieval.types import EncoderKind, FloatArray, Precision, TrainingProgress, TrainingReport
+
+__all__ = ["Conversion", "check_trainable", "convert", "is_trained", "is_trained_later"]
+
+SHOWN_K = 10
+"""The k of the recall that is compared with what a recipe promises."""
+TRAINING_QUERIES = 1024
+GEOMETRY_SAMPLE = 16384
+CALIBRATION_SAMPLE = 65536
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is asked for: another ``precision`` of the stored vectors, another ``recipe``; None keeps.
+
+    ``queries`` are prepared vectors ``(n, d)`` of real queries; ``encoder`` makes pseudo-queries of
+    documents' texts where there are none (called when it is needed; gives None if there is none).
+    ``force``: even if the vectors do not tell documents apart.
+    """
+
+    precision: Precision | None = None
+    recipe: RecipeConfig | None = None
+    queries: FloatArray | None = None
+    encoder: Callable[[], Encoder | None] = lambda: None
+    force: bool = False
+
+
+def check_trainable(config: IndexConfig, kind: EncoderKind) -> None:
+    """Refuse early what could only fail when all documents are in.
+
+    Raises:
+        ConfigError: a recipe for one vector a document, in an index with one a token.
+    """
+    if kind == "dense":
+        return
+    if config.recipe.index != "exact":
+        raise ConfigError(
+            f"the recipe index={config.recipe.index} is for one vector a document (dense); "
+            "late interaction is searched with index=exact"
+        )
+    if config.precision == "int8":
+        raise ConfigError("precision int8 is for one vector a document (dense); choose float16 or float32")
+
+
+def is_trained_later(config: IndexConfig) -> bool:
+    """Whether a build with this configuration has something to train when its documents are in."""
+    return config.recipe.index != "exact" or config.precision == "int8"
+
+
+def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
+    """Whether that has been done."""
+    recipe = record.config.get("recipe")
+    known = RecipeConfig() if recipe is None else RecipeConfig.of(**recipe)
+    is_stored_so = config.precision in ("auto", record.config["precision"])
+    return known == config.recipe and is_stored_so
+
+
+def convert(
+    root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion, tell: TrainingProgress
+) -> TrainingReport:
+    """Make the new generation of everything in ``snapshot``; the caller holds both locks.
+
+    Raises:
+        ConfigError: a recipe that does not fit these vectors.
+        CollapsedError: vectors that do not tell documents apart, without ``force``.
+    """
+    return _Converting(root, catalog, snapshot, asked, tell).run()
+
+
+class _Converting:
+    def __init__(
+        self, root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion, tell: TrainingProgress
+    ) -> None:
+        self._root, self._catalog, self._snapshot = root, catalog, snapshot
+        self._asked, self._tell = asked, tell
+        self._config = IndexConfig.of(**catalog.meta("config"))
+        self._recipe = asked.recipe or self._config.recipe
+        self._precision: Precision = asked.precision or snapshot.record.config["precision"]
+        self._generation = snapshot.record.codec + 1
+
+    def run(self) -> TrainingReport:
+        started = time.perf_counter()
+        trained, quality = self._train()
+        files = None
+        try:
+            config = {"precision": self._precision, **write_trained(self._root, self._generation, trained)}
+            files = self._write(trained)
+            warnings: list[str] = []
+            if trained.pipeline is not None:
+                config |= {"recipe": self._recipe.model_dump(mode="json")}
+                config["quality"] = quality | self._measured(files, trained, config, warnings)
+            self._commit(files, self._record(trained, config))
+        except BaseException:
+            with suppress(IndexFolderError):  # what remains, the next writer removes
+                remove_trained(self._root, self._generation)
+            if files is not None:
+                files.abandon()
+            raise
+        self._clean(files)
+        return TrainingReport(config.get("quality"), tuple(warnings), time.perf_counter() - started)
+
+    def _write(self, trained: Trained) -> SegmentWriter:
+        """Everything as one segment of the new generation."""
+        snapshot, total = self._snapshot, max(len(self._snapshot), 1)
+        return write_merged(
+            self._root,
+            int(self._catalog.meta("next_number")),
+            snapshot,
+            snapshot.segments,
+            trained=trained,
+            written=lambda done: self._tell("write the segment", done / total),
+        )
+
+    def _train(self) -> tuple[Trained, dict[str, Any]]:
+        """Fit on a sample, after a look at its geometry."""
+        snapshot, recipe = self._snapshot, self._recipe
+        if recipe.index == "exact" and self._precision != "int8":
+            return fit(snapshot, sample_vectors(snapshot, 0, 0), recipe, self._precision, None), {}
+        if snapshot.record.kind != "dense":
+            raise ConfigError(
+                f"the recipe {recipe.index!r} with {self._precision} is for one vector a document; "
+                "this index has one a token"
+            )
+        self._tell("sample", None)
+        size = CALIBRATION_SAMPLE if recipe.index == "exact" else recipe.sample
+        sample = sample_vectors(snapshot, size, recipe.seed)
+        geometry = geometry_of(sample[:: max(1, len(sample) // GEOMETRY_SAMPLE)])
+        if not self._asked.force:
+            check_geometry(geometry)
+        queries = None
+        if "leanvec" in recipe.reduce:
+            self._tell("pseudo-queries", None)
+            queries = self._queries(TRAINING_QUERIES, recipe.seed + 1)
+        self._tell("train", None)
+        return fit(snapshot, sample, recipe, self._precision, queries), {"geometry": geometry.to_json()}
+
+    def _queries(self, size: int, seed: int) -> FloatArray:
+        """Real queries where they were given (half to train, half to measure), else pseudo-queries."""
+        given = self._asked.queries
+        if given is not None and len(given) > 1:
+            return given[0::2] if size == TRAINING_QUERIES else given[1::2][:size]
+        return pseudo_queries(self._snapshot, self._asked.encoder(), size, seed)
+
+    def _measured(
+        self, files: SegmentWriter, trained: Trained, config: dict[str, Any], warnings: list[str]
+    ) -> dict[str, Any]:
+        """The recall curve on the new segment, before anybody can search it."""
+        self._tell("measure recall", None)
+        queries = self._queries(self._recipe.held_out, self._recipe.seed + 2)
+        record = merged_record(files, files.origins, self._generation, 0)
+        view = SegmentView(SegmentReader(self._root, record, trained))
+        new = self._record(trained, config)
+        after = Snapshot(self._snapshot.generation, new, trained, [view], self._snapshot.fields)
+        curve = measure(after, queries)
+        if curve.points:
+            warnings += _shortfall(curve, self._recipe)
+        return {"curve": curve.to_json(), "documents": len(after)}
+
+    def _record(self, trained: Trained, config: dict[str, Any]) -> CodecRecord:
+        return replace(self._snapshot.record, codec=self._generation, name=trained.codec.name, config=config)
+
+    def _commit(self, files: SegmentWriter, record: CodecRecord) -> None:
+        catalog, snapshot = self._catalog, self._snapshot
+        config = self._config.replace(precision=self._precision, recipe=self._recipe)
+        with catalog.transaction("convert") as generation:
+            catalog.take_number()
+            catalog.set_meta("config", config.as_json())
+            catalog.register.clear_pending()
+            catalog.remove_segments([view.number for view in snapshot.segments])
+            for view in snapshot.segments:
+                catalog.register.clear_tombstones(view.origins, snapshot.generation)
+            catalog.replace_codecs(record, [FEATURE] if record.files else [])
+            register_merged(catalog, files, files.origins, record.codec, generation)
+
+    def _clean(self, files: SegmentWriter) -> None:
+        if not files.n_documents:
+            files.abandon()
+        remove_segments(self._root, [view.number for view in self._snapshot.segments])
+        with suppress(IndexFolderError):
+            remove_trained(self._root, self._snapshot.record.codec)
+
+
+def _shortfall(curve: RecallCurve, recipe: RecipeConfig) -> list[str]:
+    """What to say when no effort reaches what the recipe promises."""
+    ks = {point.k for point in curve.points}
+    best = curve.best(SHOWN_K if SHOWN_K in ks else max(ks))
+    if best.recall >= recipe.recall_target:
+        return []
+    return [
+        f"the recipe reaches a recall@{best.k} of {best.recall:.3f}, its target is {recipe.recall_target}: "
+        "give the codes more bits (--set bits=4), reduce less (--set reduce=none), or use --preset exact"
+    ]

@@ -1,0 +1,99 @@
+"""What a vector index is: trained once (it lives in the codec), arranged anew for every segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.quantize.base import Codec
+from retrieval.types import FloatArray, IntArray
+
+__all__ = ["Arrays", "Block", "Effort", "Found", "SegmentSearch", "VectorIndex"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are
+    visited (IVF); ``ef_search`` is the width of the walk (HNSW)."""
+
+    depth: int = 100
+    nprobe: int = 32
+    ef_search: int = 64
+
+
+class Block(NamedTuple):
+    """Consecutive documents of a segment: reduced ``values`` ``(n, d)``, and what to add to their inner
+    products, ``biases`` ``(n,)`` or None (for l2: minus half the squared length)."""
+
+    values: FloatArray
+    biases: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates of one query in one segment, best estimate first, ties by ordinal.
+
+    ``estimates`` are of inner product plus bias; ``errors`` their standard deviations for a query of
+    length 1, None where unknown. ``scanned`` counts the codes that were looked at (hnsw: how wide the walk
+    was, which is less).
+    """
+
+    ordinals: IntArray
+    estimates: FloatArray
+    errors: FloatArray | None
+    scanned: int
+
+
+class SegmentSearch(Protocol):
+    """The index of one segment, ready to be asked. Safe to share between threads."""
+
+    def search(
+        self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
+    ) -> list[Found]:
+        """Candidates for reduced queries ``(n_q, d)``; ``accept`` is a mask over ordinals."""
+
+
+class VectorIndex(Protocol):
+    """Where to look among many vectors. ``name`` is its word in the registry and in recipes."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def fit(
+        cls, sample: FloatArray, n: int, options: Mapping[str, Any], seed: int = 0, threads: int = 1
+    ) -> Self:
+        """Train on reduced vectors ``(n_sample, d)`` for an index of about ``n``; ``options`` are those of
+        a recipe."""
+
+    def arrange(self, blocks: Iterator[Block], n: int, threads: int = 1) -> dict[str, NDArray[Any]]:
+        """What a segment of ``n`` documents stores: a function of the vectors and this alone, not of how
+        they are cut into blocks, nor of ``threads``.
+
+        Raises:
+            ValueError: the blocks do not hold ``n`` documents of the right dimension.
+        """
+
+    def attach(self, arrays: Arrays, n: int, rows: NDArray[Any], stored: Codec) -> SegmentSearch:
+        """The inverse of `arrange`, checked so that no kernel can leave the arrays. ``rows`` ``(n, d)`` are
+        the segment's stored vectors as codes of ``stored`` (not reduced; the funnel reads them).
+
+        Raises:
+            IndexDamagedError: the arrays do not fit each other, or ``n`` documents.
+        """
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """JSON configuration and trained arrays, codec included: all that `from_state` needs."""
+
+    @classmethod
+    def from_state(cls, config: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The inverse of `state`.
+
+        Raises:
+            IndexFormatError: a part that this version does not know.
+        """

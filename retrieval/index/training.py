@@ -1,0 +1,82 @@
+"""Centroids of inverted lists: k-means whose lists are of like length, and centroids of centroids.
+
+Documents go to the centroid that is nearest by l2, whatever the metric: what is left, ``x - c``, is then
+shortest, and with it the error of its code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from retrieval.kernels.assign.cpu import assign_i8
+from retrieval.kernels.assign.kmeans import kmeans
+from retrieval.kernels.lists.prepared import Groups
+from retrieval.types import FloatArray, IntArray
+
+__all__ = ["TWO_LEVELS", "default_nlist", "group_centroids", "spread", "train_centroids"]
+
+ROWS_A_LIST = 64
+"""Vectors a list that k-means sees."""
+ITERATIONS = 10
+LONGEST = 2.5
+"""Lists of the sample longer than this many times the mean are split; documents that were not in the sample
+make some lists longer than it foretells, and stay below four times the mean."""
+ROUNDS = 8
+TWO_LEVELS = 4096
+"""Lists from which on the nearest ones are looked up among groups of them."""
+
+
+def default_nlist(n: int) -> int:
+    """Lists for ``n`` documents: ``2 sqrt(n)``, at least 64 documents in each on average, and sixteens."""
+    nlist = min(round(2 * math.sqrt(n)), n // 64)
+    return max(1, nlist if nlist < 16 else nlist // 16 * 16)
+
+
+def spread(n: int, most: int) -> IntArray:
+    """At most ``most`` of ``range(n)``, evenly: samples are given in an order that says nothing."""
+    return np.arange(n) if n <= most else np.arange(most) * n // most
+
+
+def train_centroids(sample: FloatArray, nlist: int, seed: int = 0, threads: int = 1) -> FloatArray:
+    """Centroids ``(nlist, d)`` of ``sample`` ``(n, d)``, n >= nlist, by k-means (l2) with lists split that
+    are too long, and as many of the shortest given up."""
+    rows = np.ascontiguousarray(sample[spread(len(sample), ROWS_A_LIST * nlist)], dtype=np.float32)
+    centroids = kmeans(rows, nlist, iterations=ITERATIONS, seed=seed, threads=threads).centroids
+    for _ in range(ROUNDS):
+        lists = assign_i8(rows, centroids, "l2", threads=threads).ordinals
+        if not _split_long(rows, lists, centroids, seed):
+            break
+    return centroids
+
+
+def _split_long(rows: FloatArray, lists: IntArray, centroids: FloatArray, seed: int) -> bool:
+    """Split every list that is too long among itself and the shortest, in place; whether there was one."""
+    nlist = len(centroids)
+    counts = np.bincount(lists, minlength=nlist)
+    mean = len(rows) / nlist
+    long = np.flatnonzero(counts > LONGEST * mean)
+    long = long[np.argsort(-counts[long], kind="stable")]
+    shortest = iter(np.argsort(counts, kind="stable")[: nlist - len(long)].tolist())
+    changed = False
+    for one in long:
+        members = rows[lists == one]
+        if (members == members[0]).all():  # copies of one vector stay together
+            continue
+        taken = [int(place) for _, place in zip(range(int(counts[one] / mean) - 1), shortest, strict=False)]
+        places = [int(one), *taken]
+        centroids[places] = kmeans(members, len(places), iterations=4, seed=seed).centroids
+        changed = True
+    return changed
+
+
+def group_centroids(centroids: FloatArray, seed: int = 0, threads: int = 1) -> Groups:
+    """Centroids of the centroids, about ``sqrt(nlist)`` of them, and whose group each list is in."""
+    n_groups = max(1, math.isqrt(len(centroids)))
+    supers = train_centroids(centroids, n_groups, seed, threads)
+    group_of = assign_i8(centroids, supers, "l2", threads=threads).ordinals
+    members = np.argsort(group_of, kind="stable")
+    starts = np.zeros(n_groups + 1, np.int64)
+    np.cumsum(np.bincount(group_of, minlength=n_groups), out=starts[1:])
+    return Groups(supers, starts, members, None)

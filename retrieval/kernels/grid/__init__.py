@@ -1,0 +1,1 @@
+"""The points of a symmetric grid whose directions are nearest to vectors'."""

@@ -1,0 +1,88 @@
+"""Inverted lists on the processor, by whichever instructions it has."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.kernels.host import simd_level
+from retrieval.kernels.lists.door import check_choice, check_mask, check_reach, check_scan, refuse
+from retrieval.kernels.lists.prepared import Coarse, Groups, Lists, prepare_centroids, prepare_lists
+from retrieval.kernels.lists.reference import Scanned, n_looked_at
+from retrieval.types import FloatArray, IntArray
+
+__all__ = [
+    "Coarse",
+    "Groups",
+    "Lists",
+    "Scanned",
+    "choose_lists",
+    "n_looked_at",
+    "prepare_centroids",
+    "prepare_lists",
+    "scan_lists",
+]
+
+
+def scan_lists(
+    tables: FloatArray,
+    coded: Lists,
+    lists: IntArray,
+    bases: FloatArray,
+    depth: int,
+    accept: NDArray[np.bool_] | None = None,
+    radii: FloatArray | None = None,
+    reach: FloatArray | None = None,
+) -> Scanned:
+    """See `retrieval.kernels.lists.reference.scan_lists`; the same."""
+    tables, lists, bases = check_scan(tables, coded, lists, bases, depth)
+    mask = check_mask(accept)
+    tops = check_reach(radii, reach, len(coded.starts) - 1, lists, bases)
+    n_queries = len(tables)
+    estimates, positions = np.empty((n_queries, depth), np.float32), np.empty((n_queries, depth), np.int64)
+    counts = np.zeros((2, n_queries), np.int64)
+    if n_queries:
+        rest = lists, bases, tops, mask, estimates, positions, counts
+        if simd_level() == "avx512":
+            wrong = _vectors("scan")(tables, coded.places, *rest)
+        else:
+            wrong = _portable("scan")(tables, coded, *rest)
+        if wrong:
+            refuse(wrong, lists, coded, len(mask))
+    return estimates, positions, counts[0], counts[1]
+
+
+def choose_lists(
+    queries: FloatArray, coarse: Coarse, n_probe: int, n_members: int | None = None
+) -> tuple[IntArray, FloatArray]:
+    """See `retrieval.kernels.lists.reference.choose_lists`; the same up to rounding.
+
+    With AVX-512 half as many lists again and 16 more are taken by products of bytes, and scored in float:
+    a list could only be missed by those whose products differ less than the bytes' rounding.
+    """
+    queries = check_choice(queries, coarse, n_probe)
+    nlist, n_queries = len(coarse.centroids), len(queries)
+    size = min(n_probe, nlist)
+    lists, bases = np.empty((n_queries, size), np.int64), np.empty((n_queries, size), np.float32)
+    enough = max(n_looked_at(size, nlist) if n_members is None else n_members, 1)
+    if simd_level() == "avx512":
+        finite = _vectors("choose")(queries, coarse.places, coarse.step, enough, lists, bases)
+    else:
+        finite = _portable("choose")(queries, coarse, enough, lists, bases)
+    if not finite:
+        raise ValueError("queries hold NaN or infinite numbers")
+    return lists, bases
+
+
+@cache
+def _vectors(function: str) -> Any:
+    return getattr(import_module(f"retrieval.kernels.lists.{function}"), function)
+
+
+@cache
+def _portable(function: str) -> Any:
+    return getattr(import_module("retrieval.kernels.lists.portable"), function)

@@ -1,0 +1,1 @@
+"""Scores of single stored vectors, with an early stop where the remaining ones cannot matter."""

@@ -1,0 +1,119 @@
+"""How a search goes about it: score everything, score what the filter accepts, or probe the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from retrieval.config import SearchConfig
+from retrieval.index import Effort, Work
+from retrieval.search.accept import Accept
+from retrieval.search.curve import CODE_COST, ROW_COST, RecallCurve
+from retrieval.storage import SegmentView, Snapshot
+
+__all__ = ["Mode", "Plan", "make_plan"]
+
+Mode = Literal["exact", "probe"]
+
+OVERHEAD = 20_000.0
+"""Nanoseconds that probing one segment costs before anything is scanned."""
+DEFAULT_EFFORT = Effort()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with each segment of a snapshot, and how hard to look where it is probed.
+
+    ``expected_recall`` is the measured one of this effort, None where nothing was measured or
+    everything is exact; ``accepted`` counts documents.
+    """
+
+    modes: tuple[Mode, ...]
+    effort: Effort
+    target: float | None
+    expected_recall: float | None
+    accepted: int
+    selectivity: float
+
+
+def make_plan(snapshot: Snapshot, accept: Accept, k: int, wanted: SearchConfig) -> Plan:
+    """Choose for one search of the best ``k``; what ``wanted`` leaves open, the recipe says."""
+    counts = [
+        view.n_documents if mask is None else int(np.count_nonzero(mask))
+        for view, mask in zip(snapshot.segments, accept, strict=True)
+    ]
+    accepted, there = sum(counts), sum(view.n_documents for view in snapshot.segments)
+    selectivity = accepted / there if there else 1.0
+    target = wanted.recall_target if wanted.recall_target is not None else snapshot.record.recall_target
+    if wanted.exact or target >= 1 or snapshot.trained.pipeline is None:
+        return Plan(_all_exact(snapshot), DEFAULT_EFFORT, None, None, accepted, selectivity)
+    effort, recall, share = _effort(snapshot, k, target, selectivity)
+    effort = _changed(effort, k, wanted)
+    # Who asks for so many lists means to probe, whatever it costs.
+    asked = bool(wanted.num_candidates or wanted.nprobe or wanted.ef_search)
+    modes = tuple(
+        _mode(view, count, effort, share, asked)
+        for view, count in zip(snapshot.segments, counts, strict=True)
+    )
+    expected = None if asked or "probe" not in modes else recall
+    return Plan(modes, effort, target, expected, accepted, selectivity)
+
+
+def _all_exact(snapshot: Snapshot) -> tuple[Mode, ...]:
+    return tuple("exact" for _ in snapshot.segments)
+
+
+def _effort(
+    snapshot: Snapshot, k: int, target: float, selectivity: float
+) -> tuple[Effort, float | None, float]:
+    """The effort for a target, its measured recall, and the share of a segment's codes it scans."""
+    curve = curve_of(snapshot)
+    if curve is None:
+        return replace(DEFAULT_EFFORT, depth=max(10 * k, DEFAULT_EFFORT.depth)), None, 1.0
+    choice = curve.choose(k, target, selectivity)
+    return choice.effort, choice.recall, choice.scanned / max(curve.documents, 1)
+
+
+def curve_of(snapshot: Snapshot) -> RecallCurve | None:
+    """The recall curve of the trained search, if one was measured."""
+    quality = snapshot.record.quality
+    return RecallCurve.from_json(quality["curve"]) if quality and quality.get("curve") else None
+
+
+def _changed(effort: Effort, k: int, wanted: SearchConfig) -> Effort:
+    return Effort(
+        depth=max(k, wanted.num_candidates or effort.depth),
+        nprobe=wanted.nprobe or effort.nprobe,
+        ef_search=wanted.ef_search or effort.ef_search,
+    )
+
+
+def _mode(view: SegmentView, accepted: int, effort: Effort, share: float, asked: bool) -> Mode:
+    """Whether scoring the accepted documents one by one is cheaper than probing."""
+    if view.search is None or asked:
+        return "exact" if view.search is None else "probe"
+    probing = OVERHEAD + share * view.n_documents * CODE_COST + min(effort.depth, accepted) * ROW_COST
+    return "exact" if accepted * ROW_COST <= probing else "probe"
+
+
+def describe(plan: Plan, work: Work) -> dict[str, Any]:
+    """The plan and what was done by it, as a JSON value. Counts are of all queries of the batch."""
+    told: dict[str, Any] = {
+        "segments": dict(work.modes),
+        "codes_scanned": work.codes,
+        "vectors_read": work.vectors,
+        "pages_read": work.pages,
+        "accepted": plan.accepted,
+        "selectivity": plan.selectivity,
+        "recall_target": plan.target,
+        "expected_recall": plan.expected_recall,
+    }
+    if "probe" in plan.modes:
+        told |= {
+            "nprobe": plan.effort.nprobe,
+            "num_candidates": plan.effort.depth,
+            "ef_search": plan.effort.ef_search,
+        }
+    return told

@@ -1,0 +1,18 @@
+"""Training a recipe on an index: sample, look at the geometry, fit, and measure the recall."""
+
+from retrieval.training.geometry import Geometry, check_geometry, geometry_of
+from retrieval.training.measure import measure
+from retrieval.training.queries import pseudo_queries
+from retrieval.training.sample import sample_vectors
+from retrieval.training.train import fit, silent
+
+__all__ = [
+    "Geometry",
+    "check_geometry",
+    "fit",
+    "geometry_of",
+    "measure",
+    "pseudo_queries",
+    "sample_vectors",
+    "silent",
+]

@@ -1,0 +1,122 @@
+"""The recall of a trained search against exact scoring of the same vectors, effort by effort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from retrieval.index import Effort, FlatIndex, Found, VectorIndex
+from retrieval.search.curve import CurvePoint, RecallCurve, frontier
+from retrieval.storage import SegmentView, Snapshot
+from retrieval.types import FloatArray, IntArray, Ragged
+
+__all__ = ["measure"]
+
+KS = (1, 10, 100, 1000)
+DEPTHS = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100)
+"""Candidates refined, as multiples of k."""
+DEEPEST = 10_000
+WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+"""Widths of a walk through a graph."""
+
+
+def measure(snapshot: Snapshot, queries: FloatArray) -> RecallCurve:
+    """Search for prepared ``queries`` ``(n, d)`` with more and more effort.
+
+    Recall at k is the share of the best k by exact scores that are among the candidates; which of
+    them are looked up (``depth``) is read off the order of one search's estimates.
+    """
+    views = [view for view in snapshot.segments if view.search is not None]
+    documents = sum(len(view) for view in views)
+    pipeline = snapshot.trained.pipeline
+    if pipeline is None or not len(queries) or not documents:
+        return RecallCurve(documents, len(queries), 1, ())
+    ks = [k for k in KS if k == 1 or 2 * k <= documents]
+    truth = _exact(snapshot, views, queries, min(max(ks), documents))
+    probes, points = pipeline.reduce_queries(queries), []
+    deepest = min(documents, max(DEEPEST, *ks))
+    for effort in _efforts(pipeline.index, deepest):
+        found = [view.search.search(probes, effort, view.live) for view in views if view.search is not None]
+        points += _points(truth, _merged(found), ks, effort, _scanned(found))
+    return RecallCurve(documents, len(queries), _nlist(pipeline.index), tuple(frontier(points)))
+
+
+def _nlist(index: VectorIndex) -> int:
+    return int(getattr(index, "nlist", 1))
+
+
+def _efforts(index: VectorIndex, depth: int) -> Iterator[Effort]:
+    """From the least to all of it."""
+    if index.name == "hnsw":
+        for width in WIDTHS:
+            yield Effort(depth=min(depth, width), nprobe=1, ef_search=width)
+        return
+    nlist = _nlist(index)
+    nprobe = 1.0
+    while int(nprobe) < nlist:
+        yield Effort(depth=depth, nprobe=int(nprobe), ef_search=0)
+        nprobe = max(nprobe + 1, nprobe * 1.5)
+    yield Effort(depth=depth, nprobe=nlist, ef_search=0)
+
+
+def _exact(
+    snapshot: Snapshot, views: Sequence[SegmentView], queries: FloatArray, k: int
+) -> list[tuple[IntArray, IntArray]]:
+    """Positions of segments and ordinals of the best ``k``, best first."""
+    ragged, found = Ragged.from_matrix(queries), []
+    for position, view in enumerate(views):
+        index = FlatIndex(
+            view.codes, view.offsets, snapshot.codec, snapshot.record.metric, view.max_norm, position
+        )
+        found.append(index.candidates(ragged, k, view.live))
+    best = []
+    for pools in zip(*found, strict=True):
+        scores = np.concatenate([pool.scores for pool in pools])
+        segments = np.concatenate([pool.segments for pool in pools])
+        ordinals = np.concatenate([pool.ordinals for pool in pools])
+        order = np.lexsort((ordinals, segments, -scores))[:k]
+        best.append((segments[order], ordinals[order]))
+    return best
+
+
+def _merged(found: Sequence[Sequence[Found]]) -> list[tuple[IntArray, IntArray]]:
+    """Candidates of all segments by their estimates: (segments, ranks within the segment's answer,
+    ordinals), of which the rank decides what a depth leaves over."""
+    merged = []
+    for each in zip(*found, strict=True):
+        keys = [(position << 32) | one.ordinals.astype(np.int64) for position, one in enumerate(each)]
+        ranks = [np.arange(len(one.ordinals)) for one in each]
+        merged.append((np.concatenate(keys), np.concatenate(ranks)))
+    return merged
+
+
+def _scanned(found: Sequence[Sequence[Found]]) -> float:
+    return float(np.mean([sum(one.scanned for one in each) for each in zip(*found, strict=True)]))
+
+
+def _points(
+    truth: Sequence[tuple[IntArray, IntArray]],
+    merged: Sequence[tuple[IntArray, IntArray]],
+    ks: Sequence[int],
+    effort: Effort,
+    scanned: float,
+) -> list[CurvePoint]:
+    deepest = max(truth[0][0].shape[0], 1)
+    needed = np.full((len(truth), deepest), np.inf)
+    for i, ((segments, ordinals), (keys, ranks)) in enumerate(zip(truth, merged, strict=True)):
+        wanted = (segments.astype(np.int64) << 32) | ordinals
+        order = np.argsort(keys)
+        at = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
+        if len(keys):
+            hit = keys[order][at] == wanted
+            needed[i, : len(wanted)] = np.where(hit, ranks[order][at], np.inf)
+    points = []
+    for k in ks:
+        for depth in sorted({min(effort.depth, int(np.ceil(multiple * k))) for multiple in DEPTHS}):
+            recalls = (needed[:, :k] < depth).mean(axis=1)
+            error = float(recalls.std(ddof=1) / np.sqrt(len(recalls))) if len(recalls) > 1 else 0.0
+            points.append(
+                CurvePoint(k, effort.nprobe, effort.ef_search, depth, float(recalls.mean()), error, scanned)
+            )
+    return points

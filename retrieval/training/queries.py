@@ -1,0 +1,72 @@
+"""Questions to measure with, where nobody has asked any yet: spans of the index's own documents.
+
+A span is encoded as a query, so that what is measured is the geometry of queries against documents.
+Where there is no text or no encoder, documents' vectors with noise take their place.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from retrieval.encode import Encoder
+from retrieval.encode.base import encode_queries
+from retrieval.index import prepare_queries
+from retrieval.storage import Snapshot
+from retrieval.training.sample import living
+from retrieval.types import FloatArray, Ragged
+
+__all__ = ["noisy_documents", "pseudo_queries", "span_of"]
+
+SPAN_WORDS = (4, 16)
+"""Words of a span, from and to: the lengths of questions."""
+NOISE = 0.5
+"""Length of the noise beside that of the document."""
+
+
+def pseudo_queries(snapshot: Snapshot, encoder: Encoder | None, size: int, seed: int) -> FloatArray:
+    """Up to ``size`` prepared query vectors ``(n, d)``."""
+    if encoder is None:
+        return noisy_documents(snapshot, size, seed)
+    texts = _spans(snapshot, size, seed)
+    if not texts:
+        return noisy_documents(snapshot, size, seed)
+    return prepare_queries(encode_queries(encoder, texts), snapshot.record.metric).values
+
+
+def noisy_documents(snapshot: Snapshot, size: int, seed: int) -> FloatArray:
+    """Documents' vectors with Gaussian noise of half their length, as prepared queries."""
+    vectors = [snapshot.codec.decode(view.codes[[ordinal]]) for view, ordinal in _drawn(snapshot, size, seed)]
+    documents = np.concatenate([np.empty((0, snapshot.record.dim), np.float32), *vectors])
+    random = np.random.default_rng([seed, 1])
+    noise = random.standard_normal(documents.shape) / np.sqrt(max(documents.shape[1], 1))
+    lengths = np.linalg.norm(documents, axis=1, keepdims=True)
+    noisy = (documents + NOISE * lengths * noise).astype(np.float32)
+    return prepare_queries(Ragged.from_matrix(noisy), snapshot.record.metric).values
+
+
+def span_of(text: str, random: np.random.Generator) -> str:
+    """Some consecutive words of a text."""
+    words = text.split()
+    length = min(int(random.integers(SPAN_WORDS[0], SPAN_WORDS[1] + 1)), len(words))
+    first = int(random.integers(0, len(words) - length + 1))
+    return " ".join(words[first : first + length])
+
+
+def _spans(snapshot: Snapshot, size: int, seed: int) -> list[str]:
+    random = np.random.default_rng([seed, 2])
+    texts = (view.documents.document(ordinal).full_text for view, ordinal in _drawn(snapshot, size, seed))
+    return [span_of(text, random) for text in texts if text.split()]
+
+
+def _drawn(snapshot: Snapshot, size: int, seed: int):  # type: ignore[no-untyped-def]
+    """Documents drawn at random: (view, ordinal)."""
+    places = [(view, living(view)) for view in snapshot.segments]
+    ends = list(itertools.accumulate((len(ordinals) for _, ordinals in places), initial=0))
+    total = ends[-1]
+    chosen = np.random.default_rng([seed, 3]).choice(total, size=min(size, total), replace=False)
+    for number in chosen:
+        place = int(np.searchsorted(ends, number, side="right")) - 1
+        view, ordinals = places[place]
+        yield view, int(ordinals[number - ends[place]])

@@ -1,0 +1,83 @@
+"""The effort that a recall target needs, from measured points."""
+
+from __future__ import annotations
+
+import pytest
+
+from retrieval.errors import IndexDamagedError
+from retrieval.search import CurvePoint, RecallCurve
+from retrieval.search.curve import frontier
+
+
+def point(k: int, nprobe: int, depth: int, recall: float, error: float = 0.0) -> CurvePoint:
+    return CurvePoint(k, nprobe, 0, depth, recall, error, scanned=100.0 * nprobe)
+
+
+CURVE = RecallCurve(
+    documents=6400,
+    queries=100,
+    nlist=64,
+    points=(
+        point(10, 1, 20, 0.6),
+        point(10, 4, 20, 0.9),
+        point(10, 4, 45, 0.95),
+        point(10, 16, 20, 0.96),
+        point(10, 64, 100, 0.999),
+        point(100, 4, 100, 0.7),
+        point(100, 16, 200, 0.92),
+        point(100, 64, 400, 0.99),
+    ),
+)
+
+
+def test_the_cheapest_effort_that_reaches_the_target() -> None:
+    assert (CURVE.choose(10, 0.9).effort.nprobe, CURVE.choose(10, 0.9).effort.depth) == (4, 20)
+    assert (CURVE.choose(10, 0.95).effort.nprobe, CURVE.choose(10, 0.95).effort.depth) == (4, 45)
+    chosen = CURVE.choose(10, 0.99)
+    assert (chosen.effort.nprobe, chosen.effort.depth, chosen.reached) == (64, 100, True)
+
+
+def test_a_smaller_k_uses_the_next_larger_measured() -> None:
+    assert CURVE.choose(3, 0.9) == CURVE.choose(10, 0.9)
+    assert CURVE.choose(11, 0.9).effort.nprobe == 16
+
+
+def test_a_k_beyond_the_measured_stretches_the_largest() -> None:
+    effort = CURVE.choose(200, 0.9).effort
+    assert effort.nprobe == 32
+    assert effort.depth == 400
+
+
+def test_a_filter_widens_the_probes_and_not_the_depth() -> None:
+    everything, tenth = CURVE.choose(10, 0.9), CURVE.choose(10, 0.9, selectivity=0.1)
+    assert tenth.effort.nprobe == 16  # the point of k = 100
+    assert tenth.effort.depth == everything.effort.depth
+    assert CURVE.choose(10, 0.9, selectivity=1e-6).effort.nprobe == 64  # never more lists than there are
+
+
+def test_a_target_out_of_reach_takes_the_best_and_says_so() -> None:
+    chosen = CURVE.choose(10, 0.9999)
+    assert not chosen.reached
+    assert chosen.effort.nprobe == 64
+    assert chosen.recall == 0.999
+
+
+def test_the_margin_is_the_standard_error() -> None:
+    unsure = RecallCurve(100, 10, 8, (point(10, 2, 10, 0.91, 0.02), point(10, 8, 10, 0.95, 0.02)))
+    assert unsure.choose(10, 0.9).effort.nprobe == 8
+
+
+def test_depth_is_never_below_k() -> None:
+    curve = RecallCurve(100, 10, 8, (point(10, 2, 10, 1.0),))
+    assert curve.choose(25, 0.9).effort.depth >= 25
+
+
+def test_round_trip_and_damage() -> None:
+    assert RecallCurve.from_json(CURVE.to_json()) == CURVE
+    with pytest.raises(IndexDamagedError, match="recall curve"):
+        RecallCurve.from_json({"documents": 1, "queries": 1, "nlist": 1, "points": [{"k": 1}]})
+
+
+def test_the_frontier_leaves_out_what_is_dearer_and_no_better() -> None:
+    points = [point(10, 1, 10, 0.5), point(10, 2, 10, 0.5), point(10, 4, 10, 0.8), point(100, 1, 100, 0.4)]
+    assert list(frontier(points)) == [points[0], points[2], points[3]]

@@ -1,0 +1,333 @@
+"""Recipes through the engine: train, search, change, copy, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval import (
+    PRESETS,
+    Document,
+    Engine,
+    IndexConfig,
+    RecipeConfig,
+    RuntimeConfig,
+    SearchConfig,
+    export_index,
+    import_index,
+    inspect_index,
+    verify_index,
+)
+from retrieval.errors import CollapsedError, ConfigError, IndexFormatError, QueryError
+from retrieval.storage import Catalog, schema
+from retrieval.types import FloatArray
+from tests.encoders import HashingLate
+
+N, DIM = 3000, 48
+MANUAL = RuntimeConfig.of(maintenance="manual")
+EVERYTHING = SearchConfig(nprobe=10**6, num_candidates=10**6, ef_search=10**6)
+"""As much effort as there is: then a trained search must answer as an exact one."""
+
+
+class Clustered:
+    """Vectors around a few topics, as embeddings lie: a text is "topic number"."""
+
+    kind = "dense"
+
+    def __init__(self, dim: int = DIM, metric: str = "cosine", spread: float = 0.6) -> None:
+        self.dim, self.metric, self._spread = dim, metric, spread
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"name": "clustered", "dim": self.dim, "metric": self.metric, "spread": self._spread}
+
+    def encode_document(self, texts: Sequence[str]) -> FloatArray:
+        values = np.empty((len(texts), self.dim), dtype=np.float32)
+        for i, text in enumerate(texts):
+            topic, _, number = text.partition(" ")
+            center = np.random.default_rng(abs(int(topic))).standard_normal(self.dim)
+            own = np.random.default_rng([abs(int(topic)), int(number or 0)]).standard_normal(self.dim)
+            values[i] = center + self._spread * own
+        return values
+
+    encode_query = encode_document
+
+
+def documents(n: int = N, first: int = 0) -> list[Document]:
+    return [
+        Document(f"d{i}", f"{i % 40} {i}", metadata={"number": i, "even": i % 2 == 0})
+        for i in range(first, first + n)
+    ]
+
+
+QUERIES = [f"{topic} {90_000 + topic}" for topic in range(40)]
+
+
+def build(folder: Path, metric: str = "cosine", precision: str = "float16", **recipe: Any) -> Engine:
+    config = IndexConfig.of(recipe=RecipeConfig.of(**recipe), precision=precision, segment_documents=700)
+    encoder = Clustered(metric=metric)
+    Engine.build(folder, documents(), encoder, config=config, runtime=MANUAL)
+    return Engine.open(folder, encoder, runtime=MANUAL)
+
+
+def found(engine: Engine, query: str, k: int = 10, **params: Any) -> list[tuple[str, float]]:
+    return [(hit.id, hit.score) for hit in engine.search(query, k, fields=(), **params)]
+
+
+def recall(engine: Engine, k: int = 10, **params: Any) -> float:
+    hits = 0
+    for query in QUERIES:
+        truth = {doc_id for doc_id, _ in found(engine, query, k, params={"exact": True})}
+        hits += len(truth & {doc_id for doc_id, _ in found(engine, query, k, **params)})
+    return hits / (k * len(QUERIES))
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    **{name: preset for name, preset in PRESETS.items() if name not in ("exact", "small")},
+    "small": {"index": "ivf", "reduce": "leanvec:24", "bits": 2},
+    "flat bits": {"index": "flat", "codec": "bits", "bits": 2},
+    "flat sign": {"index": "flat", "codec": "sign"},
+    "flat pq": {"index": "flat", "codec": "pq", "m": 16, "nbits": 4},
+    "flat opq 8": {"index": "flat", "codec": "opq", "m": 12, "nbits": 8},
+    "ivf pq": {"index": "ivf", "codec": "pq", "m": 24, "nbits": 4},
+    "ivf int8": {"index": "ivf", "codec": "int8"},
+    "ivf float16": {"index": "ivf", "codec": "float16", "residual": False},
+    "chain": {"index": "ivf", "reduce": "pca:40+sparse:36", "codec": "bits", "bits": 4},
+    "funnel": {"index": "funnel", "funnel": (16, 32)},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_with_all_effort_a_trained_search_answers_as_an_exact_one(
+    tmp_path: Path, name: str, metric: str
+) -> None:
+    with build(tmp_path / "index", metric, **RECIPES[name]) as engine:
+        for query in QUERIES[:8]:
+            assert found(engine, query, params=EVERYTHING) == found(engine, query, params={"exact": True})
+        assert engine.verify().ok
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_every_precision_of_the_stored_vectors(tmp_path: Path, precision: str) -> None:
+    with build(tmp_path / "index", precision=precision, index="ivf", bits=2) as engine:
+        assert engine.inspect().precision == precision
+        for query in QUERIES[:8]:
+            assert found(engine, query, params=EVERYTHING) == found(engine, query, params={"exact": True})
+
+
+def test_a_filter_is_always_filled(tmp_path: Path) -> None:
+    with build(tmp_path / "index", index="ivf", bits=1) as engine:
+        for least in (0, 300, 2700, 2970, 2995, 2999):
+            wanted = {"number": {"gte": least}}
+            for params in (None, {"nprobe": 1}, {"nprobe": 1, "num_candidates": 1}):
+                hits = engine.search(QUERIES[3], 10, filter=wanted, params=params)
+                assert len(hits) == min(10, N - least)
+                assert all(hit.metadata["number"] >= least for hit in hits if hit.metadata)
+
+
+def test_the_recall_target_is_kept_and_costs_what_it_costs(tmp_path: Path) -> None:
+    with build(tmp_path / "index", index="ivf", bits=2, nlist=64) as engine:
+        probes = []
+        for target in (0.8, 0.95, 0.99):
+            params = {"recall_target": target}
+            assert recall(engine, params=params) >= target - 0.03
+            (plan,) = [engine.search(QUERIES[0], params=params, explain="plan").plan]
+            assert plan is not None
+            assert plan["recall_target"] == target
+            probes.append(plan.get("nprobe", 0))
+        assert probes == sorted(probes)
+
+
+def test_what_is_added_later_is_found_at_once_and_after_every_merge(tmp_path: Path) -> None:
+    with build(tmp_path / "index", index="ivf", bits=1) as engine:
+        for upkeep in (lambda: None, engine.flush, engine.maintain, engine.compact):
+            engine.upsert([Document("new", "7 123456")])
+            engine.delete(["d7"])
+            upkeep()
+            best = engine.search("7 123456", 5, params=EVERYTHING)
+            assert best[0].id == "new"
+            assert best[0].score == pytest.approx(1, abs=1e-3)
+            assert "d7" not in {hit.id for hit in engine.search("7 7", 100, params=EVERYTHING)}
+            assert engine.verify().ok
+        assert engine.inspect().recipe is not None
+
+
+def test_an_index_that_is_there_gets_a_recipe_and_loses_it_again(tmp_path: Path) -> None:
+    encoder = Clustered()
+    Engine.build(tmp_path / "index", documents(), encoder, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine, Engine.open(
+        tmp_path / "index", encoder, runtime=MANUAL
+    ) as reader:
+        exact = [found(reader, query) for query in QUERIES]
+        report = engine.compact(recipe=RecipeConfig.of(**PRESETS["fast"]))
+        assert report.training is not None
+        assert (report.training.quality or {})["curve"]["points"]
+        assert (tmp_path / "index" / "codecs" / "00000002").is_dir()
+        assert [found(reader, query, params=EVERYTHING) for query in QUERIES] == exact
+        first = engine.inspect().quality
+        engine.compact(retrain=True)
+        assert engine.inspect().quality == first  # the same documents, the same seed
+        assert [entry.name for entry in (tmp_path / "index" / "codecs").iterdir()] == ["00000003"]
+        engine.compact(recipe=RecipeConfig())
+        assert engine.inspect().recipe is None
+        assert not list((tmp_path / "index" / "codecs").iterdir())
+        assert [found(reader, query) for query in QUERIES] == exact
+        assert engine.verify().ok
+
+
+def test_copies_carry_what_was_trained(tmp_path: Path) -> None:
+    with build(tmp_path / "index", index="ivf", bits=1, precision="int8") as engine:
+        before = [found(engine, query) for query in QUERIES[:5]]
+        engine.snapshot(tmp_path / "copy")
+    export_index(tmp_path / "index", tmp_path / "one.tar")
+    import_index(tmp_path / "one.tar", tmp_path / "imported")
+    for copy in ("copy", "imported"):
+        assert verify_index(tmp_path / copy).ok
+        with Engine.open(tmp_path / copy, Clustered(), runtime=MANUAL) as engine:
+            assert [found(engine, query) for query in QUERIES[:5]] == before
+
+
+def test_the_same_build_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        build(tmp_path / name, index="ivf", bits=2, reduce="pca:40").close()
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.bin"))
+    assert any("arranged" in path.name for path in files)
+    for path in files:
+        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
+
+
+def test_a_build_that_was_killed_before_training_is_searched_exactly_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf"), precision="int8")
+    encoder = Clustered()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("retrieval.conversion.write_merged", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Engine.build(tmp_path / "index", documents(), encoder, config=config, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine:
+        assert engine.inspect().recipe is None
+        assert len(engine.search("3 3")) == 10
+    report = Engine.build(
+        tmp_path / "index", documents(), encoder, config=config, runtime=MANUAL, resume=True
+    )
+    assert report.training is not None
+    assert inspect_index(tmp_path / "index").precision == "int8"
+    assert verify_index(tmp_path / "index").ok
+
+
+def test_a_collapsed_space_is_refused_unless_forced(tmp_path: Path) -> None:
+    encoder = Clustered(spread=1e-4)
+    same = [Document(f"d{i}", f"5 {i}") for i in range(600)]
+    config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf"))
+    with pytest.raises(CollapsedError, match="mean cosine of 1.000"):
+        Engine.build(tmp_path / "index", same, encoder, config=config, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine:
+        assert len(engine.search("5 5", 3)) == 3  # the documents are in, and searched exactly
+        engine.compact(recipe=config.recipe, force=True)
+        assert engine.inspect().recipe is not None
+
+
+def test_a_recipe_that_promises_too_much_warns_with_the_remedy(tmp_path: Path) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(index="flat", codec="pq", m=1, recall_target=1.0))
+    random = Clustered(spread=5.0)
+    report = Engine.build(tmp_path / "index", documents(20_500), random, config=config, runtime=MANUAL)
+    assert report.training is not None
+    (warning,) = report.training.warnings
+    assert "its target is 1.0" in warning
+    assert "--set bits=4" in warning
+
+
+def test_real_queries_can_be_given(tmp_path: Path) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf", reduce="leanvec:24"))
+    Engine.build(
+        tmp_path / "index", documents(), Clustered(), config=config, runtime=MANUAL, queries=QUERIES
+    )
+    quality = inspect_index(tmp_path / "index").quality
+    assert quality is not None
+    assert quality["curve"]["queries"] == len(QUERIES) // 2  # the other half trained it
+
+
+def test_an_empty_index_cannot_be_trained(tmp_path: Path) -> None:
+    with (
+        Engine.create(tmp_path / "index", Clustered(), runtime=MANUAL) as engine,
+        pytest.raises(ConfigError, match="no documents to train on"),
+    ):
+        engine.compact(recipe=RecipeConfig.of(index="ivf"))
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 33])
+@pytest.mark.parametrize("name", ["fast", "accurate", "graph", "flat sign", "funnel"])
+def test_hardly_any_documents(tmp_path: Path, n: int, name: str) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(**RECIPES[name]))
+    Engine.build(tmp_path / "index", documents(n), Clustered(), config=config, runtime=MANUAL, force=True)
+    with Engine.open(tmp_path / "index", Clustered(), runtime=MANUAL) as engine:
+        assert found(engine, "3 3", params=EVERYTHING) == found(engine, "3 3", params={"exact": True})
+        engine.delete([f"d{i}" for i in range(n)])
+        assert found(engine, "3 3", params=EVERYTHING) == []
+        engine.compact()
+        assert found(engine, "3 3", params=EVERYTHING) == []
+        engine.add(documents(3))
+        engine.flush()
+        assert len(found(engine, "3 3", params=EVERYTHING)) == 3
+
+
+def test_late_interaction_is_refused_before_anything_is_encoded(tmp_path: Path) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf"))
+    with pytest.raises(ConfigError, match="one vector a document"):
+        Engine.build(tmp_path / "index", documents(3), HashingLate(), config=config, runtime=MANUAL)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_version_that_does_not_know_trained_indexes_refuses_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path / "index", index="ivf").close()
+    monkeypatch.setattr("retrieval.storage.catalog.KNOWN_FEATURES", schema.KNOWN_FEATURES - {"trained"})
+    with pytest.raises(IndexFormatError, match="needs trained, unknown here; upgrade"):
+        Catalog.open(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"recall_target": 2}, "recall_target=2"),
+        ({"nprobes": 3}, "nprobes=3"),
+        ({"nprobe": 0}, "nprobe=0"),
+        ("exact", "not 'exact'"),
+    ],
+)
+def test_parameters_that_cannot_work_are_named(tmp_path: Path, params: Any, told: str) -> None:
+    Engine.build(tmp_path / "index", documents(3), Clustered(), runtime=MANUAL)
+    with Engine.open(tmp_path / "index", Clustered(), runtime=MANUAL) as engine:
+        with pytest.raises(ConfigError, match=told):
+            engine.search("1 1", params=params)
+        with pytest.raises(QueryError, match="explain='tokens'"):
+            engine.search("1 1", explain="tokens")  # type: ignore[arg-type]
+
+
+def test_the_plan_says_what_was_done(tmp_path: Path) -> None:
+    with build(tmp_path / "index", index="ivf", bits=1, nlist=32) as engine:
+        probed = engine.search(QUERIES[0], params={"nprobe": 4, "num_candidates": 50}, explain="plan").plan
+        assert probed is not None
+        assert probed["segments"] == {"probe": 1}
+        assert probed["nprobe"] == 4
+        assert 0 < probed["vectors_read"] <= 50
+        assert 0 < probed["codes_scanned"] < N
+        assert 0 < probed["pages_read"] <= 2 * probed["vectors_read"]
+        exact = engine.search(QUERIES[0], params={"exact": True}, explain="plan").plan
+        assert exact is not None
+        assert exact["segments"] == {"exact": 1}
+        assert exact["vectors_read"] == N
+        filtered = engine.search(QUERIES[0], filter={"number": {"lt": 5}}, explain="plan").plan
+        assert filtered is not None
+        assert (filtered["accepted"], filtered["segments"]) == (5, {"exact": 1})
+        assert {"plan", "candidates", "refine"} <= set(filtered["stages_ms"])
