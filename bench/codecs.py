@@ -32,7 +32,7 @@ from retrieval.quantize import Int8Codec, fit_codec
 from retrieval.reduce import fit_reducer
 from retrieval.types import FloatArray
 
-__all__ = ["CANDIDATES", "RECIPES", "Collection", "Coded", "evaluate", "score"]
+__all__ = ["CANDIDATES", "RECIPES", "Coded", "Collection", "evaluate", "score"]
 
 MEASURES = ("nDCG@10", "R@100")
 CANDIDATES = 10
@@ -57,10 +57,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "leanvec d/2 + bits 2": {"reduce": "leanvec:2", "codec": "bits", "bits": 2},
     "leanvec d/2 + bits 1": {"reduce": "leanvec:2", "codec": "bits", "bits": 1},
     "leanvec d/4 + bits 4": {"reduce": "leanvec:4", "codec": "bits", "bits": 4},
-    "pca d/2 + bits 2": {"reduce": "pca:2", "codec": "bits", "bits": 2},
     "matryoshka d/2 + bits 2": {"reduce": "matryoshka:2", "codec": "bits", "bits": 2},
 }
-"""By name: a recipe's settings; ``m`` and the numbers in ``reduce`` divide the dimension."""
+"""By name: a recipe's settings; ``m`` and the numbers in ``reduce`` divide the dimension. LeanVec knows no
+queries here: it is PCA."""
 
 
 @dataclass(frozen=True)

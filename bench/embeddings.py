@@ -29,7 +29,6 @@ __all__ = [
     "DEFAULT_CACHE",
     "DEFAULT_COLLECTIONS",
     "document_vectors",
-    "kept_array",
     "query_vectors",
     "token_vectors",
 ]
@@ -75,13 +74,6 @@ def token_vectors(folder: Path, cache_folder: Path, side: str, encoder: str = "m
             else iter(load_queries(_file(folder, "queries")).values())
         )
         _save_chunks(path, (encode(some).values for some in _chunks(texts)))
-    return np.load(path, mmap_mode="r")
-
-
-def kept_array(path: Path, array: NDArray[Any] | None = None) -> NDArray[Any]:
-    """The array kept at ``path``, mapped; first ``array`` is put there when it is given."""
-    if array is not None:
-        _save_chunks(path, iter([array]))
     return np.load(path, mmap_mode="r")
 
 

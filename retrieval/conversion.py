@@ -92,9 +92,11 @@ def is_trained_later(config: IndexConfig) -> bool:
 def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
     """Whether that has been done."""
     recipe = record.config.get("recipe")
-    known = RecipeConfig() if recipe is None else RecipeConfig.of(**recipe)
-    is_stored_so = config.precision in ("auto", record.config["precision"])
-    return known == config.recipe and is_stored_so
+    if config.precision not in ("auto", record.config["precision"]):
+        return False
+    if recipe is None or config.recipe.index == "exact":  # whose other settings decide nothing
+        return recipe is None and config.recipe.index == "exact"
+    return RecipeConfig.of(**recipe) == config.recipe
 
 
 def convert(

@@ -143,7 +143,7 @@ class Reader:
         snapshot = self._snapshots.latest()
         accept = accepted(snapshot, condition)
         filtered = time.perf_counter()
-        done = execute(vectors, snapshot, accept, k, self._backend, effort)
+        done = execute(vectors, snapshot, accept, k, self._backend, effort, explain == "plan")
         searched = time.perf_counter()
         hits = [fetch(scored, snapshot, wanted) for scored in done.results]
         fetched = time.perf_counter()

@@ -37,6 +37,7 @@ STATUS_BY_ERROR: Mapping[type[errors.RetrievalError], int] = {
     errors.RetrievalError: 500,
     errors.ConfigError: 500,
     errors.MissingExtraError: 501,
+    errors.CollapsedError: 409,
     errors.DataError: 422,
     errors.QueryError: 422,
     errors.FilterError: 422,

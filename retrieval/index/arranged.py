@@ -6,8 +6,8 @@ from disk), best first, until none of the rest can belong to the best ``k``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from retrieval.index.pool import Pool
 from retrieval.kernels.backend import Backend, kernel
 from retrieval.kernels.topk import select
 from retrieval.quantize import Codec, Int8Codec
-from retrieval.types import FloatArray, Metric
+from retrieval.types import FloatArray, IntArray, Metric
 
 __all__ = ["Arranged", "Work"]
 
@@ -31,11 +31,12 @@ PAGE = 4096
 @dataclass(slots=True)
 class Work:
     """What was done for a search: ``codes`` scanned, ``vectors`` looked up among the stored ones, and
-    the ``pages`` of 4 KiB that these lie on."""
+    the ``pages`` of 4 KiB that these lie on, counted if ``is_detailed``."""
 
     codes: int = 0
     vectors: int = 0
     pages: int = 0
+    is_detailed: bool = False
     modes: dict[str, int] = field(default_factory=dict)
     """Segments by how they were searched."""
 
@@ -65,8 +66,11 @@ class Arranged:
         backend: Backend = "cpu",
     ) -> None:
         self._search, self._rows, self._codec, self._metric = search, rows, codec, metric
-        self._max_norm, self._segment, self._is_bounded = max_norm, segment, is_bounded
-        self._backend = backend
+        self._segment, self._is_bounded = segment, is_bounded
+        self._score = kernel("rescore", backend)
+        # Bytes are scored with their offsets folded into the query: terms longer than the vector.
+        offsets = 2 * float(np.linalg.norm(codec.low)) if isinstance(codec, Int8Codec) else 0.0
+        self._largest = max_norm + offsets
 
     def candidates(
         self,
@@ -80,92 +84,67 @@ class Arranged:
         """What may be among the best ``k`` of each query: ``queries`` ``(n_q, d)`` are prepared,
         ``probes`` the same as the index takes them (`Pipeline.reduce_queries`)."""
         found = self._search.search(probes, effort, accept)
-        lengths = np.linalg.norm(probes, axis=1)
-        ordinals, estimates, slacks = self._padded(found, lengths)
-        scores = self._rescore(queries, ordinals, estimates, slacks, k)
-        self._count(found, ordinals, scores, work)
-        return [
-            self._pool(ordinals[i], scores[i], k, slack) for i, slack in enumerate(self._rounding(queries))
-        ]
+        return [self._refined(queries[i : i + 1], each, k, work) for i, each in enumerate(found)]
 
-    def _padded(
-        self, found: Sequence[Found], lengths: FloatArray
-    ) -> tuple[NDArray[np.int64], FloatArray | None, FloatArray | None]:
-        """Candidates as rows of equal length, -1 behind the last, with what bounds their scores."""
-        width = max((len(each.ordinals) for each in found), default=0)
-        ordinals = np.full((len(found), width), -1, dtype=np.int64)
-        bounded = self._is_bounded and all(each.errors is not None for each in found)
-        estimates = np.full(ordinals.shape, -np.inf, dtype=np.float32) if bounded else None
-        slacks = np.zeros(ordinals.shape, dtype=np.float32) if bounded else None
-        for i, each in enumerate(found):
-            n = len(each.ordinals)
-            ordinals[i, :n] = each.ordinals
-            if estimates is not None and slacks is not None and each.errors is not None:
-                estimates[i, :n] = each.estimates
-                slacks[i, :n] = CONFIDENCE * lengths[i] * each.errors
-        return ordinals, estimates, slacks
+    def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
+        """The candidates of one query ``(1, d)`` by their stored vectors."""
+        square = float(np.vdot(query, query))
+        scores, visited = self._scores(query, square, found, k)
+        work.codes += found.scanned
+        work.vectors += visited
+        slack = self._slack(square)
+        kept = select(scores, k, slack)
+        if visited < len(scores):  # refine stopped: what it left has no score
+            kept = kept[scores[kept] > -np.inf]
+        if work.is_detailed:
+            work.pages += self._pages(found.ordinals[scores > -np.inf])
+        segments = np.full(len(kept), self._segment)
+        return Pool(segments, found.ordinals[kept], scores[kept], slack)
 
-    def _rescore(
-        self,
-        queries: FloatArray,
-        ordinals: NDArray[np.int64],
-        estimates: FloatArray | None,
-        slacks: FloatArray | None,
-        k: int,
-    ) -> FloatArray:
-        """Scores from the stored vectors, -inf where refine stopped before; of the order, and up to
-        rounding the value, of exact search."""
-        score = kernel("rescore", self._backend)
-        squares = np.einsum("nd,nd->n", queries, queries)[:, None]
+    def _scores(self, query: FloatArray, square: float, found: Found, k: int) -> tuple[FloatArray, int]:
+        """Scores from the stored vectors, -inf where refine stopped before, and how many it did; of the
+        order, and up to rounding the value, of exact search."""
+        estimates = slacks = None
+        if self._is_bounded and found.errors is not None:
+            # The queries of a search that is bounded are the probes.
+            estimates, slacks = (
+                found.estimates[None],
+                found.errors[None] * np.float32(CONFIDENCE * sqrt(square)),
+            )
+        ordinals = found.ordinals[None]
         if self._metric == "l2":
-            if estimates is not None and slacks is not None:  # of q.x - |x|^2 / 2
-                estimates, slacks = 2 * estimates - squares, 2 * slacks
             if isinstance(self._codec, Int8Codec):
-                return self._rescore_decoded(queries, ordinals)
-            scores, _ = score(queries, self._rows, ordinals, "l2", estimates, slacks, k)
-            return np.asarray(scores + squares, dtype=np.float32)
+                return self._decoded(query[0], found.ordinals), len(found.ordinals)
+            if estimates is not None and slacks is not None:  # they are of q.x - |x|^2 / 2
+                estimates, slacks = 2 * estimates - np.float32(square), 2 * slacks
+            scores, visited = self._score(query, self._rows, ordinals, "l2", estimates, slacks, k)
+            return scores[0] + np.float32(square), int(visited[0])
+        constant = np.float32(0)
         if isinstance(self._codec, Int8Codec):
-            folded, constants = self._codec.fold(queries)
-            if estimates is not None:
-                estimates = estimates - constants[:, None]
-            scores, _ = score(folded, self._rows, ordinals, "dot", estimates, slacks, k)
-            return np.asarray(scores + constants[:, None], dtype=np.float32)
-        scores, _ = score(queries, self._rows, ordinals, "dot", estimates, slacks, k)
-        return np.asarray(scores, dtype=np.float32)
+            query, constants = self._codec.fold(query)
+            constant = constants[0]
+            estimates = None if estimates is None else estimates - constant
+        scores, visited = self._score(query, self._rows, ordinals, "dot", estimates, slacks, k)
+        return scores[0] + constant, int(visited[0])
 
-    def _rescore_decoded(self, queries: FloatArray, ordinals: NDArray[np.int64]) -> FloatArray:
+    def _decoded(self, query: FloatArray, ordinals: IntArray) -> FloatArray:
         """Distances to calibrated bytes need the numbers themselves."""
-        scores = np.full(ordinals.shape, -np.inf, dtype=np.float32)
-        for i, query in enumerate(queries):
-            chosen = ordinals[i] >= 0
-            values = self._codec.decode(self._rows[ordinals[i][chosen]])
-            scores[i, chosen] = 2 * (values @ query) - np.einsum("nd,nd->n", values, values)
+        values = self._codec.decode(self._rows[ordinals])
+        scores: FloatArray = 2 * (values @ query) - np.einsum("nd,nd->n", values, values)
         return scores
 
-    def _pool(self, ordinals: NDArray[np.int64], scores: FloatArray, k: int, slack: float) -> Pool:
-        scored = np.flatnonzero(scores > -np.inf)
-        kept = scored[select(scores[scored], k, slack)]
-        return Pool(np.full(len(kept), self._segment), ordinals[kept], scores[kept], slack)
-
-    def _rounding(self, queries: FloatArray) -> FloatArray:
-        """How far two scores may lie apart with the true ones in the other order; as in exact search,
-        and for bytes with the offsets that are folded into the query."""
-        largest = self._max_norm
-        if isinstance(self._codec, Int8Codec):
-            largest += 2 * float(np.linalg.norm(self._codec.low))
-        size = np.linalg.norm(queries, axis=1).astype(np.float64) * largest
+    def _slack(self, square: float) -> float:
+        """How far two scores may lie apart with the true ones in the other order; see `FlatIndex`."""
+        size = sqrt(square) * self._largest
         if self._metric == "l2":
-            size = 2 * size + largest**2 + np.einsum("nd,nd->n", queries, queries)
-        slacks: FloatArray = 2 * (queries.shape[1] + 8) * UNIT_ROUNDOFF * size
-        return slacks
+            size = 2 * size + self._largest**2 + square
+        return float(2 * (self._rows.shape[1] + 8) * UNIT_ROUNDOFF * size)
 
-    def _count(
-        self, found: Sequence[Found], ordinals: NDArray[np.int64], scores: FloatArray, work: Work
-    ) -> None:
-        read = np.unique(ordinals[scores > -np.inf])
+    def _pages(self, ordinals: IntArray) -> int:
+        """Pages that rows lie on."""
+        read = np.sort(ordinals)
         width = self._rows.shape[1] * self._rows.itemsize
         first, last = read * width // PAGE, ((read + 1) * width - 1) // PAGE
-        work.codes += sum(each.scanned for each in found)
-        work.vectors += len(read)
-        # Rows come in order: a page is counted with the first row that touches it.
-        work.pages += int((last - np.maximum(first, np.concatenate([[-1], last[:-1]]) + 1) + 1).sum())
+        # A page is counted with the first row that touches it.
+        before = np.concatenate([[-1], last[:-1]])
+        return int((last - np.maximum(first, before + 1) + 1).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from retrieval.types import FloatArray, IntArray
 __all__ = ["Graph", "Layout", "selector"]
 
 MAX_LEVELS = 64
+ROWS = 8192
 
 
 def _faiss() -> Any:
@@ -144,11 +146,21 @@ class Graph:
     """An attached graph. One query is searched by the calling thread alone."""
 
     def __init__(self, index: Any, codec: Int8Codec | Float16Codec, codes: NDArray[Any]) -> None:
-        self._index, self._codec, self._codes = index, codec, codes
+        self._index, self._codec, self._codes, self.dim = index, codec, codes, codec.dim
 
-    def vectors(self, ordinals: IntArray) -> FloatArray:
-        """``(n, dim)``, decoded."""
-        return self._codec.decode(self._codes[ordinals])
+    def products(self, query: FloatArray, ordinals: IntArray) -> FloatArray:
+        """Inner products ``(n,)`` with ``query`` ``(dim,)``."""
+        products: FloatArray = self._codec.scores(query[None], self._codes[ordinals])[0]
+        return products
+
+    @cached_property
+    def squares(self) -> FloatArray:
+        """Squared lengths of all vectors, ``(n,)``; made when a scan first asks for distances."""
+        squares = np.empty(len(self._codes), np.float32)
+        for first in range(0, len(squares), ROWS):
+            values = self._codec.decode(self._codes[first : first + ROWS])
+            squares[first : first + ROWS] = np.einsum("nd,nd->n", values, values)
+        return squares
 
     def search(self, query: FloatArray, depth: int, width: int, accepted: Any) -> tuple[FloatArray, IntArray]:
         """Scores and ordinals of at most ``depth`` vectors near ``query`` ``(dim,)``, -1 behind the last;

@@ -17,7 +17,14 @@ from retrieval.errors import ConfigError, IndexDamagedError
 from retrieval.index.base import Arrays, Block, Effort, Found
 from retrieval.index.checking import check_keys, check_starts, take, take_permutation, under
 from retrieval.index.lists import Coded, encode_blocks, load_codes, scan, store_codes
-from retrieval.index.training import TWO_LEVELS, default_nlist, group_centroids, spread, train_centroids
+from retrieval.index.training import (
+    GROUPS_SHARE,
+    TWO_LEVELS,
+    default_nlist,
+    group_centroids,
+    spread,
+    train_centroids,
+)
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.assign.cpu import assign_i8
 from retrieval.kernels.lists.cpu import choose_lists
@@ -188,7 +195,8 @@ class IvfSearch:
     ) -> list[Found]:
         """See `SegmentSearch.search`; ``effort.nprobe`` is cut to the number of lists."""
         queries = plain(queries, np.float32)
-        lists, bases = choose_lists(queries, self._coarse, max(1, effort.nprobe))
+        nlist, nprobe = len(self._coarse.centroids), max(1, effort.nprobe)
+        lists, bases = choose_lists(queries, self._coarse, nprobe, max(8 * nprobe, nlist // GROUPS_SHARE))
         if self._origin is not None:
             bases = np.repeat((queries @ self._origin)[:, None], lists.shape[1], axis=1)
         elif self._coded.biases is not None:

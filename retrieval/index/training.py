@@ -15,7 +15,7 @@ from retrieval.kernels.assign.kmeans import kmeans
 from retrieval.kernels.lists.prepared import Groups
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["TWO_LEVELS", "default_nlist", "group_centroids", "spread", "train_centroids"]
+__all__ = ["GROUPS_SHARE", "TWO_LEVELS", "default_nlist", "group_centroids", "spread", "train_centroids"]
 
 ROWS_A_LIST = 64
 """Vectors a list that k-means sees."""
@@ -24,8 +24,10 @@ LONGEST = 2.5
 """Lists of the sample longer than this many times the mean are split; documents that were not in the sample
 make some lists longer than it foretells, and stay below four times the mean."""
 ROUNDS = 8
-TWO_LEVELS = 4096
+TWO_LEVELS = 8192
 """Lists from which on the nearest ones are looked up among groups of them."""
+GROUPS_SHARE = 4
+"""One in so many lists is looked at then: of 4096, in half the time, 94 % of the nearest 32 are found."""
 
 
 def default_nlist(n: int) -> int:

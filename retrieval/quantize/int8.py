@@ -112,7 +112,8 @@ class Int8Codec:
     def topk(
         self, queries: FloatArray, codes: NDArray[np.uint8], k: int, accept: NDArray[np.bool_] | None = None
     ) -> tuple[FloatArray, IntArray]:
-        """The best ``k`` of each query by `scores`, ties by ordinal."""
+        """The best ``k`` of each query by `scores`, ties by ordinal (of scores before the query's constant is
+        added, which may round two to the same number)."""
         folded, constants = self.fold(queries)
         scores, ordinals = asymmetric_topk(folded, *_plain(codes), 8, k, accept, exact=True)
         return scores + constants[:, None], ordinals

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,7 +51,7 @@ class PQCodec:
         self.centroids, self.dim, self._rotation = centroids, dim, rotation
         self.m, self._ksub, self._dsub = centroids.shape
         self.nbits = self._ksub.bit_length() - 1
-        self._quantizer = _quantizer(centroids)
+        self._columns = np.ascontiguousarray(centroids.transpose(0, 2, 1))
 
     @classmethod
     def of(cls, centroids: FloatArray, dim: int) -> PQCodec:
@@ -101,7 +102,7 @@ class PQCodec:
         prepared = self._prepare(queries)
         if self._rotation is not None:
             prepared = self._rotation.apply(prepared)
-        return pq_tables(prepared, self.centroids)
+        return pq_tables(prepared, self._columns)
 
     def scores(self, queries: FloatArray, codes: NDArray[np.uint8]) -> FloatArray:
         """Inner products ``(n_queries, n)`` with what codes stand for, through float tables."""
@@ -128,6 +129,15 @@ class PQCodec:
             IndexDamagedError: arrays that are no centroids.
         """
         return cls.of(*stored_centroids(config, arrays))
+
+    @cached_property
+    def _quantizer(self) -> Any:
+        """faiss's object with these centroids; only encoding needs it."""
+        import faiss
+
+        quantizer = make_quantizer(self.m * self._dsub, self.m, self.nbits)
+        faiss.copy_array_to_vector(self.centroids.reshape(-1), quantizer.centroids)
+        return quantizer
 
     def _prepare(self, values: FloatArray) -> FloatArray:
         check_dim(values, self.dim)
@@ -209,7 +219,7 @@ def train(sample: FloatArray, m: int, nbits: int, seed: int, threads: int) -> Fl
     return np.stack(over_blocks(train_one, m, 1, threads))
 
 
-def make_quantizer(dim: int, m: int, nbits: int, seed: int) -> Any:
+def make_quantizer(dim: int, m: int, nbits: int, seed: int = 0) -> Any:
     """faiss's object, not trained."""
     import faiss
 
@@ -230,16 +240,6 @@ def one_faiss_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def _quantizer(centroids: FloatArray) -> Any:
-    """faiss's object with these centroids."""
-    import faiss
-
-    m, ksub, dsub = centroids.shape
-    quantizer = faiss.ProductQuantizer(m * dsub, m, ksub.bit_length() - 1)
-    faiss.copy_array_to_vector(centroids.reshape(-1), quantizer.centroids)
-    return quantizer
 
 
 def stored_centroids(config: Mapping[str, Any], arrays: Arrays) -> tuple[FloatArray, int]:

@@ -51,15 +51,17 @@ def execute(
     k: int,
     backend: Backend = "cpu",
     wanted: SearchConfig | None = None,
+    is_detailed: bool = False,
 ) -> Executed:
     """The best ``k`` accepted documents of each query, score descending, then id ascending.
 
-    The stages are ``plan``, ``candidates`` and ``refine``; ``wanted`` says how hard to look.
+    The stages are ``plan``, ``candidates`` and ``refine``; ``wanted`` says how hard to look;
+    ``is_detailed`` also counts the pages read.
     """
     started = time.perf_counter()
     plan = make_plan(snapshot, accept, k, wanted or SearchConfig())
     seconds = {"plan": time.perf_counter() - started, "candidates": 0.0, "refine": 0.0}
-    search = _Search(snapshot, accept, k, plan, backend)
+    search = _Search(snapshot, accept, k, plan, backend, is_detailed)
     results: list[list[Scored]] = []
     for part in _parts(prepare_queries(queries, snapshot.record.metric)):
         started = time.perf_counter()
@@ -76,10 +78,18 @@ def execute(
 class _Search:
     """One search of a snapshot: its plan, and what was done so far."""
 
-    def __init__(self, snapshot: Snapshot, accept: Accept, k: int, plan: Plan, backend: Backend) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        accept: Accept,
+        k: int,
+        plan: Plan,
+        backend: Backend,
+        is_detailed: bool,
+    ) -> None:
         self._snapshot, self._accept, self._k = snapshot, accept, k
         self._plan, self._backend = plan, backend
-        self.work = Work()
+        self.work = Work(is_detailed=is_detailed)
 
     def candidates(self, queries: Ragged) -> list[Pool]:
         """For each prepared query what may be among its best, of all segments."""

@@ -8,24 +8,44 @@ Hypothesis's, which shrinks.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RuntimeConfig, maintenance
+from retrieval import (
+    Document,
+    Engine,
+    ErrorPolicy,
+    IndexConfig,
+    RecipeConfig,
+    RuntimeConfig,
+    SearchConfig,
+    maintenance,
+)
 from retrieval.copies import export_index, import_index, snapshot_index
 from retrieval.encode.base import encode_queries
-from retrieval.errors import DataError, DocumentNotFoundError, FilterError, IndexLockedError, QueryError
+from retrieval.errors import (
+    ConfigError,
+    DataError,
+    DocumentNotFoundError,
+    FilterError,
+    IndexLockedError,
+    QueryError,
+)
 from retrieval.filters import Filter
 from retrieval.search import accepted, check_fields, execute, fetch
 from retrieval.storage import Snapshot, write_merged
-from tests.property.model import Model, Refused, UnknownField, near
+from retrieval.types import SearchResult
+from tests.property.model import EXACT, Model, Refused, UnknownField, Untrainable, near
 
 PROBE = "red sea"
 """The query that every change is followed by."""
+EVERYTHING = SearchConfig(nprobe=10**6, num_candidates=10**6, ef_search=10**6)
+"""Probe, with all the effort there is: then a trained search answers as an exact one."""
+HARDLY = SearchConfig(nprobe=1, num_candidates=1, ef_search=1)
 
 
 @dataclass(frozen=True)
@@ -138,19 +158,37 @@ class Machine:
             assert (report.folded, report.merges) == (0, 0), "something was left to be done"
         self._check(1 - who)
 
-    def compact(self, precision: str | None = None, *, who: int = 0) -> None:
-        """One segment, perhaps with other vectors."""
+    def compact(
+        self,
+        precision: str | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        *,
+        retrain: bool = False,
+        who: int = 0,
+    ) -> None:
+        """One segment, perhaps with other vectors or found by another recipe."""
+        engine, twin = self._engines[who], self.model.copy()
+        # The model calls a recipe by what differs from the defaults; few questions measure it.
+        wanted = None if recipe is None else RecipeConfig.of(**{"held_out": 8, **recipe})
         try:
-            report = self._engines[who].compact(precision)  # type: ignore[arg-type]
+            converted = twin.convert(precision, recipe, retrain=retrain)
+        except Untrainable:
+            with pytest.raises((ConfigError, IndexLockedError)):
+                engine.compact(precision, recipe=wanted, retrain=retrain, force=True)  # type: ignore[arg-type]
+            return self._check(1 - who)
+        try:
+            report = engine.compact(precision, recipe=wanted, retrain=retrain, force=True)  # type: ignore[arg-type]
         except IndexLockedError:
             assert self._is_merging or not self._is_quiet, "nobody else is at work"
-            return
+            return None
         assert not self._is_merging, "two merge at a time"
-        if precision is not None:
-            self.model.convert(precision)
+        assert (report.training is not None) == converted
+        self.model = twin
         if self._is_quiet:
             assert report.segments == min(len(self.model.documents), 1)
-            assert self._engines[who].inspect().deleted == 0
+            assert engine.inspect().deleted == 0
+        told = engine.inspect()
+        assert (told.precision, (told.recipe or EXACT)["index"]) == (twin.precision, twin.recipe["index"])
         self._check(1 - who)
 
     def merge_beside(self, steps: Sequence[tuple[Any, ...]], *, who: int = 0) -> None:
@@ -220,6 +258,27 @@ class Machine:
         assert result.generation >= self._generation, "an older commit than was seen before"
         self._generation = result.generation
         self.model.check_hits(query, k, given, result.hits, bare)
+        if self.model.recipe != EXACT:
+            probed = engine.search(query, k, filter=given, fields=fields, params=EVERYTHING, explain="plan")
+            assert probed.hits == result.hits, "probing with all effort finds something else"
+            self._check_probed(probed)
+
+    def _check_probed(self, probed: SearchResult) -> None:
+        """All that lies in segments was searched by the recipe, unless nothing of it was accepted."""
+        assert probed.plan is not None
+        if self._is_quiet and probed.plan["segments"].get("exact", 0) > 1:
+            raise AssertionError(f"not probed: {probed.plan}")
+
+    def search_hardly(self, query: str, k: int, given: Filter | None = None, *, who: int = 0) -> None:
+        """With the least effort there is: as many answers all the same, and right scores."""
+        engine = self._engines[who]
+        try:
+            self.model.accepted(given)
+        except UnknownField:
+            return
+        result = engine.search(query, k, filter=given, params=HARDLY)
+        is_exact = self.model.recipe == EXACT
+        self.model.check_hits(query, k, given, result.hits, bare=False, are_best=is_exact)
 
     def count(self, given: Filter | None = None, *, who: int = 0) -> None:
         """Count the accepted; the filter goes in as JSON."""
@@ -276,8 +335,10 @@ class Machine:
             except UnknownField:
                 continue
             vectors = encode_queries(self.encoder, [query])
-            (found,) = execute(vectors, snapshot, accepted(snapshot, given), k).results
-            model.check_hits(query, k, given, fetch(found, snapshot, check_fields(None)), bare=False)
+            for effort in (None, EVERYTHING):
+                chosen = accepted(snapshot, given)
+                (found,) = execute(vectors, snapshot, chosen, k, wanted=effort).results
+                model.check_hits(query, k, given, fetch(found, snapshot, check_fields(None)), bare=False)
 
     def verify(self, *, who: int = 0) -> None:
         """Every checksum and invariant."""

@@ -10,10 +10,24 @@ from typing import Any
 from retrieval import Document
 from retrieval.filters import AnyOf, Condition, Exists, Filter, HasId, Match, Prefix, Range
 from tests.property.machine import Machine
+from tests.property.model import EXACT
 
 IDS = [f"d{i:02d}" for i in range(14)]
 WORDS = ["red", "sea", "fish", "sun", "sand", "..."]  # the last one has no token
 DAYS = [date(2020, 1, 1), date(2020, 2, 29), date(2021, 7, 5)]
+RECIPES: list[dict[str, Any]] = [
+    {"index": "ivf", "bits": 1, "nlist": 1},
+    {"index": "ivf", "bits": 2, "nlist": 2},
+    {"index": "ivf", "bits": 4, "nlist": 3},
+    {"index": "ivf", "bits": 8, "nlist": 4, "residual": False},
+    {"index": "ivf", "codec": "int8", "nlist": 2},
+    {"index": "ivf", "reduce": "pca:5", "bits": 2, "nlist": 2},
+    {"index": "flat", "codec": "sign"},
+    {"index": "flat", "bits": 2},
+    {"index": "funnel", "funnel": [2, 4]},
+    {"index": "hnsw", "codec": "int8", "m_links": 2},
+    {"index": "hnsw", "codec": "float16"},
+]
 LEAVES = ["n", "word", "tags", "day", "flag", "place.city", "place.zip", "blank"]
 
 RULES: dict[str, tuple[int, Callable[[Machine, Random], None]]] = {}
@@ -103,6 +117,19 @@ def maintain(machine: Machine, rng: Random) -> None:
 @_rule(2)
 def compact(machine: Machine, rng: Random) -> None:
     machine.step("compact", rng.choice([None, None, None, "float16", "float32"]), who=_who(rng))
+
+
+@_rule(2)
+def train(machine: Machine, rng: Random) -> None:
+    recipe = rng.choice([None, EXACT, *RECIPES])
+    precision = rng.choice([None, None, None, "int8", "float16", "float32"])
+    machine.step("compact", precision, recipe, retrain=rng.random() < 0.1, who=_who(rng))
+
+
+@_rule(3)
+def search_hardly(machine: Machine, rng: Random) -> None:
+    k, given = rng.choice([1, 2, 5, 20]), rng.choice([None, _filter(rng)])
+    machine.step("search_hardly", _words(rng), k, given, who=_who(rng))
 
 
 @_rule(3)

@@ -44,7 +44,7 @@ def scan_lists(
     tops = check_reach(radii, reach, len(coded.starts) - 1, lists, bases)
     n_queries = len(tables)
     estimates, positions = np.empty((n_queries, depth), np.float32), np.empty((n_queries, depth), np.int64)
-    counts = np.zeros((2, n_queries), np.int64)
+    counts = np.empty((2, n_queries), np.int64)
     if n_queries:
         rest = lists, bases, tops, mask, estimates, positions, counts
         if simd_level() == "avx512":

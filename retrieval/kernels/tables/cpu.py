@@ -58,19 +58,19 @@ def grid_tables(queries: FloatArray, bits: int, signs: NDArray[np.int8] | None =
     return out
 
 
-def pq_tables(queries: FloatArray, centroids: FloatArray) -> FloatArray:
+def pq_tables(queries: FloatArray, columns: FloatArray) -> FloatArray:
     """See `retrieval.kernels.tables.reference.pq_tables`; the same up to rounding.
 
     Raises:
         ValueError: arrays of another type, or shapes that do not fit.
     """
     _check("queries", queries, 2)
-    _check("centroids", centroids, 3)
-    m, ksub, dsub = centroids.shape
+    _check("columns", columns, 3)
+    m, dsub, ksub = columns.shape
     if queries.shape[1] != m * dsub:
-        raise ValueError(f"queries of {queries.shape[1]} dimensions: centroids have {m} x {dsub}")
+        raise ValueError(f"queries of {queries.shape[1]} dimensions: columns are of {m} x {dsub}")
     out = np.empty((len(queries), m, ksub), np.float32)
-    _products(_frozen(queries), _frozen(centroids), out)
+    _products(_frozen(queries), _frozen(columns), out)
     return out
 
 
@@ -87,12 +87,14 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
-def _products(queries, centroids, out):  # type: ignore[no-untyped-def]
-    m, ksub, dsub = centroids.shape
+def _products(queries, columns, out):  # type: ignore[no-untyped-def]
+    m, dsub, ksub = columns.shape
     for q in range(len(queries)):
         for s in range(m):
+            value = queries[q, s * dsub]
             for c in range(ksub):
-                total = np.float32(0)
-                for j in range(dsub):
-                    total += queries[q, s * dsub + j] * centroids[s, c, j]
-                out[q, s, c] = total
+                out[q, s, c] = value * columns[s, 0, c]
+            for j in range(1, dsub):
+                value = queries[q, s * dsub + j]
+                for c in range(ksub):
+                    out[q, s, c] += value * columns[s, j, c]

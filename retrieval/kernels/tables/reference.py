@@ -39,9 +39,9 @@ def grid_tables(queries: FloatArray, bits: int, signs: NDArray[np.int8] | None =
     return tables.astype(np.float32)
 
 
-def pq_tables(queries: FloatArray, centroids: FloatArray) -> FloatArray:
+def pq_tables(queries: FloatArray, columns: FloatArray) -> FloatArray:
     """``(n_queries, m, ksub)`` float32: inner products of the parts of queries ``(n_queries, m * dsub)``
-    with their centroids ``(m, ksub, dsub)``."""
-    m, _, dsub = centroids.shape
+    with their centroids, which come as ``columns`` ``(m, dsub, ksub)``: a coordinate of all in a row."""
+    m, dsub, _ = columns.shape
     parts = queries.reshape(len(queries), m, dsub).astype(np.float64)
-    return np.einsum("qmd,mkd->qmk", parts, centroids).astype(np.float32)
+    return np.einsum("qmd,mdk->qmk", parts, columns).astype(np.float32)

@@ -19,7 +19,8 @@ INFO = IndexInfo(
     path="x", format_version=1, generation=3, kind="late", metric="maxsim", dim=8, precision="float16",
     documents=4, pending=0, deleted=0, tokens=40, segments=2,
     bytes={"values": 640, "offsets": 40, "catalog": 320},
-    recipe=None, quality=None, encoder={"name": "stub"}, fingerprint={}, fields={}, created_at="", complete=True,
+    recipe=None, quality=None,
+    encoder={"name": "stub"}, fingerprint={}, fields={}, created_at="", complete=True,
 )  # fmt: skip
 
 

@@ -33,17 +33,18 @@ def values() -> np.ndarray:
 def test_the_graph_is_faiss_own(codec: str, values: np.ndarray) -> None:
     index = fit_index("hnsw", values, N, recipe(codec))
     arrays = index.arrange(in_pieces(values), N)
-    theirs = faiss.IndexHNSWSQ(values.shape[1], KINDS[codec], 8, faiss.METRIC_INNER_PRODUCT)
+    wide = np.pad(values, ((0, 0), (0, 32 - values.shape[1])))  # full registers
+    theirs = faiss.IndexHNSWSQ(32, KINDS[codec], 8, faiss.METRIC_INNER_PRODUCT)
     theirs.hnsw.efConstruction = 40
-    theirs.train(values)
-    theirs.add(values)
+    theirs.train(wide)
+    theirs.add(wide)
     stored = faiss.vector_to_array(faiss.downcast_index(theirs.storage).codes)
     assert arrays["codes"].tobytes() == stored.tobytes()
     assert np.array_equal(arrays["neighbors"], faiss.vector_to_array(theirs.hnsw.neighbors))
     assert np.array_equal(arrays["levels"], faiss.vector_to_array(theirs.hnsw.levels))
     search = index.attach(arrays, N, values, FloatCodec("float32"))
     parameters = faiss.SearchParametersHNSW(efSearch=50)
-    scores, ordinals = theirs.search(queries(), 20, params=parameters)
+    scores, ordinals = theirs.search(np.pad(queries(), ((0, 0), (0, 8))), 20, params=parameters)
     for i, found in enumerate(search.search(queries(), Effort(depth=20, ef_search=50))):
         assert np.allclose(found.estimates, scores[i], rtol=1e-6)
         assert set(found.ordinals.tolist()) == set(ordinals[i].tolist())
@@ -65,6 +66,18 @@ def test_estimates_are_inner_product_and_bias(codec: str, metric: str, values: n
     for accept in (None, np.arange(N) % 50 == 0):
         for row, found in zip(expected, search.search(queries(), Effort(40), accept), strict=True):
             assert np.abs(found.estimates - row[found.ordinals]).max() <= allowed
+
+
+@each_codec
+@pytest.mark.parametrize("dim", [1, 2, 15, 16, 17])
+def test_any_dimension(codec: str, dim: int, values: np.ndarray) -> None:
+    some, asked = np.ascontiguousarray(values[:500, :dim]), np.ascontiguousarray(queries()[:, :dim])
+    index = fit_index("hnsw", some, 500, recipe(codec))
+    for biases in (None, biases_of(some)):
+        scores = asked @ some.T + (0 if biases is None else biases)
+        for row, found in zip(scores, attached(index, some, biases).search(asked, Effort(9)), strict=True):
+            assert len(found.ordinals) == 9
+            assert np.abs(np.sort(row)[::-1][:9] - found.estimates).max() < 0.1
 
 
 @each_codec

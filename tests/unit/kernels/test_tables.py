@@ -63,12 +63,13 @@ def test_pq_tables(m: int, ksub: int, dsub: int) -> None:
     faiss = pytest.importorskip("faiss")
     rng = np.random.default_rng(m)
     centroids = rng.standard_normal((m, ksub, dsub), dtype=np.float32)
+    columns = np.ascontiguousarray(centroids.transpose(0, 2, 1))
     quantizer = faiss.ProductQuantizer(m * dsub, m, ksub.bit_length() - 1)
     faiss.copy_array_to_vector(centroids.reshape(-1), quantizer.centroids)
     for n in (0, 1, 5):
         queries = rng.standard_normal((n, m * dsub), dtype=np.float32)
-        tables = cpu.pq_tables(queries, centroids)
-        np.testing.assert_allclose(tables, reference.pq_tables(queries, centroids), atol=2e-5)
+        tables = cpu.pq_tables(queries, columns)
+        np.testing.assert_allclose(tables, reference.pq_tables(queries, columns), atol=2e-5)
         theirs = np.empty((n, m, ksub), np.float32)
         quantizer.compute_inner_prod_tables(n, faiss.swig_ptr(queries), faiss.swig_ptr(theirs))
         np.testing.assert_allclose(tables, theirs, atol=2e-5)
@@ -85,7 +86,7 @@ def test_what_does_not_fit_is_refused() -> None:
     for signs in (np.ones((4, 7), np.int8), np.ones((4, 8), np.float32), np.ones(8, np.int8)):
         with pytest.raises(ValueError, match="signs"):
             cpu.grid_tables(queries, 1, signs)
-    with pytest.raises(ValueError, match="8 dimensions: centroids have 2 x 5"):
-        cpu.pq_tables(queries, np.zeros((2, 16, 5), np.float32))
-    with pytest.raises(ValueError, match="centroids: float32"):
+    with pytest.raises(ValueError, match="8 dimensions: columns are of 2 x 5"):
+        cpu.pq_tables(queries, np.zeros((2, 5, 16), np.float32))
+    with pytest.raises(ValueError, match="columns: float32"):
         cpu.pq_tables(queries, np.zeros((16, 8), np.float32))
