@@ -113,7 +113,7 @@ class RecipeConfig(_Config):
     nlist: int | None = Field(default=None, ge=1, description="lists (ivf); default: by the documents")
     residual: bool = Field(default=True, description="code what is left after the list's centroid (ivf)")
     m_links: int = Field(default=16, ge=2, le=128, description="links a vector (hnsw)")
-    ef_construction: int = Field(default=200, ge=8, description="width of the search while building (hnsw)")
+    ef_construction: int = Field(default=100, ge=8, description="width of the search while building (hnsw)")
     funnel: tuple[int, ...] = Field(default=(), description="prefix lengths (funnel); default: d/4, d/2")
     recall_target: float = Field(
         default=0.95, gt=0, le=1, description="recall that searches aim at unless they say otherwise"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -52,7 +53,7 @@ class Pipeline:
 
     def arrange(self, vectors: Iterable[FloatArray], n: int) -> dict[str, NDArray[Any]]:
         """What a segment of ``n`` documents keeps; ``vectors`` are its stored ones, decoded, in blocks."""
-        return self.index.arrange(self._blocks(vectors), n)
+        return self.index.arrange(self._blocks(vectors), n, os.cpu_count() or 1)
 
     def _blocks(self, vectors: Iterable[FloatArray]) -> Iterator[Block]:
         for values in vectors:

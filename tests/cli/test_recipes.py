@@ -9,24 +9,10 @@ import pytest
 
 from tests.cli.conftest import Run, write_jsonl
 
-WORDS = [
-    "river",
-    "lamp",
-    "north",
-    "cup",
-    "table",
-    "winter",
-    "ferry",
-    "candle",
-    "shelf",
-    "dusk",
-    "kettle",
-    "sledge",
-    "oar",
-    "frost",
-    "bread",
-    "coin",
-]
+WORDS = (
+    *("river", "lamp", "north", "cup", "table", "winter", "ferry", "candle"),
+    *("shelf", "dusk", "kettle", "sledge", "oar", "frost", "bread", "coin"),
+)
 
 
 @pytest.fixture
