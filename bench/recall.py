@@ -25,8 +25,8 @@ from rich.table import Table
 from bench.ann import data as datasets
 from bench.embeddings import DEFAULT_CACHE, DEFAULT_COLLECTIONS
 from bench.machine import describe_machine, summarise_machine
-from index_tools.recipes import recipe_of
 from retrieval import Document, Engine, IndexConfig, RuntimeConfig, SearchResult
+from retrieval.presets import recipe_of
 from retrieval.types import FloatArray
 
 TARGETS = (0.9, 0.95, 0.99)

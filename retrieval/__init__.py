@@ -2,7 +2,7 @@
 
 from retrieval.build import BuildReport
 from retrieval.checks import inspect_index, verify_index
-from retrieval.config import PRESETS, EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig, SearchConfig
+from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig, SearchConfig
 from retrieval.copies import CopyReport, export_index, import_index, restore_index, snapshot_index
 from retrieval.corpus import Corpus, ErrorPolicy, open_corpus
 from retrieval.encode import Encoder, load_encoder
@@ -10,6 +10,7 @@ from retrieval.engine import Engine
 from retrieval.errors import RetrievalError
 from retrieval.filters import AnyOf, Exists, Filter, HasId, Match, Prefix, Range, parse_filter
 from retrieval.maintenance import MaintenanceReport
+from retrieval.presets import PRESETS, recipe_of
 from retrieval.repair import RepairReport, repair_index
 from retrieval.storage import IndexInfo, VerifyReport
 from retrieval.types import (
@@ -66,6 +67,7 @@ __all__ = [
     "load_encoder",
     "open_corpus",
     "parse_filter",
+    "recipe_of",
     "repair_index",
     "restore_index",
     "snapshot_index",

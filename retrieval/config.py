@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from retrieval.errors import ConfigError
 from retrieval.types import EncoderKind, Precision
 
-__all__ = ["PRESETS", "EncoderConfig", "IndexConfig", "RecipeConfig", "RuntimeConfig", "SearchConfig"]
+__all__ = ["EncoderConfig", "IndexConfig", "RecipeConfig", "RuntimeConfig", "SearchConfig"]
 
 
 class _Config(BaseModel):
@@ -121,16 +121,6 @@ class RecipeConfig(_Config):
     sample: int = Field(default=131072, ge=256, description="documents to train on at most")
     held_out: int = Field(default=256, ge=8, description="pseudo-queries that measure the recall")
     seed: int = Field(default=0, ge=0, description="of everything random")
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "exact": {"index": "exact"},
-    "fast": {"index": "ivf", "codec": "bits", "bits": 1, "recall_target": 0.95},
-    "accurate": {"index": "ivf", "codec": "bits", "bits": 4, "recall_target": 0.99},
-    "small": {"index": "ivf", "reduce": "leanvec:192", "codec": "bits", "bits": 1, "recall_target": 0.9},
-    "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
-}
-"""Recipes by name: what a person chooses from, and changes with single settings."""
 
 
 class SearchConfig(_Config):

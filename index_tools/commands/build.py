@@ -9,7 +9,7 @@ import typer
 from index_tools import options as opt
 from index_tools.failures import Interrupted
 from index_tools.output import Output
-from index_tools.recipes import read_queries, recipe_of
+from index_tools.queries import read_queries
 from index_tools.reports import show_build_report
 
 __all__ = ["build"]
@@ -67,14 +67,14 @@ def build(
         document_length=document_length,
         projection=projection,
     )
-    config = settings.index(recipe_of(preset, changes))
-    asked = None if queries is None else read_queries(queries)
     fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
 
-    from retrieval import Engine, open_corpus
+    from retrieval import Engine, open_corpus, recipe_of
     from retrieval.config import EncoderConfig
     from retrieval.corpus.policy import ErrorPolicy
 
+    config = settings.index(recipe_of(preset, changes))
+    asked = None if queries is None else read_queries(queries)
     policy = ErrorPolicy(on_error)
     try:
         title = f"building {index}"

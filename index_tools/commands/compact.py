@@ -9,7 +9,7 @@ import typer
 
 from index_tools import options as opt
 from index_tools.output import Output
-from index_tools.recipes import read_queries, recipe_of
+from index_tools.queries import read_queries
 from index_tools.reports import show_training, size
 
 __all__ = ["compact"]
@@ -37,11 +37,12 @@ def compact(
     """Make one segment of INDEX and give back the room of deleted documents, while others use it; with
     --preset or --set train another recipe on it."""
     output = Output.of(context, as_json)
-    settings, recipe = opt.settings(), recipe_of(preset, changes)
+    settings = opt.settings()
+
+    from retrieval import Engine, recipe_of
+
+    recipe = recipe_of(preset, changes)
     asked = None if queries is None else read_queries(queries)
-
-    from retrieval import Engine
-
     title = f"compacting {index}"
     with Engine.open(index, runtime=settings.runtime()) as engine, output.progress(title) as reporter:
         before = sum(engine.inspect().bytes.values())

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from index_tools import options as opt
 from index_tools.output import Output
-from index_tools.recipes import recipe_of
 from index_tools.reports import size
 
 if TYPE_CHECKING:
@@ -102,6 +101,7 @@ def evaluate(
 
     from retrieval.config import EncoderConfig
     from retrieval.evaluate import DEFAULT_MEASURES, BeirDataset, evaluate_beir, evaluate_run, parse_where
+    from retrieval.presets import recipe_of
 
     if run is not None:
         found = evaluate_run(BeirDataset.open(collection, split), run, measures=measures or DEFAULT_MEASURES)

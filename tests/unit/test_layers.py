@@ -25,6 +25,7 @@ LAYERS = [
     ["retrieval.encode", "retrieval.corpus", "retrieval.filters"],
     ["retrieval.quantize", "retrieval.reduce"],
     ["retrieval.kernels"],
+    ["retrieval.presets"],
     ["retrieval.config"],
     ["retrieval.types", "retrieval.errors", "retrieval.jsonable"],
 ]
