@@ -1,7 +1,7 @@
 """How fast, how small and how good: ours and other engines on the same embeddings.
 
     python -m bench.ann --data minilm-tokens --n 200000 --threads 1,2 --rounds 3 --output DIR
-    python -m bench.ann --data synthetic:1000000 --engines ours,"faiss IVF",ScaNN
+    python -m bench.ann --data synthetic:1000000 --engine ours --engine "faiss IVF" --engine ScaNN
 
 Every engine is built from the same vectors in this one process; each has its search parameters swept,
 and the settings worth timing are timed in turns, one query at a time. Recall is against brute force in
@@ -35,7 +35,7 @@ def main(
     ] = "minilm-tokens",
     n: Annotated[int | None, typer.Option(min=1, help="vectors at most")] = None,
     queries: Annotated[int, typer.Option(min=1, help="queries at most")] = 1000,
-    engines: Annotated[str, typer.Option(help="parts of names, by commas; default: all")] = "",
+    engine: Annotated[list[str] | None, typer.Option(help="part of names; repeatable; default: all")] = None,
     k: Annotated[str, typer.Option(help="neighbours asked for, by commas")] = "10,100",
     threads: Annotated[str, typer.Option(help="threads that ask at once, by commas")] = "1,2",
     rounds: Annotated[int, typer.Option(min=1, help="times that every point is timed")] = 3,
@@ -60,7 +60,7 @@ def main(
         console.print(text, markup=False, highlight=False)
 
     tell(f"{chosen.name}: {chosen.about}; {len(chosen.vectors):,} vectors, {len(chosen.queries):,} queries")
-    built = build_all(_select(all_engines(), engines), chosen, build_threads, tell)
+    built = build_all(_select(all_engines(), engine or []), chosen, build_threads, tell)
     if not built:
         console.print("no engine could be built")
         raise typer.Exit(1)
@@ -80,12 +80,12 @@ def main(
             tell(f"skipped plots: {error}; pip install 'retrieval-engine[bench]'")
 
 
-def _select(engines: list[Engine], wanted: str) -> list[Engine]:
-    parts = [part.strip().lower() for part in wanted.split(",") if part.strip()]
-    chosen = [one for one in engines if not parts or any(part in one.name.lower() for part in parts)]
-    if not chosen:
-        raise typer.BadParameter(f"{wanted!r} names none of: {', '.join(one.name for one in engines)}")
-    return chosen
+def _select(engines: list[Engine], wanted: list[str]) -> list[Engine]:
+    parts = [part.lower() for part in wanted]
+    for part in parts:
+        if not any(part in one.name.lower() for one in engines):
+            raise typer.BadParameter(f"{part!r} names none of: {'; '.join(one.name for one in engines)}")
+    return [one for one in engines if not parts or any(part in one.name.lower() for part in parts)]
 
 
 def _numbers(text: str) -> tuple[int, ...]:
