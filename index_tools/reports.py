@@ -38,7 +38,13 @@ def show_training(output: Output, training: TrainingReport | None) -> None:
         return
     for warning in training.warnings:
         output.note(f"warning: {warning}")
-    curve = (training.quality or {}).get("curve")
+    quality = training.quality or {}
+    curve, reducer = quality.get("curve"), quality.get("reducer")
+    if reducer and not output.as_json:
+        output.show(
+            f"reduced vectors: error {reducer['rms']:.3f} of the inner products' deviation, "
+            f"recall@10 {reducer['recall']:.3f} by themselves"
+        )
     if curve and not output.as_json:
         output.show(f"trained in {training.seconds:.1f} s; {told_recall(curve)}")
 

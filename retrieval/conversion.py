@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
 from retrieval.errors import ConfigError, IndexFolderError
+from retrieval.reduce import held_out_error
 from retrieval.registering import merged_record, register_merged
 from retrieval.search import RecallCurve
 from retrieval.storage import (
@@ -36,6 +39,7 @@ from retrieval.training import (
     check_geometry,
     fit,
     geometry_of,
+    held_out_split,
     measure,
     pseudo_queries,
     sample_vectors,
@@ -121,6 +125,7 @@ class _Converting:
         self._recipe = asked.recipe or self._config.recipe
         self._precision: Precision = asked.precision or snapshot.record.config["precision"]
         self._generation = snapshot.record.codec + 1
+        self._held_out = np.empty((0, snapshot.record.dim), dtype=np.float32)
 
     def run(self) -> TrainingReport:
         started = time.perf_counter()
@@ -176,6 +181,7 @@ class _Converting:
             self._tell("pseudo-queries", None)
             queries = self._queries(TRAINING_QUERIES, recipe.seed + 1)
         self._tell("train", None)
+        sample, self._held_out = held_out_split(sample, is_needed=recipe.reduce != "none")
         return fit(snapshot, sample, recipe, self._precision, queries), {"geometry": geometry.to_json()}
 
     def _queries(self, size: int, seed: int) -> FloatArray:
@@ -198,7 +204,14 @@ class _Converting:
         curve = measure(after, queries)
         if curve.points:
             warnings += _shortfall(curve, self._recipe)
-        return {"curve": curve.to_json(), "documents": len(after)}
+        return {"curve": curve.to_json(), "documents": len(after), **self._reduction(trained, queries)}
+
+    def _reduction(self, trained: Trained, queries: FloatArray) -> dict[str, Any]:
+        """What the reducer loses on documents that it was not fitted on."""
+        reducer = trained.pipeline.reducer if trained.pipeline is not None else None
+        if reducer is None or not len(self._held_out) or not len(queries):
+            return {}
+        return {"reducer": asdict(held_out_error(reducer, self._held_out, queries))}
 
     def _record(self, trained: Trained, config: dict[str, Any]) -> CodecRecord:
         return replace(self._snapshot.record, codec=self._generation, name=trained.codec.name, config=config)
@@ -209,6 +222,7 @@ class _Converting:
         with catalog.transaction("convert") as generation:
             catalog.take_number()
             catalog.set_meta("config", config.as_json())
+            catalog.keep_built()
             catalog.register.clear_pending()
             catalog.remove_segments([view.number for view in snapshot.segments])
             for view in snapshot.segments:

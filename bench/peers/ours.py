@@ -50,7 +50,7 @@ class Recipe:
         self._segment = Arranged(search, self._rows, codec, "dot", norm, 0, is_bounded=bounded)
 
     def settings(self, k: int) -> list[Setting]:
-        depths = (20, 40, 80, 160, 320, 640) if k <= 10 else (120, 150, 200, 300, 500, 800, 1600)
+        depths = (12, 15, 20, 30, 40, 60, 80, 160, 320) if k <= 10 else (120, 150, 200, 300, 500, 800, 1600)
         if self._recipe["index"] == "ivf":
             nlist = len(self._pipeline.index.centroids)  # type: ignore[attr-defined]
             return grid(nprobe=tuple(p for p in PROBES if p < nlist) or (nlist,), depth=depths)

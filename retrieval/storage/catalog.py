@@ -20,7 +20,7 @@ from retrieval.errors import IndexDamagedError, IndexFormatError, IndexNotFoundE
 from retrieval.storage.connection import CATALOG, connect
 from retrieval.storage.database import Database
 from retrieval.storage.files import FileRecord
-from retrieval.storage.records import CodecRecord, SegmentRecord
+from retrieval.storage.records import BuiltPart, CodecRecord, SegmentRecord
 from retrieval.storage.register import Register
 from retrieval.storage.schema import (
     FORMAT_VERSION,
@@ -210,6 +210,21 @@ class Catalog(Database):
         stored = self.meta("build")
         with self.decoding("the state of the build"):
             return {**stored, "complete": bool(stored["complete"])}
+
+    def built(self) -> list[BuiltPart]:
+        """The parts of the source that the build has committed, in order; none if they were merged since."""
+        parts = self.build_state().get("parts")
+        if parts is None:
+            return [BuiltPart.of(segment) for segment in self.segments("build")]
+        with self.decoding("the parts of the build"):
+            return [BuiltPart(*part) for part in parts]
+
+    def keep_built(self) -> None:
+        """Keep `built` in the settings, before the segments of the build are replaced by one with other
+        vectors; inside a transaction. Else nobody could say that the same build is complete."""
+        state, parts = self.build_state(), self.built()
+        if parts and state.get("segments") == len(parts):
+            self.set_meta("build", {**state, "parts": [list(part) for part in parts]})
 
     def fields(self) -> FieldTypes:
         """The metadata fields and their types."""

@@ -7,7 +7,11 @@ import numpy as np
 from retrieval.storage import SegmentView, Snapshot
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["living", "sample_vectors"]
+__all__ = ["held_out_split", "living", "sample_vectors"]
+
+HELD_OUT = 2048
+SMALL = 4096
+"""Vectors below which none are held out of training."""
 
 
 def sample_vectors(snapshot: Snapshot, size: int, seed: int) -> FloatArray:
@@ -27,6 +31,18 @@ def sample_vectors(snapshot: Snapshot, size: int, seed: int) -> FloatArray:
         parts.append(snapshot.codec.decode(view.codes[each[mine]]))
         first = int(end)
     return np.concatenate(parts)
+
+
+def held_out_split(sample: FloatArray, *, is_needed: bool) -> tuple[FloatArray, FloatArray]:
+    """A sample ``(n, d)`` without every 16th vector, and those, about `HELD_OUT` at most. A small sample is
+    all kept to train on, and measured on itself."""
+    if not is_needed:
+        return sample, sample[:0]
+    if len(sample) < SMALL:
+        return sample, sample[:HELD_OUT]
+    chosen = np.zeros(len(sample), dtype=np.bool_)
+    chosen[:: max(16, len(sample) // HELD_OUT)] = True
+    return sample[~chosen], sample[chosen]
 
 
 def living(view: SegmentView) -> IntArray:

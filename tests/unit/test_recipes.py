@@ -228,7 +228,7 @@ def test_a_collapsed_space_is_refused_unless_forced(tmp_path: Path) -> None:
     encoder = Clustered(spread=1e-4)
     same = [Document(f"d{i}", f"5 {i}") for i in range(600)]
     config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf"))
-    with pytest.raises(CollapsedError, match="mean cosine of 1.000"):
+    with pytest.raises(CollapsedError, match=r"mean cosine of 1\.000"):
         Engine.build(tmp_path / "index", same, encoder, config=config, runtime=MANUAL)
     with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine:
         assert len(engine.search("5 5", 3)) == 3  # the documents are in, and searched exactly

@@ -36,7 +36,7 @@ def test_healthy_vectors_pass() -> None:
 
 def test_vectors_that_hardly_differ_are_refused() -> None:
     collapsed = 1 + 0.01 * normal(1000, 32)
-    with pytest.raises(CollapsedError, match="mean cosine of 1.000.*--force"):
+    with pytest.raises(CollapsedError, match=r"mean cosine of 1\.000.*--force"):
         check_geometry(geometry_of(collapsed))
 
 
