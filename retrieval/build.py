@@ -146,24 +146,24 @@ class Ingest:
     def _replay(self, records: Iterator[Record]) -> None:
         """Read past what is committed, checking that it is still the same."""
         first = 1
-        for segment in self._catalog.segments("build"):
+        for part in self._catalog.built():
             digest = hashlib.sha256()
-            for record in itertools.islice(records, segment.records_read):
+            for record in itertools.islice(records, part.records_read):
                 digest.update(_record_bytes(record))
-            if digest.hexdigest() != segment.records_sha256:
+            if digest.hexdigest() != part.records_sha256:
                 raise DataError(
                     f"the input changed since the build began (records {first} to "
-                    f"{first + segment.records_read - 1}); build into a new folder"
+                    f"{first + part.records_read - 1}); build into a new folder"
                 )
-            first += segment.records_read
+            first += part.records_read
         self._count_committed()
 
     def _count_committed(self) -> None:
         """Start counting after what is committed already."""
-        for segment in self._catalog.segments("build"):
-            self._documents += segment.n_documents
-            self._tokens += segment.n_tokens
-            self._policy.skipped = segment.skipped
+        for part in self._catalog.built():
+            self._documents += part.n_documents
+            self._tokens += part.n_tokens
+            self._policy.skipped = part.skipped
         self._resumed = self._documents
 
     def _batches(

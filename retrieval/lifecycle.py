@@ -110,7 +110,7 @@ def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, comple
 
 def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None:
     with Catalog.open(root) as catalog:
-        build, segments = catalog.build_state(), len(catalog.segments("build"))
+        build, segments = catalog.build_state(), len(catalog.built())
         if build["complete"] and not build.get("segments", segments):
             raise IndexExistsError(f"the index at {root} was not built but created; add to it")
         if build["complete"] and build.get("segments", segments) != segments:

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from retrieval.errors import IndexDamagedError
 from retrieval.storage.files import FileRecord
 from retrieval.types import EncoderKind, Metric
 
-__all__ = ["CodecRecord", "PendingBatch", "SegmentRecord"]
+__all__ = ["BuiltPart", "CodecRecord", "PendingBatch", "SegmentRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,22 @@ class SegmentRecord:
 _SEGMENT_COLUMNS = [
     field.name for field in fields(SegmentRecord) if field.name not in ("files", "origins", "stored_checksum")
 ]
+
+
+class BuiltPart(NamedTuple):
+    """The part of a build's source that became one segment: how many records were read, their hash, what
+    became of them, and the records left out up to here."""
+
+    records_read: int
+    records_sha256: str
+    n_documents: int
+    n_tokens: int
+    skipped: int
+
+    @classmethod
+    def of(cls, segment: SegmentRecord) -> Self:
+        """What a segment of a build knows of it."""
+        return cls(*(getattr(segment, name) for name in cls._fields))
 
 
 @dataclass(frozen=True, slots=True)

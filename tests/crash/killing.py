@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from retrieval import Engine, ErrorPolicy, IndexConfig, open_corpus
+from retrieval import Engine, ErrorPolicy, IndexConfig, RecipeConfig, open_corpus
 from retrieval.errors import IndexNotFoundError
 from retrieval.storage import Catalog
 from tests.encoders import BucketDense
@@ -38,10 +38,14 @@ TABLES = {
 }
 
 
-def build(corpus: Path, index: Path, segment_documents: int, resume: bool) -> None:
+TRAINED = {"recipe": RecipeConfig.of(index="ivf", bits=2, nlist=12, held_out=16), "precision": "int8"}
+"""What an index is trained to when all its documents are in."""
+
+
+def build(corpus: Path, index: Path, segment_documents: int, *, resume: bool, trained: bool) -> None:
     """What the child does."""
     policy = ErrorPolicy("skip")
-    config = IndexConfig.of(segment_documents=segment_documents)
+    config = IndexConfig.of(segment_documents=segment_documents, **(TRAINED if trained else {}))
     source = open_corpus(corpus, policy=policy)
     Engine.build(index, source, BucketDense(), config=config, resume=resume, policy=policy)
 
@@ -50,7 +54,8 @@ def content(index: Path) -> dict[str, Any]:
     """Everything that two equal builds must share."""
     files = {
         str(path.relative_to(index)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((index / "segments").rglob("*"))
+        for kind in ("segments", "codecs")
+        for path in sorted((index / kind).rglob("*"))
         if path.is_file()
     }
     connection = sqlite3.connect(f"file:{index / 'catalog.sqlite'}?mode=ro", uri=True)
@@ -69,27 +74,28 @@ def content(index: Path) -> dict[str, Any]:
 
 
 def state_after_kill(index: Path) -> str:
-    """Word for what the kill left: nothing, a catalog without segments, or N segments."""
+    """Word for what the kill left: nothing, a catalog without segments, N segments, or all of them."""
     try:
         with Catalog.open(index) as catalog:
             if catalog.meta("build")["complete"]:
-                return "complete"
+                return "trained" if catalog.codec().pipeline else "complete"
             return f"{len(catalog.segments())} segments"
     except IndexNotFoundError:
         return "no index"
 
 
-def child(corpus: Path, index: Path, segment_documents: int) -> subprocess.Popen[bytes]:
+def child(corpus: Path, index: Path, segment_documents: int, trained: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.crash.killing", str(corpus), "--child", str(index)]
-    return subprocess.Popen(
-        [*command, "--segment-documents", str(segment_documents)], cwd=ROOT, stdout=subprocess.PIPE
-    )
+    command += ["--segment-documents", str(segment_documents), *(["--trained"] if trained else [])]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
-def campaign(corpus: Path, folder: Path, kills: int, seed: int, segment_documents: int) -> Counter[str]:
+def campaign(
+    corpus: Path, folder: Path, kills: int, seed: int, segment_documents: int, *, trained: bool = False
+) -> Counter[str]:
     """Run it; raises AssertionError at the first difference. Returns what the kills left behind."""
     whole = folder / "whole"
-    process = child(corpus, whole, segment_documents)
+    process = child(corpus, whole, segment_documents, trained)
     assert process.stdout is not None and process.stdout.readline() == b"started\n"
     began = time.perf_counter()
     assert process.wait() == 0
@@ -100,14 +106,14 @@ def campaign(corpus: Path, folder: Path, kills: int, seed: int, segment_document
     left: Counter[str] = Counter()
     for number in range(kills):
         index = folder / f"killed-{number}"
-        process = child(corpus, index, segment_documents)
+        process = child(corpus, index, segment_documents, trained)
         assert process.stdout is not None and process.stdout.readline() == b"started\n"
         time.sleep(rng.uniform(0, seconds))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
         left[state_after_kill(index)] += 1
-        build(corpus, index, segment_documents, resume=True)
+        build(corpus, index, segment_documents, resume=True, trained=trained)
         with Engine.open(index, BucketDense()) as engine:
             report = engine.verify()
         assert report.ok, (seed, number, report.problems)
@@ -121,14 +127,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--segment-documents", type=int, default=4096)
+    parser.add_argument("--trained", action="store_true")
     parser.add_argument("--child", type=Path)
     given = parser.parse_args()
     if given.child:
         print("started", flush=True)
-        build(given.corpus, given.child, given.segment_documents, resume=False)
+        build(
+            given.corpus, given.child, given.segment_documents, resume=False, trained=given.trained
+        )
         return
     with tempfile.TemporaryDirectory() as folder:
-        left = campaign(given.corpus, Path(folder), given.kills, given.seed, given.segment_documents)
+        left = campaign(
+            given.corpus,
+            Path(folder),
+            given.kills,
+            given.seed,
+            given.segment_documents,
+            trained=given.trained,
+        )
     print(f"seed {given.seed}: {given.kills} kills, 0 differences, 0 problems; they left: {dict(left)}")
 
 

@@ -29,7 +29,7 @@ from retrieval.storage import disk
 from tests.crash.lossy import Disk
 from tests.crash.recording import Event, Recorder
 from tests.crash.stored import Content, check_search, contents, memory, orphans
-from tests.crash.writing import WORDS, applied, carry_out, runtime
+from tests.crash.writing import RECIPES, WORDS, applied, carry_out, runtime
 from tests.encoders import BucketDense
 
 CONFIG = IndexConfig.of(segment_documents=10)
@@ -101,11 +101,15 @@ class Script:
         plan = [("add", 3), ("add", 30), ("flush", 0), ("upsert", 20), ("compact", 0)]
         plan += [(rng.choice(verbs), rng.choice([1, 4, 14])) for _ in range(8)]
         plan += [("add", 30), ("add", 30), ("add", 30), ("delete", 9), ("maintain", 0), ("convert", 0)]
+        plan += [("train", 0), ("add", 20), ("upsert", 2), ("compact", 0), ("train", 0)]
         with Engine.open(self.index, BucketDense(), runtime=runtime("manual")) as engine:
             for number, (verb, size) in enumerate(plan):
                 rows = some(rng, f"u{number}-" if verb == "add" else "b", size)
                 operation = {"verb": verb, "documents": rows, "precision": "float16"}
                 operation |= {"ids": rng.sample(sorted(content), min(size, len(content)))}
+                if verb == "train":
+                    precision = rng.choice([None, "float32", "int8"])
+                    operation |= {"recipe": rng.choice(RECIPES), "precision": precision, "retrain": True}
                 operation |= {"from": 10 * number % 100, "to": 10 * number % 100 + size}
                 carry_out(engine, operation)
                 content = applied(operation, content)
@@ -218,7 +222,8 @@ def _write_on(index: Path, source: Sequence[tuple[str, str, int]]) -> None:
         carry_out(engine, operation)
         assert contents(index) == applied(operation, before) and not orphans(index)
         engine.flush()
-        check_search(engine, index, "alpha delta", index)
+        precise = engine.inspect().precision != "int8"
+        check_search(engine, index, "alpha delta", index, are_as_encoded=precise)
         report = engine.verify()
         assert report.ok and not orphans(index), report.problems
 

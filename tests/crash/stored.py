@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval import Document, Engine
+from retrieval import Document, Engine, SearchConfig
 from retrieval.storage import Catalog, Snapshot, SnapshotKeeper
 from tests.encoders import BucketDense
 
 Content = dict[str, tuple[str, int]]
 """Text and the metadata field ``n``, by id."""
+
+
+EVERYTHING = SearchConfig(nprobe=10**6, num_candidates=10**6, ef_search=10**6)
+"""Probe, with all the effort there is."""
 
 
 def memory() -> str | None:
@@ -45,14 +49,19 @@ def contents(index: Path) -> Content:
 
 
 def orphans(index: Path) -> list[str]:
-    """Segment folders that the catalog does not name."""
+    """Folders of segments and codecs that the catalog does not name."""
     with Catalog.open(index) as catalog:
-        named = {f"{number:08d}" for number in catalog.segment_numbers()}
-    return sorted(path.name for path in (index / "segments").glob("*") if path.name not in named)
+        named = {f"segments/{number:08d}" for number in catalog.segment_numbers()}
+        named |= {f"codecs/{name}" for name in catalog.codec_folders()}
+    there = [f"{kind}/{path.name}" for kind in ("segments", "codecs") for path in (index / kind).glob("*")]
+    return sorted(set(there) - named)
 
 
-def check_search(engine: Engine, index: Path, query: str, where: object) -> None:
-    """A search for everything equals brute force over what is stored, and vectors fit their texts."""
+def check_search(
+    engine: Engine, index: Path, query: str, where: object, *, are_as_encoded: bool = True
+) -> None:
+    """A search for everything equals brute force over what is stored, also when it is probed for; and
+    vectors fit their texts (unless bytes were calibrated on other ones: not ``are_as_encoded``)."""
     encoder = BucketDense()
     wanted = _unit(encoder.encode_query([query])[0].astype(np.float64))
     there = stored(index)
@@ -61,13 +70,18 @@ def check_search(engine: Engine, index: Path, query: str, where: object) -> None
         return
     vectors = np.concatenate([vector for _, vector in there])
     texts = encoder.encode_document([document.full_text for document, _ in there]).astype(np.float64)
-    np.testing.assert_allclose(vectors, np.stack([_unit(v) for v in texts]), atol=2e-3, err_msg=str(where))
+    if are_as_encoded:
+        np.testing.assert_allclose(
+            vectors, np.stack([_unit(v) for v in texts]), atol=2e-3, err_msg=str(where)
+        )
     scores = dict(zip([document.id for document, _ in there], vectors @ wanted, strict=True))
-    hits = engine.search(query, k=len(there) + 1).hits
+    hits = engine.search(query, k=len(there) + 1, params={"exact": True}).hits
     assert {hit.id for hit in hits} == set(scores) and len(hits) == len(scores), where
     np.testing.assert_allclose([hit.score for hit in hits], [scores[hit.id] for hit in hits], atol=1e-5)
     order = [(-hit.score, hit.id) for hit in hits]
     assert order == sorted(order), where
+    for k in (len(there) + 1, 3):
+        assert engine.search(query, k, params=EVERYTHING).hits == hits[:k], where
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from retrieval.storage import catalog as catalogs
 from retrieval.storage import disk, merge_policy
 from tests.crash.faults import ERRORS, Fault, create_short, few_descriptors, small_files
 from tests.crash.stored import Content, check_search, contents, memory, orphans
-from tests.crash.writing import WORDS, Operation, applied, carry_out, runtime
+from tests.crash.writing import RECIPES, WORDS, Operation, applied, carry_out, runtime, warm_up
 from tests.encoders import BucketDense
 
 CONFIG = IndexConfig.of(segment_documents=10)
@@ -52,12 +52,15 @@ OPERATIONS: dict[str, Operation] = {
     "merge": {"verb": "maintain"},
     "compact": {"verb": "compact"},
     "convert": {"verb": "convert", "precision": "float16"},
+    "train": {"verb": "train", "recipe": RECIPES[1], "precision": None, "retrain": False},
+    "train to bytes": {"verb": "train", "recipe": RECIPES[5], "precision": "int8", "retrain": False},
 }
 
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Iterator[Path]:
     """Enough segments for a merge to be due, pending documents, and tombstones in both."""
+    warm_up()  # where no file can be opened, nothing can be imported either
     index = folder / "base" / "i"
     Engine.build(index, documents(some("b", 25)), BucketDense(), config=CONFIG)
     with Engine.open(index, BucketDense(), runtime=runtime("manual")) as engine:

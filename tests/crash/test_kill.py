@@ -30,17 +30,21 @@ from tests.encoders import BucketDense, HashingDense
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
-def test_killed_builds_resume_to_the_same_index(tmp_path: Path) -> None:
+def corpus_of(folder: Path, n: int) -> Path:
     rng = random.Random(5)
-    corpus = tmp_path / "corpus.jsonl"
+    corpus = folder / "corpus.jsonl"
     with corpus.open("w") as file:
-        for i in range(6000):
+        for i in range(n):
             doc = {"_id": f"d{i if i % 997 else 0}", "text": " ".join(rng.choices(WORDS, k=30)), "n": i}
             file.write(json.dumps(doc) + "\n")
+    return corpus
+
+
+def test_killed_builds_resume_to_the_same_index(tmp_path: Path) -> None:
     seed = int(os.environ.get("RETRIEVAL_TEST_SEED", "1"))
     print("seed", seed)
     left = campaign(
-        corpus,
+        corpus_of(tmp_path, 6000),
         tmp_path,
         kills=int(os.environ.get("RETRIEVAL_TEST_KILLS", "12")),
         seed=seed,
@@ -48,6 +52,14 @@ def test_killed_builds_resume_to_the_same_index(tmp_path: Path) -> None:
     )
     assert sum(left.values()) >= 12
     assert any("segments" in state and state != "0 segments" for state in left), left
+
+
+def test_builds_killed_in_training_resume_to_the_same_index(tmp_path: Path) -> None:
+    seed = int(os.environ.get("RETRIEVAL_TEST_SEED", "1"))
+    kills = int(os.environ.get("RETRIEVAL_TEST_KILLS", "6"))
+    corpus = corpus_of(tmp_path, 600)  # most of the time is for training
+    left = campaign(corpus, tmp_path, kills, seed, segment_documents=300, trained=True)
+    assert sum(left.values()) == kills and left["complete"] > kills / 6, left
 
 
 class Interrupted(Exception):

@@ -45,5 +45,6 @@ def test_the_recorder_sees_every_byte_of_every_file(tmp_path: Path) -> None:
         script = Script(recorder, 1)
         script.run()
     synced = {event.path for event in recorder.events if event.verb == "sync"}
-    files = {path for path in (script.index / "segments").rglob("*") if path.is_file()}
-    assert files and files <= synced
+    for kind in ("segments", "codecs"):
+        files = {path for path in (script.index / kind).rglob("*") if path.is_file()}
+        assert files and files <= synced

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval import Document, Engine, IndexConfig, RuntimeConfig
-from tests.crash.stored import Content, check_search, contents, orphans
+from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig
+from tests.crash.stored import EVERYTHING, Content, check_search, contents, orphans
 from tests.encoders import BucketDense
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +35,25 @@ WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
 POOL = [f"d{i}" for i in range(300)]
 PENDING = 12
 """Documents up to which an add goes to the catalog; more go to segments at once."""
+FEWEST = 20
+"""Documents from which on recipes are trained: enough for what each of them takes."""
 LAST_NUMBER = 100
 """``n`` of a document is below this: deletes by filter take a stretch of it."""
 SECONDS = 0.25
 """How long after its first operation a child is killed at the latest."""
+
+RENEWED = 40
+"""Kills of one index; then a new one, whose vectors no calibration to bytes has touched."""
+
+RECIPES: list[dict[str, Any]] = [
+    {"index": "exact"},
+    {"index": "ivf", "bits": 1, "nlist": 4},
+    {"index": "ivf", "codec": "pq", "m": 8, "nlist": 2},
+    {"index": "ivf", "reduce": "pca:20", "bits": 4},
+    {"index": "flat", "codec": "sign"},
+    {"index": "hnsw", "codec": "int8"},
+    {"index": "funnel"},
+]
 
 Operation = dict[str, Any]
 
@@ -73,8 +88,8 @@ def applied(operation: Operation, content: Content) -> Content:
 def chosen(rng: random.Random, there: Content) -> Operation:
     """The next operation; sizes on both sides of what makes a segment at once."""
     verb = rng.choices(
-        ["add", "upsert", "delete", "delete by filter", "flush", "maintain", "compact", "convert"],
-        [8, 6, 4, 2, 3, 3, 1, 0.5],
+        ["add", "upsert", "delete", "delete by filter", "flush", "maintain", "compact", "convert", "train"],
+        [8, 6, 4, 2, 3, 3, 1, 0.5, 2 if len(there) >= FEWEST else 0],
     )[0]
     operation: Operation = {"verb": verb}
     if verb in ("add", "upsert"):
@@ -92,6 +107,10 @@ def chosen(rng: random.Random, there: Content) -> Operation:
         operation |= {"from": first, "to": first + rng.choice([1, 5, 30])}
     elif verb == "convert":
         operation["precision"] = rng.choice(["float16", "float32"])
+    elif verb == "train":
+        operation["precision"] = rng.choice([None, None, None, "float16", "int8"])
+        operation["recipe"] = rng.choice([None, *RECIPES])
+        operation["retrain"] = rng.random() < 0.3
     return operation
 
 
@@ -105,8 +124,16 @@ def carry_out(engine: Engine, operation: Operation) -> None:
         "maintain": engine.maintain,
         "compact": engine.compact,
         "convert": lambda: engine.compact(operation["precision"]),
+        "train": lambda: train(engine, operation),
     }
     doing[operation["verb"]]()
+
+
+def train(engine: Engine, operation: Operation) -> None:
+    """Compact into a new codec generation; few questions measure it."""
+    given = operation["recipe"]
+    recipe = None if given is None else RecipeConfig.of(**{"held_out": 8, **given})
+    engine.compact(operation["precision"], recipe=recipe, retrain=operation["retrain"], force=True)
 
 
 def write_until_killed(index: Path, seed: int, maintenance: str, there: Content) -> None:
@@ -127,6 +154,7 @@ def _say(message: dict[str, Any]) -> None:
 
 def serve() -> None:
     """Fork a child for each line of standard input: importing takes longer than a child lives."""
+    warm_up()
     for line in sys.stdin:
         given = json.loads(line)
         child = os.fork()
@@ -143,6 +171,18 @@ def serve() -> None:
         _say({"dead": child})
 
 
+def warm_up() -> None:
+    """Train each recipe once, so that children need not load what it takes."""
+    rows = [[f"w{n}", " ".join(WORDS[i] for i in range(10) if n >> i & 1), n] for n in range(1, 40)]
+    with tempfile.TemporaryDirectory() as folder:
+        Engine.create(Path(folder) / "i", BucketDense()).close()
+        with Engine.open(Path(folder) / "i", BucketDense(), runtime=runtime("manual")) as engine:
+            carry_out(engine, {"verb": "add", "documents": rows})
+            for recipe in RECIPES:
+                train(engine, {"recipe": recipe, "precision": "int8", "retrain": True})
+                engine.search("alpha beta", params=EVERYTHING)
+
+
 # -- the parent -----------------------------------------------------------------------------------
 
 
@@ -151,7 +191,10 @@ class Children:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.crash.writing", "--serve"]
-        self._server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # OpenMP's threads would not be there in a forked child.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._server = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
         self._partial = b""
 
     def kill_one(self, given: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
@@ -201,22 +244,27 @@ class Outcome:
     """Operations under way that were there after the kill."""
     left_orphans: int = 0
     slowest_open: float = 0.0
+    is_calibrated: bool = False
+    """Whether a calibration to bytes may have changed the vectors of the index."""
 
 
 def campaign(folder: Path, kills: int, seed: int) -> Outcome:
     """Run it; raises AssertionError at the first loss."""
-    rng, outcome, index = random.Random(seed), Outcome(), folder / "i"
-    content: Content = {"last": ("none yet", LAST_NUMBER)}
-    first = [Document("last", "none yet", metadata={"n": LAST_NUMBER})]
-    Engine.build(index, first, BucketDense(), config=IndexConfig.of(segment_documents=10))
+    rng, outcome, content = random.Random(seed), Outcome(), Content()
     children = Children()
     reader = None
     try:
         for number in range(kills):
             where = f"seed {seed}, kill {number}"
+            if number % RENEWED == 0:
+                reader = _renewed(reader, None)
+                index, outcome.is_calibrated = folder / f"i{number}", False
+                content = {"last": ("none yet", LAST_NUMBER)}
+                first = [Document("last", "none yet", metadata={"n": LAST_NUMBER})]
+                Engine.build(index, first, BucketDense(), config=IndexConfig.of(segment_documents=10))
             if number % 10 == 0:
                 # For half of the time a reader in another process keeps SQLite's log from recovery.
-                reader = _renewed(reader, index, wanted=number % 20 == 0)
+                reader = _renewed(reader, index if number % 20 == 0 else None)
             given = {"index": str(index), "seed": rng.randrange(2**32), "there": content}
             given["maintenance"] = rng.choice(["manual", "background"])
             reports = children.kill_one(given, rng)
@@ -225,15 +273,15 @@ def campaign(folder: Path, kills: int, seed: int) -> Outcome:
                 assert len(reader) == len(content) == reader.count(), where
     finally:
         children.close()
-        if reader is not None:
-            reader.close()
+        _renewed(reader, None)
     return outcome
 
 
-def _renewed(reader: Engine | None, index: Path, *, wanted: bool) -> Engine | None:
+def _renewed(reader: Engine | None, index: Path | None) -> Engine | None:
+    """The reader of ``index`` in place of another."""
     if reader is not None:
         reader.close()
-    return Engine.open(index, BucketDense(), runtime=runtime("manual")) if wanted else None
+    return None if index is None else Engine.open(index, BucketDense(), runtime=runtime("manual"))
 
 
 def after_kill(
@@ -245,6 +293,7 @@ def after_kill(
         assert "failed" not in report, (where, under_way, report)
         if "do" in report:
             under_way = report["do"]
+            outcome.is_calibrated |= under_way.get("precision") == "int8"
         elif "done" in report:
             assert under_way is not None
             content, under_way = applied(under_way, content), None
@@ -263,7 +312,8 @@ def after_kill(
         report = engine.verify()
         assert report.ok, (where, under_way, report.problems)
         assert n == len(found), where
-        check_search(engine, index, "alpha gamma kappa", where)
+        as_encoded = not outcome.is_calibrated
+        check_search(engine, index, "alpha gamma kappa", where, are_as_encoded=as_encoded)
         next_write = {"verb": "upsert", "documents": [["last", f"after {outcome.kills}", LAST_NUMBER]]}
         carry_out(engine, next_write)
         assert contents(index) == applied(next_write, found), where

@@ -56,6 +56,8 @@ class Limits:
     segment_documents: int = 3
     precision: str = "float32"
     maintenance: str = "manual"
+    recipes: bool = True
+    """Whether it is to be trained now and then."""
 
 
 class Machine:

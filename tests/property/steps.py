@@ -121,7 +121,7 @@ def compact(machine: Machine, rng: Random) -> None:
 
 @_rule(2)
 def train(machine: Machine, rng: Random) -> None:
-    recipe = rng.choice([None, EXACT, *RECIPES])
+    recipe = rng.choice([None, EXACT, *RECIPES]) if machine.limits.recipes else None
     precision = rng.choice([None, None, None, "int8", "float16", "float32"])
     machine.step("compact", precision, recipe, retrain=rng.random() < 0.1, who=_who(rng))
 

@@ -32,6 +32,8 @@ OPERATIONS = int(os.environ.get("RETRIEVAL_TEST_OPERATIONS", "20000"))
 SEED = int(os.environ.get("RETRIEVAL_TEST_SEED", secrets.randbelow(2**32)))
 EXAMPLES, STEPS = 40, 50
 """Hypothesis's part: so many indexes, so many steps in each."""
+RECIPES = float(os.environ.get("RETRIEVAL_TEST_RECIPES", "0.4"))
+"""The share of indexes that are trained now and then: those take twice the time."""
 BACKGROUND = 0.02
 """The share of operations that have upkeep going on beside them."""
 AGAIN = f"RETRIEVAL_TEST_SEED={SEED} RETRIEVAL_TEST_OPERATIONS={OPERATIONS} python -m pytest tests/property"
@@ -82,6 +84,7 @@ def new_machine(rng: random.Random, folder: Path, maintenance: str = "manual") -
         segment_documents=rng.choice([2, 3, 5]),
         precision=rng.choice(["float32", "float32", "float16"]),
         maintenance=maintenance,
+        recipes=rng.random() < RECIPES,
     )
     return Machine(folder, rng.choice(ENCODERS), limits)
 
