@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from retrieval.errors import ConfigError
 from retrieval.types import EncoderKind, Precision
@@ -106,6 +107,11 @@ class RecipeConfig(_Config):
         default="bits", description="codes of the index (flat, ivf, hnsw)"
     )
     bits: Literal[1, 2, 4, 8] = Field(default=1, description="bits a dimension (codec bits)")
+    scan_bits: Literal[1, 2, 4] | None = Field(
+        default=None,
+        description="bits of each code that are scanned first; the others sharpen what is left (codec bits, "
+        "index flat or ivf); default: all",
+    )
     m: int | None = Field(
         default=None, ge=1, description="subquantisers (codec pq, opq); default: a quarter of the dimensions"
     )
@@ -121,6 +127,21 @@ class RecipeConfig(_Config):
     sample: int = Field(default=131072, ge=256, description="documents to train on at most")
     held_out: int = Field(default=256, ge=8, description="pseudo-queries that measure the recall")
     seed: int = Field(default=0, ge=0, description="of everything random")
+
+    @field_validator("scan_bits")
+    @classmethod
+    def _check_scan_bits(cls, value: int | None, info: ValidationInfo) -> int | None:
+        """There must be others, in codes that are scanned."""
+        given = info.data  # what is wrong by itself is not in it
+        if value is None or not {"index", "codec", "bits"} <= given.keys():
+            return value
+        if given["index"] not in {"flat", "ivf"} or given["codec"] != "bits":
+            raise PydanticCustomError("scan_bits", "it needs the codec bits and the index flat or ivf")
+        if value >= given["bits"]:
+            raise PydanticCustomError(
+                "scan_bits", "it must be less than bits={bits}", {"bits": given["bits"]}
+            )
+        return value
 
 
 class SearchConfig(_Config):

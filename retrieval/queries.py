@@ -78,6 +78,6 @@ def _given(query: object, kind: EncoderKind, dim: int) -> FloatArray:
     if not fits:
         expected = f"({dim},)" if kind == "dense" else f"(n_tokens, {dim})"
         raise QueryError(f"query vectors of shape {query.shape} do not fit this index; expected {expected}")
-    if not (np.abs(vectors) <= LARGEST).all():  # also when one is NaN
+    if not np.abs(vectors).max(initial=0) <= LARGEST:  # also when one is NaN
         raise QueryError(f"the query's vectors hold NaN, infinity or values beyond {LARGEST:g}")
     return vectors

@@ -22,6 +22,7 @@ from retrieval.errors import (
 from retrieval.filters import Filter, parse_filter
 from retrieval.queries import Query, check_id, check_k, query_vectors
 from retrieval.search import (
+    Prepared,
     accepted,
     check_fields,
     count_accepted,
@@ -41,6 +42,7 @@ FilterLike = Filter | Mapping[str, Any] | str
 
 SearchParams = SearchConfig | Mapping[str, Any] | None
 """How hard to look: a configuration, its values by name, or None for what the recipe says."""
+DEFAULTS = SearchConfig()
 
 
 class Reader:
@@ -75,6 +77,7 @@ class Reader:
         self._encoder, self._runtime = encoder, runtime
         self._backend = (runtime or RuntimeConfig.of()).backend_of_kernels
         self._loading = threading.Lock()
+        self._prepared: Prepared | None = None
 
     def warm_up(self) -> None:
         """Load the encoder now, so that the first query does not wait for it."""
@@ -140,10 +143,11 @@ class Reader:
         started = time.perf_counter()
         vectors = self._query_vectors(queries)
         encoded = time.perf_counter()
-        snapshot = self._snapshots.latest()
+        prepared = self._latest()
+        snapshot = prepared.snapshot
         accept = accepted(snapshot, condition)
         filtered = time.perf_counter()
-        done = execute(vectors, snapshot, accept, k, self._backend, effort, explain == "plan")
+        done = execute(vectors, prepared, accept, k, effort, explain is not None)
         searched = time.perf_counter()
         hits = [fetch(scored, snapshot, wanted) for scored in done.results]
         fetched = time.perf_counter()
@@ -249,6 +253,13 @@ class Reader:
         if self._closed:
             raise IndexFolderError(f"the index at {self.path} is closed; open it again")
 
+    def _latest(self) -> Prepared:
+        """The newest snapshot, to be searched. Two threads may prepare a new one at once: either serves."""
+        snapshot, prepared = self._snapshots.latest(), self._prepared
+        if prepared is None or prepared.snapshot is not snapshot:
+            self._prepared = prepared = Prepared(snapshot, self._backend)
+        return prepared
+
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
         snapshot, birth = self._snapshots.locate(check_id(doc_id))
         if birth is None:
@@ -275,7 +286,7 @@ def search_config(params: SearchParams) -> SearchConfig:
         ConfigError: an unknown parameter, or a value that cannot work.
     """
     if params is None or isinstance(params, SearchConfig):
-        return params or SearchConfig()
+        return params or DEFAULTS
     if not isinstance(params, Mapping):
         raise ConfigError(f"params is a mapping such as {{'recall_target': 0.99}}, not {params!r}")
     return SearchConfig.of(**params)

@@ -1,12 +1,15 @@
 """Repair of a damaged index: what can be derived is derived again from the stored documents.
 
-A segment whose codes, offsets or births are damaged, but whose documents are whole, is encoded anew.
-One whose documents are damaged is lost: it is named with its ids, and dropped only on request.
+A segment whose codes, offsets or births are damaged, but whose documents are whole, is encoded anew;
+where only what the trained search keeps of it is damaged, that is made again from its codes. One whose
+documents are damaged is lost: it is named with its ids, and dropped only on request. A trained search
+whose own arrays are damaged is dropped: until it is trained again, every stored vector is scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,21 +19,32 @@ from retrieval.build import ENCODE_CHUNK
 from retrieval.config import RuntimeConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_encoder, check_fingerprint, encode_documents, fingerprint_of
-from retrieval.errors import IndexDamagedError, IndexLockedError, IndexUnfinishedError
+from retrieval.errors import IndexDamagedError, IndexFolderError, IndexLockedError, IndexUnfinishedError
 from retrieval.index import prepare_documents
 from retrieval.registering import register_merged
 from retrieval.storage import (
+    CODEC,
+    FEATURE,
     Catalog,
     DocumentTable,
     SegmentReader,
     SegmentRecord,
+    SegmentView,
     SegmentWriter,
+    Snapshot,
+    Trained,
     birth_keys,
     document_schema,
     file_problems,
+    load_codec,
     load_trained,
     merge_lock,
     remove_segments,
+    remove_untrained,
+    stored_part,
+    trained_problems,
+    without_search,
+    write_merged,
     writer_lock,
 )
 from retrieval.types import IntArray
@@ -52,12 +66,14 @@ class LostSegment:
 @dataclass(frozen=True, slots=True)
 class RepairReport:
     """What a repair did: ``segments`` rebuilt, ``documents`` encoded again, and what is ``lost``;
-    the latter is still there unless ``dropped``."""
+    the latter is still there unless ``dropped``. ``search`` tells what became of a trained search that
+    could not be kept; None: nothing was wrong with it."""
 
     segments: int
     documents: int
     lost: tuple[LostSegment, ...]
     dropped: bool
+    search: str | None = None
 
 
 def repair_index(
@@ -74,7 +90,8 @@ def repair_index(
     ``progress(documents_done, documents_total)``.
 
     Raises:
-        IndexDamagedError: the catalog itself or a pending document is damaged: restore a copy.
+        IndexDamagedError: the catalog itself, a pending document, or the calibration without which no
+            stored vector can be read, is damaged: restore a copy.
         IndexLockedError: another process is writing or merging.
         EncoderMismatchError: ``encoder`` is not the one the index was built with.
     """
@@ -112,11 +129,38 @@ class _Repair:
     ) -> None:
         self._root, self._catalog, self._runtime = root, catalog, runtime
         self._record = catalog.codec()
-        self._trained = load_trained(root, self._record)
+        self._search: str | None = None
+        self._trained = self._usable()
         self._fields = catalog.fields().types
         self._given = None if encoder is None else check_encoder(encoder)
         if self._given is not None:
             check_fingerprint(self._record.encoder_fingerprint, fingerprint_of(self._given))
+
+    def _usable(self) -> Trained:
+        """What was trained, as far as it is whole; the search is dropped where it is not."""
+        root, record = self._root, self._record
+        if found := trained_problems(root, record, CODEC):
+            raise IndexDamagedError(
+                f"{found[0]}, or build it anew: without this, no stored vector can be read"
+            )
+        codec = load_codec(root, record)
+        found = trained_problems(root, record)
+        try:
+            if not found:
+                return load_trained(root, record)
+        except IndexDamagedError as error:
+            found = [str(error)]
+        self._record = without_search(record)
+        with self._catalog.transaction("repair"):
+            self._catalog.change_codec(self._record, [FEATURE] if self._record.files else [])
+        with suppress(IndexFolderError):  # what remains does no harm
+            remove_untrained(root, self._record)
+        problem = found[0].rpartition(";")[0]
+        self._search = (
+            f"{problem}: the trained search was dropped, and every vector is scored now; "
+            "train it again with compact --retrain, or another with compact --preset"
+        )
+        return Trained(codec)
 
     def run(self, *, drop_lost: bool, progress: Progress | None) -> RepairReport:
         damaged = [record for record in self._catalog.segments() if self._is_damaged(record)]
@@ -135,7 +179,7 @@ class _Repair:
                 lost.append(LostSegment(record.segment, str(error), ids))
                 if drop_lost:
                     self._drop(record)
-        return RepairReport(rebuilt, done, tuple(lost), drop_lost and bool(lost))
+        return RepairReport(rebuilt, done, tuple(lost), drop_lost and bool(lost), self._search)
 
     def _is_damaged(self, record: SegmentRecord) -> bool:
         if file_problems(self._root, record):
@@ -146,10 +190,14 @@ class _Repair:
             return True
 
     def _rebuild(self, record: SegmentRecord, tell: Callable[[int], None]) -> int:
-        """Encode the living documents of a segment into a new one; returns how many."""
-        documents = self._documents(record)
-        ordinals, keys = self._living(record, documents)
-        files = self._write(documents, ordinals, keys, tell)
+        """Write the living documents of a segment as a new one; returns how many had to be encoded."""
+        files = self._arranged_again(record)
+        encoded = 0
+        if files is None:
+            documents = self._documents(record)
+            ordinals, keys = self._living(record, documents)
+            files = self._write(documents, ordinals, keys, tell)
+            encoded = files.n_documents
         with self._catalog.transaction("repair") as generation:
             self._catalog.take_number()
             self._catalog.remove_segments([record.segment])
@@ -158,7 +206,24 @@ class _Repair:
         if not files.n_documents:
             files.abandon()
         remove_segments(self._root, [record.segment])
-        return files.n_documents
+        return encoded
+
+    def _arranged_again(self, record: SegmentRecord) -> SegmentWriter | None:
+        """A segment whose codes and documents are whole, written with what the search keeps of it; None
+        where they are not."""
+        stored = stored_part(record)
+        if file_problems(self._root, stored):
+            return None
+        try:
+            reader = SegmentReader(self._root, stored)
+        except IndexDamagedError:
+            return None
+        if reader.problems():
+            return None
+        view = SegmentView(reader).without(self._catalog.register.tombstones(record.origins))
+        generation, number = self._catalog.generation(), int(self._catalog.meta("next_number"))
+        snapshot = Snapshot(generation, self._record, self._trained, [view], self._fields)
+        return write_merged(self._root, number, snapshot, [view])
 
     def _documents(self, record: SegmentRecord) -> DocumentTable:
         """The documents of a segment.

@@ -87,6 +87,8 @@ class Ragged:
     @classmethod
     def from_list(cls, arrays: Sequence[FloatArray], dim: int) -> Ragged:
         """A list of ``(n_i, d)`` arrays; ``dim`` gives ``d`` when the list is empty."""
+        if len(arrays) == 1:
+            return cls(np.array(arrays[0], dtype=np.float32, order="C"), np.array([0, len(arrays[0])]))
         offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
         values = np.empty((int(offsets[-1]), dim), dtype=np.float32)

@@ -92,7 +92,8 @@ def engines() -> list[Engine]:
         Recipe("ivf pq4", "int8", index="ivf", codec="pq", nbits=4),
         Recipe("ivf leanvec:192 1 bit", "int8", index="ivf", reduce="leanvec:192", **one),
         Recipe("flat 1 bit", "int8", index="flat", **one),
+        Recipe("flat leanvec:256 1 bit", "int8", index="flat", reduce="leanvec:256", **one),
+        Recipe("flat leanvec:192 1 bit", "int8", index="flat", reduce="leanvec:192", **one),
         Recipe("flat 1 bit", "float32", index="flat", **one),
         Recipe("hnsw int8", "int8", index="hnsw", codec="int8"),
-        Recipe("hnsw int8", "float16", index="hnsw", codec="int8"),
     ]

@@ -51,6 +51,8 @@ def repair(
 
 def _show(output: Output, report: RepairReport) -> None:
     output.show(f"{report.segments:,} segments rebuilt, {report.documents:,} documents encoded again")
+    if report.search is not None:
+        output.show(report.search)
     for lost in report.lost:
         state = "dropped" if report.dropped else "lost (--drop-lost takes them out of the index)"
         output.show(f"{lost.problem}", f"{len(lost.ids):,} documents {state}: {', '.join(lost.ids)}")

@@ -1,6 +1,6 @@
 """Where to look: from a query's vectors to a pool of candidates in one segment."""
 
-from retrieval.index.arranged import Arranged, Work
+from retrieval.index.arranged import Arranged, Work, stored_rows
 from retrieval.index.base import Effort, Found, SegmentSearch, VectorIndex
 from retrieval.index.flat import FlatIndex
 from retrieval.index.metric import prepare_documents, prepare_queries
@@ -20,4 +20,5 @@ __all__ = [
     "merge",
     "prepare_documents",
     "prepare_queries",
+    "stored_rows",
 ]

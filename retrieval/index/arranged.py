@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,12 @@ from retrieval.index.base import Effort, Found, SegmentSearch
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.rescore.prepared import Rows, prepare_rows
 from retrieval.kernels.topk import select
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric
 
-__all__ = ["Arranged", "Work"]
+__all__ = ["Arranged", "Work", "stored_rows"]
 
 CONFIDENCE = 3.0
 """Standard deviations by which an estimate may be wrong before refine stops too early."""
@@ -43,6 +44,11 @@ class Work:
     def count(self, mode: str) -> None:
         """One more segment was searched in this way."""
         self.modes[mode] = self.modes.get(mode, 0) + 1
+
+
+def stored_rows(rows: NDArray[Any], codec: Codec) -> Rows:
+    """Stored vectors ``(n, d)``, codes of ``codec``, as kernels take them."""
+    return prepare_rows(rows, codec.span, codec.low) if isinstance(codec, Int8Codec) else prepare_rows(rows)
 
 
 class Arranged:
@@ -67,10 +73,13 @@ class Arranged:
     ) -> None:
         self._search, self._rows, self._codec, self._metric = search, rows, codec, metric
         self._segment, self._is_bounded = segment, is_bounded
-        self._score = kernel("rescore", backend)
+        self._best = kernel("rescore_best", backend)
         # Bytes are scored with their offsets folded into the query: terms longer than the vector.
         offsets = 2 * float(np.linalg.norm(codec.low)) if isinstance(codec, Int8Codec) else 0.0
+        self._stored = stored_rows(rows, codec)
         self._largest = max_norm + offsets
+        self._kernel_metric: Literal["dot", "l2"] = "l2" if metric == "l2" else "dot"
+        self._is_decoded = metric == "l2" and isinstance(codec, Int8Codec)
 
     def candidates(
         self,
@@ -89,49 +98,45 @@ class Arranged:
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         """The candidates of one query ``(1, d)`` by their stored vectors."""
         square = float(np.vdot(query, query))
-        scores, visited = self._scores(query, square, found, k)
+        slack = self._slack(square)
+        if self._is_decoded:
+            ordinals, scores, visited = self._decoded(query[0], found.ordinals, k, slack)
+        else:
+            ordinals, scores, visited = self._best(
+                query,
+                self._stored,
+                found.ordinals,
+                k,
+                slack,
+                self._kernel_metric,
+                *self._limits(found, square),
+            )
         work.codes += found.scanned
         work.vectors += visited
-        slack = self._slack(square)
-        kept = select(scores, k, slack)
-        if visited < len(scores):  # refine stopped: what it left has no score
-            kept = kept[scores[kept] > -np.inf]
         if work.is_detailed:
-            work.pages += self._pages(found.ordinals[scores > -np.inf])
-        segments = np.full(len(kept), self._segment)
-        return Pool(segments, found.ordinals[kept], scores[kept], slack)
+            work.pages += self._pages(found.ordinals[:visited])  # they are scored in their order
+        segments = np.empty(len(ordinals), np.int64)
+        segments.fill(self._segment)
+        return Pool(segments, ordinals, scores, slack)
 
-    def _scores(self, query: FloatArray, square: float, found: Found, k: int) -> tuple[FloatArray, int]:
-        """Scores from the stored vectors, -inf where refine stopped before, and how many it did; of the
-        order, and up to rounding the value, of exact search."""
-        estimates = slacks = None
-        if self._is_bounded and found.errors is not None:
-            # The queries of a search that is bounded are the probes.
-            estimates, slacks = (
-                found.estimates[None],
-                found.errors[None] * np.float32(CONFIDENCE * sqrt(square)),
-            )
-        ordinals = found.ordinals[None]
-        if self._metric == "l2":
-            if isinstance(self._codec, Int8Codec):
-                return self._decoded(query[0], found.ordinals), len(found.ordinals)
-            if estimates is not None and slacks is not None:  # they are of q.x - |x|^2 / 2
-                estimates, slacks = 2 * estimates - np.float32(square), 2 * slacks
-            scores, visited = self._score(query, self._rows, ordinals, "l2", estimates, slacks, k)
-            return scores[0] + np.float32(square), int(visited[0])
-        constant = np.float32(0)
-        if isinstance(self._codec, Int8Codec):
-            query, constants = self._codec.fold(query)
-            constant = constants[0]
-            estimates = None if estimates is None else estimates - constant
-        scores, visited = self._score(query, self._rows, ordinals, "dot", estimates, slacks, k)
-        return scores[0] + constant, int(visited[0])
+    def _limits(self, found: Found, square: float) -> tuple[FloatArray | None, FloatArray | None, float]:
+        """What candidates can score at most: estimates, errors, and how many of them to add."""
+        if not self._is_bounded or found.errors is None:
+            return None, None, 0.0
+        # The queries of a search that is bounded are the probes.
+        width = CONFIDENCE * sqrt(square)
+        if self._metric == "l2":  # estimates are of q.x - |x|^2 / 2
+            return 2 * found.estimates, found.errors, 2 * width
+        return found.estimates, found.errors, width
 
-    def _decoded(self, query: FloatArray, ordinals: IntArray) -> FloatArray:
+    def _decoded(
+        self, query: FloatArray, ordinals: IntArray, k: int, slack: float
+    ) -> tuple[IntArray, FloatArray, int]:
         """Distances to calibrated bytes need the numbers themselves."""
         values = self._codec.decode(self._rows[ordinals])
         scores: FloatArray = 2 * (values @ query) - np.einsum("nd,nd->n", values, values)
-        return scores
+        kept = select(scores, k, slack)
+        return ordinals[kept], scores[kept], len(ordinals)
 
     def _slack(self, square: float) -> float:
         """How far two scores may lie apart with the true ones in the other order; see `FlatIndex`."""

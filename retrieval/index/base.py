@@ -41,13 +41,15 @@ class Found:
 
     ``estimates`` are of inner product plus bias; ``errors`` their standard deviations for a query of
     length 1, None where unknown. ``scanned`` counts the codes that were looked at (hnsw: how wide the walk
-    was, which is less).
+    was, which is less). Where fewer bits of the codes were scanned than there are, ``ranks`` are the places
+    among the candidates that these gave.
     """
 
     ordinals: IntArray
     estimates: FloatArray
     errors: FloatArray | None
     scanned: int
+    ranks: IntArray | None = None
 
 
 class SegmentSearch(Protocol):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, IndexDamagedError
 from retrieval.index.base import Arrays, Block, Effort, Found
+from retrieval.index.best import nothing
 from retrieval.index.checking import check_keys, check_starts, take, take_permutation, under
-from retrieval.index.lists import Coded, encode_blocks, load_codes, scan, store_codes
+from retrieval.index.lists import WIDEN, Coded, encode_blocks, found_whole, load_codes, scan, store_codes
 from retrieval.index.training import (
     GROUPS_SHARE,
     TWO_LEVELS,
@@ -27,10 +28,12 @@ from retrieval.index.training import (
 )
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.assign.cpu import assign_i8
-from retrieval.kernels.lists.cpu import choose_lists
-from retrieval.kernels.lists.prepared import Coarse, Groups, prepare_centroids
+from retrieval.kernels.lists.cpu import Probed, choose_lists, probe_lists
+from retrieval.kernels.lists.prepared import Coarse, Groups, Lists, prepare_centroids
+from retrieval.kernels.sharpen.cpu import probe_whole
 from retrieval.quantize import codec_from_state, fit_codec
-from retrieval.quantize.base import Codec, SearchCodec
+from retrieval.quantize.base import Codec, SearchCodec, TableCodec
+from retrieval.quantize.bits import BitsTableCodec, NestedBitsCodec
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["IvfIndex"]
@@ -189,16 +192,51 @@ class IvfSearch:
 
     def __init__(self, codec: SearchCodec, coded: Coded, coarse: Coarse, origin: FloatArray | None) -> None:
         self._codec, self._coded, self._coarse, self._origin = codec, coded, coarse, origin
+        self._grid = codec.grid if isinstance(codec, BitsTableCodec | NestedBitsCodec) else None
+        self._n_documents = int(coded.starts[-1])
 
     def search(
         self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
     ) -> list[Found]:
         """See `SegmentSearch.search`; ``effort.nprobe`` is cut to the number of lists."""
-        queries = plain(queries, np.float32)
+        queries = np.asarray(queries, np.float32)
         nlist, nprobe = len(self._coarse.centroids), max(1, effort.nprobe)
-        lists, bases = choose_lists(queries, self._coarse, nprobe, max(8 * nprobe, nlist // GROUPS_SHARE))
+        enough = max(8 * nprobe, nlist // GROUPS_SHARE)
+        depth, coded = min(effort.depth, self._n_documents), self._coded.lists
+        if coded is not None and depth < 1:
+            return [nothing() for _ in queries]
+        if coded is not None and (self._coded.whole is None or self._grid is not None):
+            return self._probe(queries, coded, nprobe, depth, accept, enough)
+        lists, bases = choose_lists(queries, self._coarse, nprobe, enough)
         if self._origin is not None:
             bases = np.repeat((queries @ self._origin)[:, None], lists.shape[1], axis=1)
         elif self._coded.biases is not None:
             bases = bases - self._coarse.biases[lists]  # a document's own bias takes its place
         return scan(self._codec, self._coded, queries, lists, bases, effort.depth, accept)
+
+    def _probe(
+        self,
+        queries: FloatArray,
+        coded: Lists,
+        nprobe: int,
+        depth: int,
+        accept: NDArray[np.bool_] | None,
+        enough: int,
+    ) -> list[Found]:
+        """All steps in one call."""
+        coarse, origin, whole = self._coarse, self._origin, self._coded.whole
+        if whole is not None and self._grid is not None:
+            several = min(WIDEN * depth, self._n_documents)
+            best, scanned = probe_whole(
+                queries, coarse, coded, whole, nprobe, several, depth, self._grid, origin, accept, enough
+            )
+            return found_whole(best, scanned)
+        tables = self._grid or cast(TableCodec, self._codec).tables(queries)
+        found = probe_lists(queries, coarse, coded, nprobe, depth, tables, origin, accept, enough)
+        return [_found(found, q) for q in range(len(queries))]
+
+
+def _found(probed: Probed, q: int) -> Found:
+    n = int(probed.found[q])
+    errors = probed.errors[q, :n] if probed.errors.shape[1] else None
+    return Found(probed.ordinals[q, :n], probed.estimates[q, :n], errors, int(probed.scanned[q]))

@@ -18,20 +18,25 @@ from retrieval.kernels.blocks import over_blocks
 from retrieval.kernels.lists.cpu import scan_lists
 from retrieval.kernels.lists.prepared import Lists, prepare_lists
 from retrieval.kernels.pq_scan.reference import BLOCK, pack_codes
+from retrieval.kernels.sharpen.cpu import Sharpened, sharpen
+from retrieval.kernels.sharpen.prepared import PackedRows, prepare_packed_rows
 from retrieval.quantize.base import Factors, SearchCodec, TableCodec
-from retrieval.quantize.bits import BitsCodec
+from retrieval.quantize.bits import BitsCodec, NestedBitsCodec
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Coded", "encode_blocks", "load_codes", "scan", "store_codes", "table_codec"]
+__all__ = ["Coded", "encode_blocks", "found_whole", "load_codes", "scan", "store_codes", "table_codec"]
 
 ROWS = 8192
 """Documents encoded together; whole blocks of packed codes."""
+WIDEN = 4
+"""Times as many candidates as are asked for whose whole codes are read, where fewer bits are scanned."""
 
 
 class Coded(NamedTuple):
     """A segment's codes, all in list order. ``lists`` are packed codes, or None, and then ``rows``
     ``(n, width)`` are the codes. ``starts`` ``(nlist + 1,)``; ``ordinals``, ``errors``, ``biases`` ``(n,)``
-    or None: a position is its document, errors are unknown, there are none."""
+    or None: a position is its document, errors are unknown, there are none. ``whole``: all bits of codes
+    of which ``lists`` are the first ones, None where those are all."""
 
     lists: Lists | None
     rows: NDArray[Any] | None
@@ -39,6 +44,7 @@ class Coded(NamedTuple):
     ordinals: NDArray[np.uint32] | None
     errors: FloatArray | None
     biases: FloatArray | None
+    whole: PackedRows | None = None
 
 
 def table_codec(codec: SearchCodec) -> TableCodec | None:
@@ -86,12 +92,18 @@ def store_codes(
     groups = -(-table.nibbles(one).shape[1] // 8)
     arrays["blocks"] = np.empty((-(-n // BLOCK), groups, 2, 64), np.uint8)
     kept = {name: np.empty(n, np.float32) for name in _named(table.factors(one))}
+    if isinstance(codec, NestedBitsCodec):
+        rows, factors = codec.whole(one)
+        arrays["rows"] = np.empty((n, rows.shape[1]), np.uint8)
+        arrays["factors"] = np.empty((n, factors.shape[1]), np.float32)
     for first in range(0, n, ROWS):
         last = min(first + ROWS, n)
         part = codes[first:last] if order is None else codes[order[first:last]]
         arrays["blocks"][first // BLOCK : -(-last // BLOCK)] = pack_codes(table.nibbles(part))
         for name, values in _named(table.factors(part)).items():
             kept[name][first:last] = values
+        if isinstance(codec, NestedBitsCodec):
+            arrays["rows"][first:last], arrays["factors"][first:last] = codec.whole(part)
     return arrays | kept
 
 
@@ -122,8 +134,15 @@ def load_codes(
     errors = own.get("errors")
     if errors is not None and n and errors.min() < 0:
         raise IndexDamagedError("the array 'errors' has a negative one; run verify, then repair")
-    lists = prepare_lists(blocks, starts, own.get("scales"), biases, ordinals)
-    return Coded(lists, None, starts, ordinals, errors, biases)
+    lists = prepare_lists(blocks, starts, own.get("scales"), biases, ordinals, errors)
+    whole = None
+    if isinstance(codec, NestedBitsCodec):
+        rows = take(arrays, "rows", np.uint8, (n, codec.whole(one)[0].shape[1]))
+        factors = take(arrays, "factors", np.float32, (n, 2))
+        if n and factors[:, 1].min() < 0:
+            raise IndexDamagedError("the array 'factors' has a negative error; run verify, then repair")
+        whole = prepare_packed_rows(rows, factors, starts, biases, ordinals, codec.bits, dim)
+    return Coded(lists, None, starts, ordinals, errors, biases, whole)
 
 
 def _errors(codec: BitsCodec, rows: NDArray[Any]) -> FloatArray:
@@ -162,8 +181,36 @@ def scan(
         both = zip(queries, lists, bases, strict=True)
         return [_scan_rows(codec, coded, *each, depth, accept) for each in both]
     tables = cast(TableCodec, codec).tables(queries)  # else there were no lists
+    if coded.whole is not None:
+        turned = cast(NestedBitsCodec, codec).turned(queries)
+        return _sharpened(coded, coded.whole, tables, turned, lists, bases, depth, accept)
     answer = scan_lists(tables, coded.lists, lists, bases, depth, accept)
     return [_found(coded, *each) for each in zip(*answer, strict=True)]
+
+
+def _sharpened(
+    coded: Coded,
+    whole: PackedRows,
+    tables: FloatArray,
+    turned: FloatArray,
+    lists: IntArray,
+    bases: FloatArray,
+    depth: int,
+    accept: NDArray[np.bool_] | None,
+) -> list[Found]:
+    """`scan` of the first bits, and what all bits say of the best: of ``turned`` queries."""
+    several = min(WIDEN * depth, int(coded.starts[-1]))
+    _, positions, _, scanned = scan_lists(tables, cast(Lists, coded.lists), lists, bases, several, accept)
+    best = sharpen(turned, whole, positions, lists, bases, depth)
+    return found_whole(best, scanned)
+
+
+def found_whole(best: Sharpened, scanned: IntArray) -> list[Found]:
+    """An answer of `sharpen` in parts, a query each."""
+    return [
+        Found(ordinals[:n], estimates[:n], errors[:n], int(seen), ranks[:n])
+        for estimates, ordinals, errors, ranks, n, seen in zip(*best, scanned, strict=True)
+    ]
 
 
 def _found(coded: Coded, estimates: FloatArray, positions: IntArray, n: np.int64, scanned: np.int64) -> Found:

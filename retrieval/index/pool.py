@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,14 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.ordinals)
+
+    def by_segment(self) -> Iterator[tuple[int, IntArray | slice]]:
+        """Each segment that has candidates, and which they are of the pool's."""
+        if len(self) and (self.segments == self.segments[0]).all():  # nearly always
+            yield int(self.segments[0]), slice(None)
+            return
+        for position in np.unique(self.segments):
+            yield int(position), np.flatnonzero(self.segments == position)
 
 
 def merge(pools: Sequence[Pool], k: int) -> Pool:

@@ -25,10 +25,11 @@ OPERATIONS = {
     "fde": ("fde_documents", "fde_queries"),
     "gather": ("gather",),
     "rotate": ("rotate", "unrotate"),
-    "grid": ("grid_codes",),
+    "grid": ("grid_codes", "grid_scales"),
     "tables": ("grid_tables", "pq_tables"),
-    "lists": ("scan_lists", "choose_lists"),
-    "rescore": ("rescore",),
+    "lists": ("scan_lists", "choose_lists", "probe_lists"),
+    "rescore": ("rescore", "rescore_best", "score_exactly"),
+    "sharpen": ("sharpen", "probe_whole"),
 }
 """Operation (a folder) -> its functions."""
 

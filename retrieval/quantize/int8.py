@@ -26,7 +26,8 @@ _LEVELS = (np.arange(256, dtype=np.float32) + np.float32(0.5)) / np.float32(255)
 class Int8Codec:
     """Values beyond the sample's range are clipped; a dimension that is constant in it stays so.
 
-    ``low`` and ``span`` are ``(d,)`` float32: the least value, and from there to the greatest.
+    ``low`` and ``span`` are ``(d,)`` float32: the least value, and from there to the greatest. ``step`` is
+    what one more in a code adds.
     """
 
     name: ClassVar[str] = "int8"
@@ -34,6 +35,8 @@ class Int8Codec:
 
     def __init__(self, low: FloatArray, span: FloatArray) -> None:
         self.low, self.span = low, span
+        self.step: FloatArray = span / np.float32(255)
+        self._middle = low.astype(np.float64) + 0.5 / 255 * span.astype(np.float64)
         self._divisor = np.where(span > 0, span, np.float32(1)).astype(np.float32)
 
     @classmethod
@@ -70,11 +73,6 @@ class Int8Codec:
         """Dimension of what is coded."""
         return len(self.low)
 
-    @property
-    def step(self) -> FloatArray:
-        """``(d,)``: what one more in a code adds."""
-        return self.span / np.float32(255)
-
     def width(self, dim: int) -> int:
         """As many bytes as dimensions."""
         return dim
@@ -92,7 +90,7 @@ class Int8Codec:
     def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
         """Bytes to ``(n, d)`` float32: the middle of each step."""
         check_dim(codes, self.dim)
-        values: FloatArray = _LEVELS[codes]
+        values: FloatArray = np.take(_LEVELS, codes)  # half the time of _LEVELS[codes]
         values *= self.span
         values += self.low
         return values
@@ -101,8 +99,7 @@ class Int8Codec:
         """Queries ``(n, d)`` for codes as plain numbers: ``(folded (n, d), constants (n,))``, and
         ``<q, decode(code)> = <folded, code> + constant``."""
         check_dim(queries, self.dim)
-        middle = self.low.astype(np.float64) + 0.5 / 255 * self.span.astype(np.float64)
-        return queries * self.step, (queries @ middle).astype(np.float32)
+        return queries * self.step, (queries @ self._middle).astype(np.float32)
 
     def scores(self, queries: FloatArray, codes: NDArray[np.uint8]) -> FloatArray:
         """Inner products ``(n_queries, n)`` with what codes stand for."""

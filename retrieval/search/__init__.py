@@ -5,12 +5,14 @@ from retrieval.search.curve import CurvePoint, RecallCurve
 from retrieval.search.execute import Executed, Scored, execute
 from retrieval.search.explain import explain_document
 from retrieval.search.hits import FIELDS, check_fields, fetch, fetch_document
+from retrieval.search.prepared import Prepared
 
 __all__ = [
     "FIELDS",
     "Accept",
     "CurvePoint",
     "Executed",
+    "Prepared",
     "RecallCurve",
     "Scored",
     "accepted",

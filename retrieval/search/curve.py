@@ -49,11 +49,13 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An effort, and the recall measured with it; ``reached`` says whether that is the target's."""
+    """An effort, the recall measured with it, the codes it scans and their ``share`` of all; ``reached``
+    says whether the recall is the target's."""
 
     effort: Effort
     recall: float
     scanned: float
+    share: float
     reached: bool
 
 
@@ -84,7 +86,8 @@ class RecallCurve:
         )
         recall = min(deep.recall, wide.recall)
         scanned = min(float(self.documents), wide.scanned * max(share, stretch))
-        return Choice(effort, recall, scanned, min(deep.safe_recall, wide.safe_recall) >= target)
+        of_all = scanned / max(self.documents, 1)
+        return Choice(effort, recall, scanned, of_all, min(deep.safe_recall, wide.safe_recall) >= target)
 
     def _choose(self, k: int, target: float) -> tuple[CurvePoint, float]:
         """The point for the nearest larger ``k`` measured; beyond the largest, by how much to stretch it."""

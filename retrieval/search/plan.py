@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from retrieval.config import SearchConfig
 from retrieval.index import Effort, Work
 from retrieval.search.accept import Accept
-from retrieval.search.curve import CODE_COST, ROW_COST, RecallCurve
+from retrieval.search.curve import CODE_COST, ROW_COST
+from retrieval.search.prepared import Prepared
 from retrieval.storage import SegmentView, Snapshot
 
 __all__ = ["Mode", "Plan", "make_plan"]
@@ -27,29 +26,31 @@ class Plan:
     """What to do with each segment of a snapshot, and how hard to look where it is probed.
 
     ``expected_recall`` is the measured one of this effort, None where nothing was measured or
-    everything is exact; ``accepted`` counts documents.
+    everything is exact; ``counts`` are the accepted documents of each segment.
     """
 
     modes: tuple[Mode, ...]
     effort: Effort
     target: float | None
     expected_recall: float | None
-    accepted: int
+    counts: tuple[int, ...]
     selectivity: float
 
+    @property
+    def accepted(self) -> int:
+        """Accepted documents of all segments."""
+        return sum(self.counts)
 
-def make_plan(snapshot: Snapshot, accept: Accept, k: int, wanted: SearchConfig) -> Plan:
+
+def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) -> Plan:
     """Choose for one search of the best ``k``; what ``wanted`` leaves open, the recipe says."""
-    counts = [
-        view.n_documents if mask is None else int(np.count_nonzero(mask))
-        for view, mask in zip(snapshot.segments, accept, strict=True)
-    ]
-    accepted, there = sum(counts), sum(view.n_documents for view in snapshot.segments)
-    selectivity = accepted / there if there else 1.0
+    snapshot, counts = prepared.snapshot, prepared.counts(accept)
+    there = prepared.documents
+    selectivity = sum(counts) / there if there else 1.0
     target = wanted.recall_target if wanted.recall_target is not None else snapshot.record.recall_target
     if wanted.exact or target >= 1 or snapshot.trained.pipeline is None:
-        return Plan(_all_exact(snapshot), DEFAULT_EFFORT, None, None, accepted, selectivity)
-    effort, recall, share = _effort(snapshot, k, target, selectivity)
+        return Plan(_all_exact(snapshot), DEFAULT_EFFORT, None, None, counts, selectivity)
+    effort, recall, share = _effort(prepared, k, target, selectivity)
     effort = _changed(effort, k, wanted)
     # Who asks for so many lists means to probe, whatever it costs.
     asked = bool(wanted.num_candidates or wanted.nprobe or wanted.ef_search)
@@ -58,7 +59,7 @@ def make_plan(snapshot: Snapshot, accept: Accept, k: int, wanted: SearchConfig) 
         for view, count in zip(snapshot.segments, counts, strict=True)
     )
     expected = None if asked or "probe" not in modes else recall
-    return Plan(modes, effort, target, expected, accepted, selectivity)
+    return Plan(modes, effort, target, expected, counts, selectivity)
 
 
 def _all_exact(snapshot: Snapshot) -> tuple[Mode, ...]:
@@ -66,20 +67,13 @@ def _all_exact(snapshot: Snapshot) -> tuple[Mode, ...]:
 
 
 def _effort(
-    snapshot: Snapshot, k: int, target: float, selectivity: float
+    prepared: Prepared, k: int, target: float, selectivity: float
 ) -> tuple[Effort, float | None, float]:
     """The effort for a target, its measured recall, and the share of a segment's codes it scans."""
-    curve = curve_of(snapshot)
-    if curve is None:
+    if prepared.choose is None:
         return replace(DEFAULT_EFFORT, depth=max(10 * k, DEFAULT_EFFORT.depth)), None, 1.0
-    choice = curve.choose(k, target, selectivity)
-    return choice.effort, choice.recall, choice.scanned / max(curve.documents, 1)
-
-
-def curve_of(snapshot: Snapshot) -> RecallCurve | None:
-    """The recall curve of the trained search, if one was measured."""
-    quality = snapshot.record.quality
-    return RecallCurve.from_json(quality["curve"]) if quality and quality.get("curve") else None
+    choice = prepared.choose(k, target, selectivity)
+    return choice.effort, choice.recall, choice.share
 
 
 def _changed(effort: Effort, k: int, wanted: SearchConfig) -> Effort:

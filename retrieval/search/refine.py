@@ -5,13 +5,15 @@ Rounding last makes a score independent of where its document lies, so equal doc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Pool
 from retrieval.kernels.maxsim.blas import maxsim_batch
+from retrieval.kernels.rescore.cpu import score_exactly
+from retrieval.search.prepared import Prepared
 from retrieval.storage import SegmentView, Snapshot
 from retrieval.types import FloatArray, IntArray, Metric
 
@@ -21,15 +23,27 @@ BLOCK_DOCUMENTS = 64
 """Documents gathered and widened to float64 at a time; bounds memory."""
 
 
-def refine(query: FloatArray, pool: Pool, snapshot: Snapshot) -> FloatArray:
+def refine(query: FloatArray, pool: Pool, prepared: Prepared) -> FloatArray:
     """Scores of a pool's documents in its order, ``(n,)``; ``query`` is prepared, ``(n_q, d)``."""
     scores = np.empty(len(pool), dtype=np.float32)
-    wide = query.astype(np.float64)
-    for position in np.unique(pool.segments):
-        mine = np.flatnonzero(pool.segments == position)
-        for block in np.split(mine, range(BLOCK_DOCUMENTS, len(mine), BLOCK_DOCUMENTS)):
-            values, offsets = _gather(snapshot, snapshot.segments[position], pool.ordinals[block])
-            scores[block] = _exact_scores(wide, values, offsets, snapshot.record.metric)
+    record = prepared.snapshot.record
+    metric: Literal["dot", "l2"] = "l2" if record.metric == "l2" else "dot"
+    for position, mine in pool.by_segment():
+        if record.kind == "dense":
+            scores[mine] = score_exactly(query, prepared.rows(position), pool.ordinals[mine], metric)
+        else:
+            scores[mine] = _maxsim(query, pool.ordinals[mine], prepared.snapshot, position)
+    return scores
+
+
+def _maxsim(query: FloatArray, ordinals: IntArray, snapshot: Snapshot, position: int) -> FloatArray:
+    """One query's tokens against those of documents of a segment."""
+    scores, wide = np.empty(len(ordinals), dtype=np.float32), query.astype(np.float64)
+    every = np.array([0, len(query)])
+    for first in range(0, len(ordinals), BLOCK_DOCUMENTS):
+        block = slice(first, first + BLOCK_DOCUMENTS)
+        values, offsets = _gather(snapshot, snapshot.segments[position], ordinals[block])
+        scores[block] = maxsim_batch(wide, every, values, offsets)[0]
     return scores
 
 
@@ -46,24 +60,10 @@ def similarities(
     return products
 
 
-def _exact_scores(
-    query: NDArray[np.float64], values: NDArray[np.float64], offsets: IntArray, metric: Metric
-) -> NDArray[np.float64]:
-    """One prepared query against ragged documents, ``(n_documents,)``."""
-    if metric == "l2":  # one vector on either side
-        distances: NDArray[np.float64] = similarities(query, values, metric)[0]
-        return distances
-    scores: NDArray[np.float64] = maxsim_batch(query, np.array([0, len(query)]), values, offsets)[0]
-    return scores
-
-
 def _gather(
     snapshot: Snapshot, segment: SegmentView, ordinals: IntArray
 ) -> tuple[NDArray[np.float64], IntArray]:
     """The chosen documents' vectors back to back, decoded."""
-    first = segment.offsets[ordinals]
-    if (segment.offsets[ordinals + 1] == first + 1).all():  # dense: one row a document
-        return snapshot.codec.decode(segment.codes[first]).astype(np.float64), np.arange(len(first) + 1)
     codes: list[NDArray[Any]] = [segment.document_codes(int(ordinal)) for ordinal in ordinals]
     offsets = np.zeros(len(codes) + 1, dtype=np.int64)
     np.cumsum([len(code) for code in codes], out=offsets[1:])

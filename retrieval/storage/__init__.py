@@ -11,19 +11,24 @@ from retrieval.storage.merge_policy import SegmentSize, choose_merge
 from retrieval.storage.merging import MergeStopped, write_merged
 from retrieval.storage.pending import pending_batch
 from retrieval.storage.records import CodecRecord, SegmentRecord
-from retrieval.storage.segment import SegmentReader, SegmentWriter, file_problems
+from retrieval.storage.segment import SegmentReader, SegmentWriter, file_problems, stored_part
 from retrieval.storage.snapshot import SegmentView, Snapshot, SnapshotKeeper
 from retrieval.storage.trained import (
+    CODEC,
     FEATURE,
     Trained,
     load_codec,
     load_trained,
     remove_trained,
+    remove_untrained,
+    trained_problems,
+    without_search,
     write_trained,
 )
 from retrieval.storage.verify import VerifyReport, verify_files
 
 __all__ = [
+    "CODEC",
     "FEATURE",
     "WAIT_SECONDS",
     "Catalog",
@@ -57,7 +62,11 @@ __all__ = [
     "pending_batch",
     "remove_segments",
     "remove_trained",
+    "remove_untrained",
+    "stored_part",
+    "trained_problems",
     "verify_files",
+    "without_search",
     "write_merged",
     "write_trained",
     "writer_lock",

@@ -262,6 +262,11 @@ class Catalog(Database):
         self.add_codec(codec)
         self.set_meta("required_features", list(features))
 
+    def change_codec(self, codec: CodecRecord, features: Sequence[str]) -> None:
+        """Register another description of a codec generation, whose segments stay; inside a transaction."""
+        self.insert("codecs", (*codec.as_row(), _checksum(codec.as_row())), replace=True)
+        self.set_meta("required_features", list(features))
+
     def add_codec(self, codec: CodecRecord) -> None:
         """Register a codec generation; inside a transaction."""
         self.insert("codecs", (*codec.as_row(), _checksum(codec.as_row())))

@@ -7,6 +7,7 @@ size and SHA-256; until then it does not exist for any reader.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from retrieval.storage import disk
 __all__ = [
     "FileRecord",
     "HashingFile",
+    "check_numbers",
     "check_size",
     "hash_file",
     "inside",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 CHUNK = 1 << 20
+LARGEST = 1e12
+"""No trained number comes near it: vectors are of lengths that float32 can square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,17 @@ def map_array(root: Path, record: FileRecord) -> NDArray[Any]:
         raise IndexDamagedError(f"{path} cannot be read ({error}); restore the index from a copy") from None
 
 
+def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Whether floats are so small that products of them stay numbers.
+
+    Raises:
+        ValueError: one is not, or is no number.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and array.size and not float(np.abs(array).max()) <= LARGEST:
+            raise ValueError(f"the array {name!r} holds numbers beyond {LARGEST:g}")
+
+
 def check_size(root: Path, record: FileRecord) -> Path:
     """The path of a registered file after checking that it is there and whole in length."""
     path = inside(root, record.path)
@@ -204,6 +219,6 @@ def check_size(root: Path, record: FileRecord) -> Path:
     if size != record.bytes:
         found = "is missing" if size is None else f"has {size} bytes"
         raise IndexDamagedError(
-            f"{path} {found}, committed were {record.bytes}; restore the index from a copy"
+            f"{path} {found}, committed were {record.bytes}; repair the index, or restore it from a copy"
         )
     return path

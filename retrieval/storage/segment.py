@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from retrieval.storage.documents import DocumentTable, write_documents
 from retrieval.storage.files import (
     FileRecord,
     HashingFile,
+    check_numbers,
     check_size,
     hash_file,
     make_folder,
@@ -31,7 +33,15 @@ from retrieval.storage.records import SegmentRecord
 from retrieval.storage.trained import Trained
 from retrieval.types import FloatArray, IntArray, Ragged
 
-__all__ = ["SEGMENTS", "SegmentReader", "SegmentWriter", "file_problems", "largest_norm"]
+__all__ = [
+    "SEGMENTS",
+    "SegmentReader",
+    "SegmentWriter",
+    "arranged_part",
+    "file_problems",
+    "largest_norm",
+    "stored_part",
+]
 
 SEGMENTS = "segments"
 ARRANGED = "arranged/"
@@ -166,6 +176,7 @@ class SegmentReader:
                 if file.name.startswith(ARRANGED)
             }
             try:
+                check_numbers(arranged)
                 self.search = trained.pipeline.attach(arranged, record.n_documents, self.codes, trained.codec)
             except (IndexDamagedError, ValueError, KeyError, TypeError) as error:
                 raise IndexDamagedError(
@@ -214,6 +225,18 @@ class SegmentReader:
         if len(self.births) != record.n_documents or (np.diff(self.births) <= 0).any():
             found.append("births do not name each document once")
         return found
+
+
+def stored_part(record: SegmentRecord) -> SegmentRecord:
+    """A segment without what the trained search arranged of it."""
+    files = tuple(file for file in record.files if not file.name.startswith(ARRANGED))
+    return replace(record, files=files, stored_checksum=None)
+
+
+def arranged_part(record: SegmentRecord) -> SegmentRecord:
+    """The rest of it."""
+    files = tuple(file for file in record.files if file.name.startswith(ARRANGED))
+    return replace(record, files=files, stored_checksum=None)
 
 
 def file_problems(root: Path, record: SegmentRecord) -> list[str]:

@@ -16,10 +16,10 @@ from retrieval.index import SegmentSearch
 from retrieval.storage.births import birth_keys, find_births
 from retrieval.storage.catalog import Catalog
 from retrieval.storage.pending import PendingBuffer, PendingReader
-from retrieval.storage.records import CodecRecord
+from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.register import Birth
-from retrieval.storage.segment import SegmentReader
-from retrieval.storage.trained import Trained, load_trained
+from retrieval.storage.segment import SegmentReader, arranged_part, file_problems, stored_part
+from retrieval.storage.trained import CODEC, PIPELINE, Trained, load_codec, load_trained, trained_problems
 from retrieval.types import IntArray
 
 __all__ = ["Damage", "SegmentView", "Snapshot", "SnapshotKeeper"]
@@ -143,7 +143,7 @@ class SnapshotKeeper:
     """Gives the newest snapshot; what did not change stays mapped. Safe to share between threads.
 
     With ``skip_damaged`` every byte of a segment is checked before it is used, and one that is not
-    what was committed is left out instead of being an error.
+    what was committed is left out instead of being an error; a search that is damaged is done without.
     """
 
     def __init__(self, root: Path, catalog: Catalog, *, skip_damaged: bool = False) -> None:
@@ -209,7 +209,20 @@ class SnapshotKeeper:
         if self._current is not None and self._current.record == record:
             return self._current.trained
         self._buffer = None  # its codes are of another generation
+        if self._skip_damaged:
+            return self._checked_trained(record)
         return load_trained(self._root, record)
+
+    def _checked_trained(self, record: CodecRecord) -> Trained:
+        """After a look at every byte: without the search, where only that is damaged."""
+        if found := trained_problems(self._root, record, CODEC):
+            raise IndexDamagedError(found[0])
+        if trained_problems(self._root, record, PIPELINE):
+            return Trained(load_codec(self._root, record))
+        try:
+            return load_trained(self._root, record)
+        except IndexDamagedError:
+            return Trained(load_codec(self._root, record))
 
     def _segments(self, trained: Trained, damaged: list[Damage]) -> list[SegmentView]:
         """Views of the segments there are: those we had, with what was deleted since, and new ones."""
@@ -236,12 +249,23 @@ class SnapshotKeeper:
         if record is None:
             raise IndexDamagedError(f"the catalog of {self._root} has no segment {number}")
         buried = self._catalog.register.tombstones(record.origins)
-        reader = SegmentReader(self._root, record, None if self._skip_damaged else trained)
-        if self._skip_damaged:
-            reader.check_bytes()
-            reader = SegmentReader(self._root, record, trained)
-        view = SegmentView(reader)
+        open_one = self._checked_segment if self._skip_damaged else SegmentReader
+        view = SegmentView(open_one(self._root, record, trained))
         return view.without(buried)
+
+    @staticmethod
+    def _checked_segment(root: Path, record: SegmentRecord, trained: Trained) -> SegmentReader:
+        """After a look at every byte: where only what the search arranged is damaged, its documents are
+        scored one by one, and nothing is left out."""
+        reader = SegmentReader(root, record)
+        if found := file_problems(root, stored_part(record)):
+            raise IndexDamagedError(found[0])
+        if file_problems(root, arranged_part(record)):
+            return reader
+        try:
+            return SegmentReader(root, record, trained)
+        except IndexDamagedError:
+            return reader
 
     def _pending(
         self, trained: Trained, dim: int, fields: Mapping[str, pa.DataType], damaged: list[Damage]

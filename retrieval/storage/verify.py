@@ -113,9 +113,9 @@ class _Check:
         return [f"segment {record.segment}: {problem}" for problem in found]
 
     def _codec_was_replaced(self, record: CodecRecord) -> bool:
-        """Whether the index was converted since this generation was read."""
+        """Whether the index was converted, or lost its search to a repair, since this generation was read."""
         with Catalog.open(self._root) as now:
-            return now.codec().codec != record.codec
+            return now.codec() != record
 
     def _was_replaced(self, record: SegmentRecord) -> bool:
         """Whether a merge took the segment away since this generation was read."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from retrieval.index import Effort, FlatIndex, Found, VectorIndex
+from retrieval.index.lists import WIDEN
 from retrieval.search.curve import CurvePoint, RecallCurve, frontier
 from retrieval.storage import SegmentView, Snapshot
 from retrieval.types import FloatArray, IntArray, Ragged
@@ -81,14 +82,24 @@ def _exact(
 
 
 def _merged(found: Sequence[Sequence[Found]]) -> list[tuple[IntArray, IntArray]]:
-    """Candidates of all segments by their estimates: (segments, ranks within the segment's answer,
-    ordinals), of which the rank decides what a depth leaves over."""
+    """Candidates of all segments: their documents as keys, and the rank of each in its segment's answer,
+    which decides what a depth leaves over."""
     merged = []
     for each in zip(*found, strict=True):
         keys = [(position << 32) | one.ordinals.astype(np.int64) for position, one in enumerate(each)]
-        ranks = [np.arange(len(one.ordinals)) for one in each]
+        ranks = [_ranks(one) for one in each]
         merged.append((np.concatenate(keys), np.concatenate(ranks)))
     return merged
+
+
+def _ranks(found: Found) -> IntArray:
+    """The least rank at which each of a deep search's candidates is surely among those of a shallow one.
+
+    With fewer bits scanned than there are, that one reads the whole codes of `WIDEN` times its depth; a
+    candidate must be among them, and then those that are better can only be fewer.
+    """
+    places = np.arange(len(found.ordinals))
+    return places if found.ranks is None else np.maximum(places, found.ranks // WIDEN)
 
 
 def _scanned(found: Sequence[Sequence[Found]]) -> float:

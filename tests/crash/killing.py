@@ -132,9 +132,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         print("started", flush=True)
-        build(
-            given.corpus, given.child, given.segment_documents, resume=False, trained=given.trained
-        )
+        build(given.corpus, given.child, given.segment_documents, resume=False, trained=given.trained)
         return
     with tempfile.TemporaryDirectory() as folder:
         left = campaign(

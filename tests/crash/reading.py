@@ -3,8 +3,8 @@
     python -m tests.crash.reading --seconds 180
 
 The writer adds, replaces and deletes whole batches of documents, each in one commit, and folds,
-merges, compacts and converts, by itself and by its thread in the background. A batch always has all of
-its parts, with the same stamp, and weights that add up: a reader that sees anything else has
+merges, compacts, converts and trains, by itself and by its thread in the background. A batch always has
+all of its parts, with the same stamp, and weights that add up: a reader that sees anything else has
 seen half a commit. Readers open the index anew now and then.
 """
 
@@ -23,9 +23,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from retrieval import Document, Engine, IndexConfig, RuntimeConfig, verify_index
+from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig, verify_index
 from retrieval.errors import DocumentNotFoundError
 from retrieval.types import Hit
+from tests.crash.stored import EVERYTHING
+from tests.crash.writing import FEWEST, RECIPES
 from tests.encoders import BucketDense
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +80,11 @@ class Reader:
             self.did["opened"] += 1
 
     def search(self, wanted: dict[str, Any] | None = None) -> Any:
-        result = self.engine.search("alpha stamp", 10 * BATCHES * PARTS, filter=wanted)
+        effort = self.rng.choice((None, EVERYTHING))
+        result = self.engine.search(
+            "alpha stamp", 10 * BATCHES * PARTS, filter=wanted, params=effort, explain="plan"
+        )
+        self.did["probed"] += "probe" in (result.plan or {})["segments"]
         assert result.generation >= self.generation, f"{result.generation} after {self.generation}"
         self.did["generations"] += result.generation > self.generation
         self.did["searches"] += 1
@@ -122,7 +128,7 @@ class Writer:
     def step(self) -> None:
         """One change."""
         ways = {self.put: 60, self.put_many: 4, self.delete: 16, self.flush: 4, self.maintain: 4}
-        ways |= {self.compact: 1, self.convert: 1}
+        ways |= {self.compact: 1, self.convert: 1, self.train: 3}
         (change,) = self.rng.choices(list(ways), list(ways.values()))
         change()
         self.did[change.__name__] += 1
@@ -162,6 +168,15 @@ class Writer:
 
     def convert(self) -> None:
         self.did["merges"] += self.engine.compact(self.rng.choice(("float32", "float16"))).merges
+
+    def train(self) -> None:
+        """Another codec generation; few questions measure it, and documents hardly differ."""
+        if len(self.there) * PARTS < FEWEST:
+            return
+        recipe = RecipeConfig.of(**{"held_out": 8, **self.rng.choice(RECIPES)})
+        precision = self.rng.choice((None, "float16", "int8"))
+        done = self.engine.compact(precision, recipe=recipe, retrain=self.rng.random() < 0.3, force=True)
+        self.did["trainings"] += done.training is not None
 
 
 def child(kind: type[Reader] | type[Writer], index: Path, seconds: float, seed: int) -> None:

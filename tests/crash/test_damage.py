@@ -12,6 +12,7 @@ import pytest
 
 from retrieval import Engine, RuntimeConfig, verify_index
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
+from tests.crash import forging
 from tests.crash.damage import MANUAL, answers, campaign, document, make
 from tests.encoders import HashingDense, HashingLate
 
@@ -25,6 +26,15 @@ def test_no_damage_is_taken_for_whole_and_none_ends_in_a_traceback(tmp_path: Pat
     found, wrong = campaign(tmp_path, flips, seed)
     assert wrong == [] and sum(found.values()) == flips
     assert sum(n for what, n in found.items() if "without effect" not in what) > flips / 2
+
+
+def test_no_number_in_a_trained_array_ends_in_a_traceback(tmp_path: Path) -> None:
+    seed, forgeries = int(os.environ.get("RETRIEVAL_TEST_SEED", "1")), 120
+    print("seed", seed)
+    found, wrong = forging.campaign(tmp_path, forgeries, seed)
+    assert wrong == [] and sum(found.values()) == forgeries
+    told = [sum(n for what, n in found.items() if what.endswith(end)) for end in ("refused", "used")]
+    assert min(told) > forgeries / 10, found
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ def test_readers_never_see_half_a_commit(tmp_path: Path) -> None:
     print("seed", seed)
     done = campaign(tmp_path / "i", 15, seed)
     assert done["readers"]["searches"] > 100 and done["readers"]["generations"] > 10
+    assert done["writer"]["trainings"] > 0 and done["readers"]["probed"] > 10
     assert done["generation"] > 30 and done["writer"]["put"] > 10
 
 

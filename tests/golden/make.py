@@ -1,6 +1,7 @@
-"""Write a golden index of the present format: `python -m tests.golden.make v2`.
+"""Write a golden index of the present format: `python -m tests.golden.make v2`, or ``v2-trained``.
 
-Done once when a format version is born; the folders are committed and open for ever.
+Done once when a format version is born, or something is stored that was not before; the folders are
+committed and open for ever.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from retrieval import Document, Engine, IndexConfig, RuntimeConfig
+from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig, SearchConfig
 from tests.encoders import HashingDense, HashingLate
 
 HERE = Path(__file__).parent
@@ -46,24 +47,47 @@ LATER = [
 """What changed an index of format 2 afterwards; "boat" and "gone" were deleted."""
 
 
+PLACES, THINGS = ("hill", "harbour", "garden", "market", "bridge"), ("stone", "bread", "rope", "glass")
+MANY = [
+    Document(f"{place}-{thing}-{n}", f"{thing} number {n} by the {place} in the north")
+    for place in PLACES
+    for thing in THINGS
+    for n in (1, 2)
+]
+"""What a trained index holds besides: enough for lists."""
+TRAINED = IndexConfig.of(
+    precision="int8",
+    recipe=RecipeConfig.of(index="ivf", bits=2, nlist=4, held_out=8),
+    segment_documents=100,
+)
+
+
 def living(name: str) -> dict[str, Document]:
     """The documents of a golden index by id; ``name`` begins with its format."""
     if name.startswith("v1"):
         return {document.id: document for document in DOCUMENTS}
-    found = {document.id: document for document in [*DOCUMENTS, *LATER]}
+    many = MANY if name.endswith("trained") else []
+    found = {document.id: document for document in [*many, *DOCUMENTS, *LATER]}
     return {doc_id: document for doc_id, document in found.items() if doc_id not in ("boat", "gone")}
 
 
-def answers(engine: Engine) -> dict[str, list[list[Any]]]:
+def answers(engine: Engine, params: SearchConfig | None = None) -> dict[str, list[list[Any]]]:
     """What is found for each query: ids and scores."""
-    return {query: [[hit.id, hit.score] for hit in engine.search(query, k=20)] for query in QUERIES}
+    return {
+        query: [[hit.id, hit.score] for hit in engine.search(query, k=20, params=params)] for query in QUERIES
+    }
 
 
-def write(folder: Path, encoder: HashingDense | HashingLate) -> dict[str, list[list[Any]]]:
+def write(
+    folder: Path,
+    encoder: HashingDense | HashingLate,
+    config: IndexConfig,
+    more: Sequence[Document] = (),
+) -> dict[str, list[list[Any]]]:
     """Make an index with merged segments, segments as they came, pending documents, and deleted ones
     in each. Returns the answers it gave."""
     runtime = RuntimeConfig.of(maintenance="manual", pending_documents=2)
-    Engine.build(folder, DOCUMENTS[:4], encoder, config=IndexConfig.of(segment_documents=2))
+    Engine.build(folder, [*more, *DOCUMENTS[:4]], encoder, config=config, runtime=runtime)
     with Engine.open(folder, encoder, runtime=runtime) as engine:
         engine.add(DOCUMENTS[4:])  # more than may wait: straight into segments
         engine.compact()
@@ -77,8 +101,8 @@ def write(folder: Path, encoder: HashingDense | HashingLate) -> dict[str, list[l
     return found
 
 
-def _settle(folder: Path, kept: Sequence[str] = ("catalog.sqlite", "segments")) -> None:
-    """Leave nothing but the catalog's one file and the segments."""
+def _settle(folder: Path, kept: Sequence[str] = ("catalog.sqlite", "segments", "codecs")) -> None:
+    """Leave nothing but the catalog's one file, the segments, and what was trained."""
     connection = sqlite3.connect(folder / "catalog.sqlite")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
@@ -88,11 +112,19 @@ def _settle(folder: Path, kept: Sequence[str] = ("catalog.sqlite", "segments")) 
 
 
 def main(name: str) -> None:
-    """Write ``<name>-dense`` and ``<name>-late`` beside this file, with the answers they gave."""
+    """Write ``<name>-dense`` and ``<name>-late`` beside this file, or ``<version>-trained``, with the
+    answers they gave."""
+    plain = IndexConfig.of(segment_documents=2)
+    if name.endswith("-trained"):
+        _keep(name, write(HERE / name, HashingDense(16), TRAINED, MANY))
+        return
     for encoder in (HashingDense(16), HashingLate(16)):
-        found = write(HERE / f"{name}-{encoder.kind}", encoder)
-        text = json.dumps(found, ensure_ascii=False, indent=1)
-        (HERE / f"{name}-{encoder.kind}.json").write_text(text + "\n", encoding="utf-8")
+        _keep(f"{name}-{encoder.kind}", write(HERE / f"{name}-{encoder.kind}", encoder, plain))
+
+
+def _keep(name: str, found: dict[str, list[list[Any]]]) -> None:
+    text = json.dumps(found, ensure_ascii=False, indent=1)
+    (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 
 from retrieval import Document, Engine, RuntimeConfig, verify_index
 from retrieval.storage.schema import FORMAT_VERSION
+from tests.crash.stored import EVERYTHING
 from tests.encoders import HashingDense, HashingLate
 from tests.golden.make import HERE, answers, living
 
@@ -23,21 +24,24 @@ MANUAL = RuntimeConfig.of(maintenance="manual")
 
 
 def encoder_of(name: str) -> HashingDense | HashingLate:
-    return HashingDense(16) if name.endswith("dense") else HashingLate(16)
+    return HashingLate(16) if name.endswith("late") else HashingDense(16)
 
 
 def content(folder: Path) -> dict[str, bytes]:
     """The committed part of a folder."""
-    files = [folder / "catalog.sqlite", *sorted(folder.glob("segments/*/*"))]
+    files = [folder / "catalog.sqlite"]
+    files += [path for kind in ("segments", "codecs") for path in sorted(folder.glob(f"{kind}/*/*"))]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def check_answers(engine: Engine, name: str) -> None:
-    """Those given when the index was made. Scores may differ in the last bits: the encoder's and the
-    kernels' sums are rounded in another order on another machine."""
+    """Those given when the index was made, also where what was trained is asked. Scores may differ in the
+    last bits: the encoder's and the kernels' sums are rounded in another order on another machine."""
     expected = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     found = answers(engine)
-    assert found.keys() == expected.keys()
+    assert found.keys() == expected.keys() and answers(engine, EVERYTHING) == found
+    plan = engine.search("tea", params=EVERYTHING, explain="plan").plan
+    assert plan is not None and ("probe" in plan["segments"]) == name.endswith("trained")
     for query, hits in found.items():
         assert [doc_id for doc_id, _ in hits] == [doc_id for doc_id, _ in expected[query]]
         scores = [score for _, score in expected[query]]
@@ -74,7 +78,14 @@ def index(name: str, tmp_path: Path) -> Path:
 
 def test_there_are_folders_of_every_format() -> None:
     kinds = ("dense", "late")
-    assert [f"v{version}-{kind}" for version in range(1, FORMAT_VERSION + 1) for kind in kinds] == NAMES
+    plain = [f"v{version}-{kind}" for version in range(1, FORMAT_VERSION + 1) for kind in kinds]
+    assert sorted([*plain, "v2-trained"]) == NAMES
+
+
+def test_the_trained_one_is_small_and_whole() -> None:
+    files = content(HERE / "v2-trained")
+    assert sum(map(len, files.values())) < 100_000
+    assert any("/arranged-" in path for path in files) and any("codec-span" in path for path in files)
 
 
 def test_it_is_read_as_it_was(index: Path, name: str) -> None:

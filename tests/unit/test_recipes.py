@@ -89,6 +89,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     **{name: preset for name, preset in PRESETS.items() if name not in ("exact", "small")},
     "small": {"index": "ivf", "reduce": "leanvec:24", "bits": 2},
     "flat bits": {"index": "flat", "codec": "bits", "bits": 2},
+    "flat bits 4 after 1": {"index": "flat", "codec": "bits", "bits": 4, "scan_bits": 1},
+    "ivf bits 4 after 1": {"index": "ivf", "codec": "bits", "bits": 4, "scan_bits": 1},
     "flat sign": {"index": "flat", "codec": "sign"},
     "flat pq": {"index": "flat", "codec": "pq", "m": 16, "nbits": 4},
     "flat opq 8": {"index": "flat", "codec": "opq", "m": 12, "nbits": 8},

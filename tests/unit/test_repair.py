@@ -7,9 +7,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from retrieval import Engine, IndexConfig, RuntimeConfig, repair_index, verify_index
+from retrieval import Engine, IndexConfig, RuntimeConfig, inspect_index, repair_index, verify_index
 from retrieval.errors import (
     EncoderError,
     EncoderMismatchError,
@@ -19,7 +20,9 @@ from retrieval.errors import (
     IndexUnfinishedError,
 )
 from retrieval.storage import writer_lock
-from tests.crash.damage import MANUAL, document, make
+from tests.crash.damage import MANUAL, TRAINED, answers, config_of, document, make
+from tests.crash.forging import arrays_of, forge
+from tests.crash.stored import EVERYTHING, orphans
 from tests.encoders import BucketDense, HashingDense, HashingLate
 
 
@@ -160,3 +163,113 @@ def test_readers_keep_what_they_see(index: Path, encoder: Any) -> None:
         break_file(sorted(index.glob("segments/*/births.bin"))[0], "remove")
         repair_index(index, encoder)
         assert reader.search("alpha", 500).hits == before
+
+
+# -- trained indexes -------------------------------------------------------------------------------
+
+
+class Silent(HashingDense):
+    """Refuses to encode documents: what is derived from codes needs no model."""
+
+    def encode_document(self, texts: Any) -> Any:
+        raise AssertionError("nothing is to be encoded")
+
+
+@pytest.fixture(params=TRAINED)
+def trained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    make(tmp_path / "t", HashingDense(16), config_of(request.param))
+    return tmp_path / "t"
+
+
+def all_answers(index: Path) -> list[Any]:
+    with Engine.open(index, HashingDense(16), runtime=MANUAL) as engine:
+        return answers(engine)
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+def test_what_the_search_keeps_of_a_segment_is_made_again_of_its_codes(trained: Path, how: str) -> None:
+    expected = all_answers(trained)
+    damaged = [path for path in sorted(trained.glob("segments/*/arranged-*.bin")) if path.stat().st_size]
+    before = {path: path.read_bytes() for path in trained.glob("segments/*/codes.bin")}
+    for path in damaged[::2]:
+        break_file(path, how)
+    problems = verify_index(trained).problems
+    assert len(problems) == len(damaged[::2]) and all("repair" in problem for problem in problems)
+    segments = {path.parent for path in damaged[::2]}
+    with Engine.open(trained, HashingDense(16), runtime=MANUAL, skip_damaged=True) as engine:
+        assert answers(engine) == expected  # those segments are searched without
+        assert engine.damaged == () and not engine.search("alpha").partial
+    report = repair_index(trained, Silent(16))
+    assert (report.segments, report.documents, report.search) == (len(segments), 0, None)
+    assert verify_index(trained).problems == () and all_answers(trained) == expected
+    for path, content in before.items():
+        assert path.exists() == (path.parent not in segments)
+        assert path.parent in segments or path.read_bytes() == content
+    assert inspect_index(trained).recipe is not None and not orphans(trained)
+
+
+def test_arrays_that_were_never_right_are_made_again_too(trained: Path) -> None:
+    """The checksum agrees, the content does not: only opening a segment tells."""
+    expected = all_answers(trained)
+    for segment, file in arrays_of(trained):
+        if segment is not None and file.name in ("arranged/starts", "arranged/entry", "arranged/rows"):
+            forge(trained, segment, file, np.random.default_rng(1), lambda array, _: np.flip(array) + 7)
+            break
+    assert all_answers_or_error(trained) in (expected, "repair the index")
+    repair_index(trained, Silent(16))
+    assert verify_index(trained).ok
+
+
+def all_answers_or_error(index: Path) -> Any:
+    try:
+        return all_answers(index)
+    except IndexDamagedError as error:
+        return "repair the index" if "repair the index" in str(error) else str(error)
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+def test_a_search_that_is_damaged_is_dropped_and_can_be_trained_again(trained: Path, how: str) -> None:
+    expected = all_answers(trained)
+    damaged = sorted(trained.glob("codecs/*/pipeline-*.bin"))
+    if not damaged:
+        pytest.skip("nothing is trained but a number")
+    break_file(damaged[0], how)
+    (problem,) = verify_index(trained).problems
+    assert str(damaged[0]) in problem
+    with Engine.open(trained, HashingDense(16), runtime=MANUAL, skip_damaged=True) as engine:
+        assert answers(engine) == expected and not engine.search("alpha").partial
+    reader = Engine.open(trained, HashingDense(16), runtime=MANUAL) if how == "flip" else None
+    if reader is not None:
+        len(reader)  # has the old search in its hands
+    precision, generation = inspect_index(trained).precision, inspect_index(trained).generation
+    report = repair_index(trained, Silent(16))
+    assert report.search is not None and str(damaged[0]) in report.search
+    assert "compact --retrain" in report.search and report.documents == 0
+    assert inspect_index(trained).generation > generation
+    assert not any(path.exists() for path in damaged) and verify_index(trained).problems == ()
+    assert (inspect_index(trained).recipe, inspect_index(trained).quality) == (None, None)
+    assert inspect_index(trained).precision == precision and all_answers(trained) == expected
+    if reader is not None:
+        assert answers(reader) == expected
+        reader.close()
+    assert repair_index(trained, Silent(16)).search is None  # once is enough
+    with Engine.open(trained, HashingDense(16), runtime=MANUAL) as engine:
+        engine.add([document(number) for number in range(700, 720)])
+        engine.compact()
+        engine.compact(retrain=True, force=True)
+        assert engine.inspect().recipe is not None and engine.verify().ok and not orphans(trained)
+        plan = engine.search("alpha", params=EVERYTHING, explain="plan").plan
+        assert plan is not None and plan["segments"] == {"probe": 1}
+
+
+def test_without_its_calibration_nothing_can_be_read(tmp_path: Path) -> None:
+    make(tmp_path / "t", HashingDense(16), config_of("ivf bits"))
+    (path,) = tmp_path.glob("t/codecs/*/codec-span.bin")
+    break_file(path, "flip")
+    with pytest.raises(IndexDamagedError, match=f"{path}: .* no stored vector can be read"):
+        repair_index(tmp_path / "t", HashingDense(16), drop_lost=True)
+    with (
+        Engine.open(tmp_path / "t", HashingDense(16), runtime=MANUAL, skip_damaged=True) as engine,
+        pytest.raises(IndexDamagedError, match=str(path)),
+    ):
+        engine.search("alpha")

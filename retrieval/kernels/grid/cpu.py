@@ -8,10 +8,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from retrieval.kernels.arrays import plain
 from retrieval.kernels.grid.reference import BEST_STEP, BITS, COARSE, FINE, REACH, TINY
 from retrieval.types import FloatArray
 
-__all__ = ["grid_codes"]
+__all__ = ["grid_codes", "grid_scales"]
 
 _LOW, _HIGH = REACH
 _TINY = np.float32(TINY)
@@ -42,6 +43,48 @@ def grid_codes(
     if wrong >= 0:
         raise ValueError(f"vector {wrong} has a number that is not finite, or a length that is too large")
     return codes, scales, errors
+
+
+def grid_scales(values: FloatArray, codes: NDArray[np.uint8], bits: int, kept: int) -> NDArray[np.float32]:
+    """See `retrieval.kernels.grid.reference.grid_scales`; the same up to rounding.
+
+    Raises:
+        ValueError: arrays of another type or shape; values that are not finite, or not those of the
+            codes; other numbers of bits.
+    """
+    if bits not in BITS or kept not in BITS or kept >= bits:
+        raise ValueError(f"bits={bits}, kept={kept}: there are {BITS}, and fewer are kept")
+    if values.ndim != 2 or values.dtype != np.float32 or values.shape[1] < 1:
+        raise ValueError(f"values: {values.dtype}{values.shape}, not float32(n, d)")
+    n, dim = values.shape
+    if codes.dtype != np.uint8 or codes.shape != (n, -(-dim * bits // 8)):
+        raise ValueError(f"codes: {codes.dtype}{codes.shape}, not uint8{(n, -(-dim * bits // 8))}")
+    scales = np.empty(n, np.float32)
+    _scale(plain(values), plain(codes), bits, kept, scales)
+    wrong = np.flatnonzero(~np.isfinite(scales))
+    if len(wrong):
+        raise ValueError(f"vector {wrong[0]} has no scale: it is not finite, too long, or not the code's")
+    return scales
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMMING)
+def _scale(values, codes, bits, kept, scales):  # type: ignore[no-untyped-def]
+    """`grid_scales` into ``scales``, not finite where there is none."""
+    parts, drop, mask = 8 // bits, np.uint8(bits - kept), np.uint8((1 << bits) - 1)
+    levels, centre = np.empty(values.shape[1] + 8, np.float32), np.float32(0.5 * ((1 << kept) - 1))
+    for i in range(len(values)):
+        x, code = values[i], codes[i]
+        for p in range(parts):
+            for j in range((len(x) - p + parts - 1) // parts):
+                level = ((code[j] >> np.uint8(p * bits)) & mask) >> drop
+                levels[j * parts + p] = np.float32(level) - centre
+        squares, along, largest = np.float64(0), np.float64(0), np.float32(0)
+        for j in range(len(x)):
+            wide = np.float64(x[j])
+            squares += wide * wide
+            along += wide * np.float64(levels[j])
+            largest = max(largest, abs(x[j]))
+        scales[i] = 0.0 if largest < _TINY and squares < 1 else squares / along  # squares may be NaN
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMMING)

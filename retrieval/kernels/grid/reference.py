@@ -16,9 +16,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.asymmetric.reference import unpack
 from retrieval.types import FloatArray
 
-__all__ = ["BEST_STEP", "BITS", "COARSE", "FINE", "REACH", "TINY", "grid_codes"]
+__all__ = ["BEST_STEP", "BITS", "COARSE", "FINE", "REACH", "TINY", "grid_codes", "grid_scales"]
 
 BITS = (1, 2, 4, 8)
 BEST_STEP = {2: 0.9957, 4: 0.3352, 8: 0.0308}
@@ -61,6 +62,21 @@ def grid_codes(
         spread = max(squares * loss - inner * inner, 0.0) / along**2  # 1 / cos**2 - 1
         errors[i] = length * np.sqrt(spread / max(dim - 1, 1))
     return _pack(levels, bits), scales, errors
+
+
+def grid_scales(values: FloatArray, codes: NDArray[np.uint8], bits: int, kept: int) -> NDArray[np.float32]:
+    """Scales ``(n,)`` of the coarser points that the highest ``kept`` bits of `grid_codes` are.
+
+    With ``w = (u >> (bits - kept)) - (2**kept - 1) / 2`` the scale is ``<x, x> / <x, w>``; 0 for the zero
+    vector. The highest bit is the sign, so ``<x, w>`` is a sum of nothing negative.
+    """
+    n, dim = values.shape
+    levels = (unpack(codes, bits, dim) >> np.uint8(bits - kept)) - (2**kept - 1) / 2
+    wide = values.astype(np.float64)
+    scales, there = np.zeros(n, np.float32), np.abs(values).max(axis=1) >= TINY
+    wide, levels = wide[there], levels[there]
+    scales[there] = np.einsum("nd,nd->n", wide, wide) / np.einsum("nd,nd->n", wide, levels)
+    return scales
 
 
 def _best_factor(y: FloatArray, bits: int) -> np.float32:

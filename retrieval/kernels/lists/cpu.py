@@ -9,23 +9,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.arrays import plain
 from retrieval.kernels.host import simd_level
-from retrieval.kernels.lists.door import check_choice, check_mask, check_reach, check_scan, refuse
+from retrieval.kernels.lists.door import (
+    check_choice,
+    check_mask,
+    check_probe,
+    check_reach,
+    check_scan,
+    refuse,
+)
 from retrieval.kernels.lists.prepared import Coarse, Groups, Lists, prepare_centroids, prepare_lists
 from retrieval.kernels.lists.reference import Scanned, n_looked_at
+from retrieval.kernels.lists.steps import Probed, step_by_step
+from retrieval.kernels.tables.cpu import SHORTEST, grid_tables
+from retrieval.kernels.tables.prepared import Grid
 from retrieval.types import FloatArray, IntArray
 
 __all__ = [
     "Coarse",
     "Groups",
     "Lists",
+    "Probed",
     "Scanned",
     "choose_lists",
     "n_looked_at",
     "prepare_centroids",
     "prepare_lists",
+    "probe_lists",
     "scan_lists",
 ]
+
+_NO_TURN = plain(np.empty((0, 0), np.int8)), 0, plain(np.empty((0, 16), np.float32))
 
 
 def scan_lists(
@@ -76,6 +91,52 @@ def choose_lists(
     if not finite:
         raise ValueError("queries hold NaN or infinite numbers")
     return lists, bases
+
+
+def probe_lists(
+    queries: FloatArray,
+    coarse: Coarse,
+    coded: Lists,
+    n_probe: int,
+    depth: int,
+    tables: FloatArray | Grid,
+    origin: FloatArray | None = None,
+    accept: NDArray[np.bool_] | None = None,
+    n_members: int | None = None,
+) -> Probed:
+    """See `retrieval.kernels.lists.reference.probe_lists`; the same up to rounding."""
+    queries = check_choice(queries, coarse, n_probe)
+    given, start = check_probe(len(queries), coarse, coded, depth, tables, origin)
+    turn = (tables.signs, tables.size, tables.levels) if isinstance(tables, Grid) else _NO_TURN
+    is_short = isinstance(tables, Grid) and tables.dim < SHORTEST
+    if simd_level() != "avx512" or is_short or not len(queries):
+        steps = choose_lists, grid_tables, scan_lists
+        return step_by_step(*steps, queries, coarse, coded, n_probe, depth, tables, origin, accept, n_members)
+    n_queries, size = len(queries), min(n_probe, len(coarse.centroids))
+    enough = max(n_looked_at(size, len(coarse.centroids)) if n_members is None else n_members, 1)
+    mask = check_mask(accept)
+    estimates, ordinals = np.empty((n_queries, depth), np.float32), np.empty((n_queries, depth), np.int64)
+    errors = np.empty((n_queries, depth if len(coded.errors) else 0), np.float32)
+    counts = np.empty((2, n_queries), np.int64)
+    wrong = _vectors("probe")(
+        queries,
+        given,
+        *turn,
+        coarse.places,
+        coarse.step,
+        enough,
+        size,
+        coded.places,
+        start,
+        mask,
+        estimates,
+        ordinals,
+        errors,
+        counts,
+    )
+    if wrong:
+        refuse(wrong, np.empty((0, 0), np.int64), coded, len(mask))
+    return Probed(estimates, ordinals, errors, counts[0], counts[1])
 
 
 @cache

@@ -23,9 +23,10 @@ class Lists:
     """Codes sorted by list; made by `prepare_lists`.
 
     List ``l`` owns the positions ``starts[l]:starts[l + 1]``, and position ``p`` is lane ``p % 32`` of
-    block ``p // 32``: blocks run across the borders of lists. ``scales``, ``biases`` (float32) and
-    ``ordinals`` (uint32, the document at each position) have one entry a position, or none at all.
-    ``places`` tells a kernel where the others lie in memory: one array to hand over for each query, not five.
+    block ``p // 32``: blocks run across the borders of lists. ``scales``, ``biases`` (float32),
+    ``ordinals`` (uint32, the document at each position) and ``errors`` (float32, only passed on to the
+    answer) have one entry a position, or none at all. ``places`` tells a kernel where the others lie in
+    memory: one array to hand over for each query, not six.
     """
 
     blocks: NDArray[np.uint8]
@@ -33,14 +34,15 @@ class Lists:
     scales: FloatArray
     biases: FloatArray
     ordinals: NDArray[np.uint32]
+    errors: FloatArray
     places: IntArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_lists(self.blocks, self.starts, self.scales, self.biases, self.ordinals)
+        _check_lists(self.blocks, self.starts, *self._numbers())
         object.__setattr__(self, "places", _places(self.blocks, self.starts, *self._numbers()))
 
-    def _numbers(self) -> tuple[FloatArray, FloatArray, NDArray[np.uint32]]:
-        return self.scales, self.biases, self.ordinals
+    def _numbers(self) -> tuple[FloatArray, FloatArray, NDArray[np.uint32], FloatArray]:
+        return self.scales, self.biases, self.ordinals, self.errors
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy's arrays lie elsewhere
         return prepare_lists, (self.blocks, self.starts, *(x if len(x) else None for x in self._numbers()))
@@ -120,6 +122,7 @@ def prepare_lists(
     scales: FloatArray | None = None,
     biases: FloatArray | None = None,
     ordinals: NDArray[np.uint32] | None = None,
+    errors: FloatArray | None = None,
 ) -> Lists:
     """Check the arrays of `Lists`; nothing is copied that is contiguous.
 
@@ -137,6 +140,7 @@ def prepare_lists(
         _vector("scales", scales, np.float32, n),
         _vector("biases", biases, np.float32, n),
         _vector("ordinals", ordinals, np.uint32, n),
+        _vector("errors", errors, np.float32, n),
     )
 
 
@@ -146,6 +150,7 @@ def _check_lists(
     scales: FloatArray,
     biases: FloatArray,
     ordinals: NDArray[np.uint32],
+    errors: FloatArray,
 ) -> None:
     if blocks.dtype != np.uint8 or blocks.ndim != 4 or blocks.shape[2:] != (2, 64) or not blocks.shape[1]:
         raise ValueError(
@@ -164,6 +169,7 @@ def _check_lists(
         ("scales", scales, np.float32),
         ("biases", biases, np.float32),
         ("ordinals", ordinals, np.uint32),
+        ("errors", errors, np.float32),
     ):
         if array.dtype != dtype or array.shape not in {(n,), (0,)} or not array.flags.c_contiguous:
             raise ValueError(f"{name} are {array.dtype} {array.shape}: they must be {np.dtype(dtype)} ({n},)")

@@ -17,18 +17,23 @@ from retrieval.kernels.lists.prepared import (
     prepare_centroids,
     prepare_lists,
 )
+from retrieval.kernels.lists.steps import Probed, step_by_step
 from retrieval.kernels.pq_scan.reference import quantize_tables, unpack_codes
+from retrieval.kernels.tables.prepared import Grid
+from retrieval.kernels.tables.reference import grid_tables
 from retrieval.types import FloatArray, IntArray
 
 __all__ = [
     "Coarse",
     "Groups",
     "Lists",
+    "Probed",
     "Scanned",
     "choose_lists",
     "n_looked_at",
     "prepare_centroids",
     "prepare_lists",
+    "probe_lists",
     "scan_lists",
 ]
 
@@ -155,3 +160,29 @@ def _is_out_of_reach(
     if radii is None or reach is None or len(best) < depth or not depth:
         return False
     return bool(base + reach[q] * radii[one] < best[-1])
+
+
+def probe_lists(
+    queries: FloatArray,
+    coarse: Coarse,
+    coded: Lists,
+    n_probe: int,
+    depth: int,
+    tables: FloatArray | Grid,
+    origin: FloatArray | None = None,
+    accept: NDArray[np.bool_] | None = None,
+    n_members: int | None = None,
+) -> Probed:
+    """`choose_lists`, the tables of a `Grid` unless they are given, and `scan_lists`: the best ``depth``
+    documents of the nearest lists.
+
+    A list's base is its product with the query as `choose_lists` gives it, less the list's bias where
+    documents have biases of their own; with ``origin`` ``(d,)`` float32 the query's product with it.
+    Places that are not filled have document -1, minus infinity and an infinite error.
+
+    Raises:
+        ValueError: as `choose_lists` and `scan_lists`; centroids, lists and tables that do not fit each
+            other.
+    """
+    steps = choose_lists, grid_tables, scan_lists
+    return step_by_step(*steps, queries, coarse, coded, n_probe, depth, tables, origin, accept, n_members)

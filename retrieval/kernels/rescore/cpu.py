@@ -10,13 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.kernels.host import simd_level
+from retrieval.kernels.rescore.exact import exact
+from retrieval.kernels.rescore.prepared import Rows, as_rows, prepare_rows
 from retrieval.kernels.rescore.reference import RescoreMetric
+from retrieval.kernels.rescore.steps import step_by_step
+from retrieval.kernels.topk.cpu import select
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["rescore"]
+__all__ = ["Rows", "prepare_rows", "rescore", "rescore_best", "score_exactly"]
 
-_FLOAT, _INT, _HALF, _BYTE = (np.dtype(x) for x in (np.float32, np.int64, np.float16, np.uint8))
+_FLOAT, _INT = np.dtype(np.float32), np.dtype(np.int64)
 _NO_ORDINALS, _NO_FLOATS = np.empty((0, 0), np.int64), np.empty((0, 0), np.float32)
+_NO_LIMITS = np.empty(0, np.float32)
 
 
 def rescore(
@@ -33,7 +38,7 @@ def rescore(
         raise ValueError(f"queries are {queries.dtype} {queries.shape}: they must be float32 (n_q, d)")
     if metric not in {"dot", "l2"}:
         raise ValueError(f"metric is {metric!r}: it must be dot or l2")
-    stored, stride = _rows(rows, queries.shape[1])
+    stored, stride = as_rows(rows, queries.shape[1])
     n_queries, depth = len(queries), len(rows)
     if ordinals is not None:
         _check_candidates("ordinals", ordinals, _INT, n_queries)
@@ -49,35 +54,95 @@ def rescore(
     return scores, visited
 
 
+def rescore_best(
+    query: FloatArray,
+    stored: Rows,
+    ordinals: IntArray,
+    k: int,
+    slack: float,
+    metric: RescoreMetric = "dot",
+    estimates: FloatArray | None = None,
+    errors: FloatArray | None = None,
+    width: float = 0.0,
+) -> tuple[IntArray, FloatArray, int]:
+    """See `retrieval.kernels.rescore.reference.rescore_best`; the same up to rounding."""
+    _check_query(query, stored, ordinals, metric)
+    if metric == "l2" and len(stored.span):
+        raise ValueError("there is no l2 of bytes that stand for other numbers: decode them")
+    if k < 1:
+        raise ValueError(f"k is {k}: it must be at least 1")
+    limits = _check_errors(estimates, errors, ordinals)
+    if simd_level() != "avx512":
+        rest = query, stored, ordinals, k, slack, metric, estimates, errors, width
+        return step_by_step(rescore, select, *rest)
+    depth = len(ordinals)
+    kept, scores, visited = np.empty(depth, np.int64), np.empty(depth, np.float32), np.zeros(1, np.int64)
+    count = _best()(
+        _own(query),
+        stored.read,
+        stored.stride,
+        stored.read.itemsize,
+        stored.steps,
+        stored.offsets,
+        _own(ordinals),
+        metric == "l2",
+        *limits,
+        width,
+        k,
+        slack,
+        kept,
+        scores,
+        visited,
+    )
+    if count < 0:
+        _refuse(ordinals, len(stored.read))
+    return kept[:count], scores[:count], int(visited[0])
+
+
+def score_exactly(
+    query: FloatArray, stored: Rows, ordinals: IntArray, metric: RescoreMetric = "dot"
+) -> NDArray[np.float64]:
+    """See `retrieval.kernels.rescore.reference.score_exactly`; the same up to rounding in float64."""
+    _check_query(query, stored, ordinals, metric)
+    scores, size = np.empty(len(ordinals), np.float64), stored.read.itemsize
+    rest = stored.span, stored.low, _own(ordinals), metric == "l2", scores
+    if not exact(_own(query), stored.read, size, *rest):
+        _refuse(ordinals, len(stored.read))
+    return scores
+
+
+def _check_query(query: FloatArray, stored: Rows, ordinals: IntArray, metric: str) -> None:
+    """Raises ValueError: a type or shape that does not fit, an unknown metric."""
+    dim = stored.read.shape[1]
+    if query.dtype != _FLOAT or query.shape != (1, dim) or not dim:
+        raise ValueError(f"the query is {query.dtype} {query.shape}: it must be float32 (1, {dim})")
+    if metric not in {"dot", "l2"}:
+        raise ValueError(f"metric is {metric!r}: it must be dot or l2")
+    if ordinals.dtype != _INT or ordinals.ndim != 1:
+        raise ValueError(f"ordinals are {ordinals.dtype} {ordinals.shape}: they must be int64 (depth,)")
+
+
+def _check_errors(
+    estimates: FloatArray | None, errors: FloatArray | None, ordinals: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Both, empty for none.
+
+    Raises:
+        ValueError: they do not fit the ordinals, or there is one without the other.
+    """
+    if estimates is None and errors is None:
+        return _NO_LIMITS, _NO_LIMITS
+    if estimates is None or errors is None:
+        raise ValueError("to stop early, give estimates and errors together")
+    for name, array in (("estimates", estimates), ("errors", errors)):
+        if array.dtype != _FLOAT or array.shape != ordinals.shape:
+            raise ValueError(f"{name} are {array.dtype} {array.shape}: they must be float32 {ordinals.shape}")
+    return _own(estimates), _own(errors)
+
+
 def _own(array: NDArray[Any]) -> NDArray[Any]:
     """The array as kernels are compiled for: contiguous, aligned and writable; else a copy."""
     return array if array.flags.carray and type(array) is np.ndarray else np.array(array, order="C")
-
-
-def _rows(rows: NDArray[Any], dim: int) -> tuple[NDArray[Any], int]:
-    """Rows as kernels read them, read-only, float16 as uint16; and how many elements they are apart.
-
-    Raises:
-        ValueError: a type, shape or order that does not fit.
-    """
-    if rows.dtype not in (_FLOAT, _HALF, _BYTE) or rows.ndim != 2 or rows.shape[1] != dim:
-        raise ValueError(
-            f"rows are {rows.dtype} {rows.shape}: they must be float32, float16 or uint8 (n, {dim})"
-        )
-    size = rows.itemsize
-    apart, along = rows.strides if len(rows) > 1 else (dim * size, rows.strides[1])
-    if rows.size and (
-        (along != size and dim > 1) or apart % size or apart < dim * size or not rows.flags.aligned
-    ):
-        raise ValueError(
-            f"rows have strides {rows.strides}: a row must be contiguous, rows aligned and apart"
-        )
-    if rows.dtype == _HALF:
-        rows = rows.view(np.uint16)
-    if type(rows) is not np.ndarray or rows.flags.writeable:
-        rows = rows.view(np.ndarray)
-        rows.flags.writeable = False
-    return rows, apart // size
 
 
 def _check_candidates(name: str, array: NDArray[Any], dtype: np.dtype[Any], n_queries: int) -> None:
@@ -112,9 +177,16 @@ def _refuse(ordinals: IntArray, n: int) -> None:
         ValueError: always.
     """
     wrong = ordinals[(ordinals < -1) | (ordinals >= n)]
+    if not len(wrong):
+        raise ValueError("ordinal -1: only rows can be scored exactly")
     raise ValueError(f"ordinal {wrong[0]}: there are {n} rows, and -1 for none")
 
 
 @cache
 def _score(level: str) -> Any:
     return import_module(f"retrieval.kernels.rescore.{level}").score
+
+
+@cache
+def _best() -> Any:
+    return import_module("retrieval.kernels.rescore.best").best

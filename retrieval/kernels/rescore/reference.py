@@ -7,9 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.rescore.prepared import Rows, prepare_rows
+from retrieval.kernels.rescore.steps import step_by_step
+from retrieval.kernels.topk.reference import select
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["RescoreMetric", "rescore"]
+__all__ = ["RescoreMetric", "Rows", "prepare_rows", "rescore", "rescore_best", "score_exactly"]
 
 RescoreMetric = Literal["dot", "l2"]
 """``dot``: inner product; ``l2``: minus the squared distance. Larger is better."""
@@ -57,3 +60,53 @@ def rescore(
                 scores[q, i] = asked[q] @ x if metric == "dot" else -np.square(asked[q] - x).sum()
                 visited[q] += 1
     return scores, visited
+
+
+def rescore_best(
+    query: FloatArray,
+    stored: Rows,
+    ordinals: IntArray,
+    k: int,
+    slack: float,
+    metric: RescoreMetric = "dot",
+    estimates: FloatArray | None = None,
+    errors: FloatArray | None = None,
+    width: float = 0.0,
+) -> tuple[IntArray, FloatArray, int]:
+    """Of one query's candidates those that may be among the best ``k``: ``(ordinals (m,), scores (m,),
+    visited)``, in the order in which they came.
+
+    ``query`` ``(1, d)`` is float32. Scores are inner products with what the numbers of ``stored`` stand
+    for; with l2 ``2 q . x - |x|^2``, which orders as distances do (only of rows that stand for
+    themselves). Kept is what is scored and at least the ``k``-th best score minus ``slack``; all of it
+    where there is no more than ``k``.
+
+    With ``estimates`` and ``errors`` ``(depth,)`` float32 a candidate is taken to score at most
+    ``estimate + width * error``, and refine stops as in `rescore`. ``visited`` counts what was scored.
+
+    Raises:
+        ValueError: a type or shape that does not fit, an ordinal of no row, ``k`` below 1, one of
+            estimates and errors without the other.
+    """
+    rest = query, stored, ordinals, k, slack, metric, estimates, errors, width
+    return step_by_step(rescore, select, *rest)
+
+
+def score_exactly(
+    query: FloatArray, stored: Rows, ordinals: IntArray, metric: RescoreMetric = "dot"
+) -> NDArray[np.float64]:
+    """Scores ``(n,)`` in float64 of one query ``(1, d)`` float32 with what some rows stand for: inner
+    products, with l2 minus the distance. Equal rows have equal scores, bit for bit.
+
+    Raises:
+        ValueError: a type or shape that does not fit, an ordinal of no row.
+    """
+    values = stored.rows[ordinals].astype(np.float32)
+    if len(stored.span):
+        values = (values + np.float32(0.5)) / np.float32(255) * stored.span + stored.low
+    wide, asked = values.astype(np.float64), query[0].astype(np.float64)
+    if metric == "l2":
+        distances: NDArray[np.float64] = -np.sqrt(np.square(asked - wide).sum(axis=1))
+        return distances
+    products: NDArray[np.float64] = (wide * asked).sum(axis=1)
+    return products

@@ -14,10 +14,10 @@ from retrieval.kernels.tables import portable
 from retrieval.kernels.tables.reference import TABLE_BITS, levels
 from retrieval.types import FloatArray
 
-__all__ = ["grid_tables", "pq_tables"]
+__all__ = ["SHORTEST", "grid_tables", "pq_tables"]
 
 _FUSED: Any = {"contract"}
-_SHORTEST = 16
+SHORTEST = 16
 """Dimensions that vectors' rotation needs."""
 
 
@@ -52,7 +52,7 @@ def grid_tables(queries: FloatArray, bits: int, signs: NDArray[np.int8] | None =
         return out
     if signs.dtype != np.int8 or signs.ndim != 2 or signs.shape[1] != dim:
         raise ValueError(f"signs: {signs.dtype}{signs.shape}, not int8(rounds, {dim})")
-    kernels = _kernels() if dim >= _SHORTEST and len(signs) else portable
+    kernels = _kernels() if dim >= SHORTEST and len(signs) else portable
     size = 1 << (dim.bit_length() - 1)
     kernels.turn_and_fill(_frozen(queries), _frozen(signs), size, _levels(bits), out)
     return out

@@ -51,10 +51,19 @@ CODED: list[tuple[dict[str, Any], float]] = [
     ({"codec": "float16"}, 0.95),
     ({"codec": "sign"}, 0.4),
 ]
+NESTED: list[tuple[dict[str, Any], float]] = [
+    ({"codec": "bits", "bits": 2, "scan_bits": 1}, 0.9),
+    ({"codec": "bits", "bits": 4, "scan_bits": 1}, 0.95),
+    ({"codec": "bits", "bits": 4, "scan_bits": 2}, 0.95),
+    ({"codec": "bits", "bits": 8, "scan_bits": 4}, 0.95),
+]
 CASES = [
     *(Case("flat", options, least) for options, least in CODED),
     *(Case("ivf", {**options, "nlist": 13}, least - 0.1) for options, least in CODED),
     *(Case("ivf", {**options, "nlist": 13, "residual": False}, least - 0.1) for options, least in CODED[:5]),
+    *(Case("flat", options, least) for options, least in NESTED),
+    *(Case("ivf", {**options, "nlist": 13}, least - 0.1) for options, least in NESTED),
+    Case("ivf", {"codec": "bits", "bits": 4, "scan_bits": 1, "nlist": 13, "residual": False}, 0.85),
     Case("hnsw", {"codec": "int8"}),
     Case("hnsw", {"codec": "float16", "m_links": 4, "ef_construction": 20}, 0.8),
     Case("funnel", {"funnel": (8, 16)}, 0.75),

@@ -13,8 +13,10 @@ from retrieval.index import ivf, training
 from retrieval.index.base import Effort
 from retrieval.index.ivf import IvfIndex
 from retrieval.index.registry import fit_index, index_from_state
+from retrieval.kernels.asymmetric.reference import unpack
 from retrieval.kernels.pq_scan.reference import unpack_codes
-from retrieval.quantize import FloatCodec
+from retrieval.quantize import FloatCodec, fit_codec
+from retrieval.quantize.bits import NestedBitsCodec
 from tests.unit.index.indexes import (
     CASES,
     DIM,
@@ -33,8 +35,19 @@ from tests.unit.index.indexes import (
 LISTED = [case for case in CASES if case.index in {"flat", "ivf"}]
 
 
+def errors_of(codec: Any, codes: NDArray[Any]) -> NDArray[np.float32]:
+    """What codes of bits say of themselves: those of several fidelities as a whole."""
+    errors: NDArray[np.float32]
+    errors = (
+        codec.whole(codes)[1][:, 1] if isinstance(codec, NestedBitsCodec) else codec.factors(codes).errors
+    )
+    return errors
+
+
 def slack(codec: Any, codes: NDArray[Any]) -> NDArray[Any]:
     """How far estimates through rounded tables or rounded queries may be off, a query."""
+    if isinstance(codec, NestedBitsCodec):  # all bits of the code and of the query
+        return np.full(len(queries()), 1e-4)
     scale = 1 if codec.name != "bits" else codec.factors(codes).scales.max()
     if hasattr(codec, "tables"):
         tables = codec.tables(queries())
@@ -69,7 +82,7 @@ def test_estimates_are_base_and_code_and_bias(case: Case, has_biases: bool) -> N
         assert np.abs(found.estimates - expected[q, found.ordinals]).max() <= bound[q]
         if codec.name == "bits":
             assert found.errors is not None
-            assert np.array_equal(found.errors, codec.factors(codes).errors[found.ordinals])
+            assert np.array_equal(found.errors, errors_of(codec, codes)[found.ordinals])
             misses = np.abs(found.estimates - exact[q, found.ordinals])
             # twice the standard deviation, which holds for 19 of 20, and the rounding of the tables
             within = misses <= 2 * np.linalg.norm(queries()[q]) * found.errors + bound[q]
@@ -114,6 +127,54 @@ def test_packed_codes_are_the_codecs_own() -> None:
     codes = codec.encode(documents()[order] - index.state()[1]["centroids"][lists])
     assert np.array_equal(unpack_codes(arrays["blocks"], N, DIM), codec.nibbles(codes))
     assert np.array_equal(arrays["scales"], codec.factors(codes).scales)
+
+
+@pytest.mark.parametrize(("bits", "scan_bits"), [(2, 1), (4, 1), (4, 2), (8, 4)])
+def test_the_highest_bits_are_scanned_and_all_are_kept(bits: int, scan_bits: int) -> None:
+    case = Case("ivf", {"codec": "bits", "bits": bits, "scan_bits": scan_bits, "nlist": 13})
+    index = fitted(case)
+    arrays = index.arrange(in_pieces(documents()), N)
+    left = (
+        documents()
+        - index.state()[1]["centroids"][
+            ((documents()[:, None] - index.state()[1]["centroids"][None]) ** 2).sum(axis=2).argmin(axis=1)
+        ]
+    )
+    left = left[arrays["ordinals"].astype(int)]
+    codec, plain = index.codec, fit_codec("bits", left, {"bits": bits})  # type: ignore[attr-defined]
+    codes = plain.encode(left)  # of the same rotation: that of seed 0
+    numbers = unpack(arrays["rows"], bits, DIM)
+    assert np.array_equal(arrays["rows"], codes[:, :-8])
+    assert np.array_equal(arrays["factors"], np.ascontiguousarray(codes[:, -8:]).view("<f4"))
+    pieces = unpack_codes(arrays["blocks"], N, DIM * scan_bits // 4)
+    shifts = np.arange(0, 4, scan_bits, dtype=np.uint8)
+    scanned = (pieces[:, :, None] >> shifts & (2**scan_bits - 1)).reshape(N, DIM)
+    assert np.array_equal(scanned, numbers >> (bits - scan_bits))
+    turned = codec.turned(left).astype(np.float64)
+    along = (turned * (scanned - (2**scan_bits - 1) / 2)).sum(axis=1)
+    np.testing.assert_allclose(arrays["scales"], (turned**2).sum(axis=1) / along, rtol=1e-4)
+
+
+@pytest.mark.parametrize("index_name", ["flat", "ivf"])
+def test_more_bits_make_estimates_sharper_than_those_that_are_scanned(index_name: str) -> None:
+    errors = {}
+    for scan_bits in (None, 1):
+        bits = 1 if scan_bits is None else 4
+        case = Case(index_name, {"codec": "bits", "bits": bits, "scan_bits": scan_bits})
+        found = attached(fitted(case), documents()).search(queries(), Effort(depth=50, nprobe=WIDE))
+        exact = queries() @ documents().T
+        misses = [np.abs(each.estimates - exact[q, each.ordinals]) for q, each in enumerate(found)]
+        errors[scan_bits] = float(np.concatenate(misses).mean())
+    assert errors[1] < 0.3 * errors[None]
+
+
+def test_a_negative_error_of_a_whole_code_is_refused() -> None:
+    case = Case("flat", {"codec": "bits", "bits": 4, "scan_bits": 1})
+    arrays = fitted(case).arrange(in_pieces(documents()), N)
+    factors = arrays["factors"].copy()
+    factors[17, 1] = -1
+    with pytest.raises(IndexDamagedError, match="'factors' has a negative error"):
+        fitted(case).attach({**arrays, "factors": factors}, N, documents(), FloatCodec("float32"))
 
 
 def test_signs_are_of_the_vectors_themselves() -> None:

@@ -126,6 +126,51 @@ def test_what_is_not_finite_is_refused(bad: float) -> None:
         cpu.grid_codes(values, 4)
 
 
+@pytest.mark.parametrize(("bits", "kept"), [(2, 1), (4, 1), (4, 2), (8, 1), (8, 2), (8, 4)])
+@pytest.mark.parametrize("dim", [1, 3, 7, 8, 31, 32, 33, 384])
+def test_scales_of_the_highest_bits(bits: int, kept: int, dim: int) -> None:
+    values = np.random.default_rng(dim).standard_normal((33, dim), dtype=np.float32)
+    values[5] = 0
+    values[6] = 1e-38  # zero, as `grid_codes` has it
+    values[7] *= 1e-30
+    values[8] *= 1e15
+    values[9, 1:] = 0
+    codes = cpu.grid_codes(values, bits)[0]
+    scales = cpu.grid_scales(values, codes, bits, kept)
+    coarse = (unpack(codes, bits, dim) >> (bits - kept)) - (2**kept - 1) / 2
+    wide = values.astype(np.float64)
+    there = ~np.isin(np.arange(33), [5, 6])
+    wanted = (wide**2).sum(axis=1)[there] / (wide * coarse).sum(axis=1)[there]
+    np.testing.assert_allclose(scales[there], wanted, rtol=2e-6)
+    np.testing.assert_allclose(scales, reference.grid_scales(values, codes, bits, kept), rtol=2e-6)
+    assert (scales[~there] == 0).all()
+    for part in (slice(0, 0), slice(3, 4), slice(0, 33, 2)):
+        np.testing.assert_array_equal(cpu.grid_scales(values[part], codes[part], bits, kept), scales[part])
+
+
+def test_scales_of_one_bit_are_those_of_signs() -> None:
+    values = np.random.default_rng(0).standard_normal((20, 77), dtype=np.float32)
+    for bits in (2, 4, 8):
+        scales = cpu.grid_scales(values, cpu.grid_codes(values, bits)[0], bits, 1)
+        np.testing.assert_allclose(scales, cpu.grid_codes(values, 1)[1], rtol=2e-6)
+
+
+def test_scales_of_what_does_not_fit_are_refused() -> None:
+    values, codes = np.ones((3, 8), np.float32), np.full((3, 4), 0x88, np.uint8)
+    for bits, kept in ((4, 4), (4, 8), (4, 3), (1, 1), (3, 1)):
+        with pytest.raises(ValueError, match=f"bits={bits}, kept={kept}"):
+            cpu.grid_scales(values, codes, bits, kept)
+    with pytest.raises(ValueError, match="not float32"):
+        cpu.grid_scales(values.astype(float), codes, 4, 1)
+    for wrong in (codes[:2], codes[:, :3], codes.astype(np.int8)):
+        with pytest.raises(ValueError, match="codes: "):
+            cpu.grid_scales(values, wrong, 4, 1)
+    for bad in (np.nan, np.inf):
+        values[1, 5] = bad
+        with pytest.raises(ValueError, match="vector 1 has no scale"):
+            cpu.grid_scales(values, codes, 4, 1)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="bits=3"):
         cpu.grid_codes(np.zeros((1, 8), np.float32), 3)

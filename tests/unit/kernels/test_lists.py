@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,10 @@ from bench.kernels import check
 from retrieval.kernels import host
 from retrieval.kernels.lists import cpu, reference
 from retrieval.kernels.pq_scan import reference as pq
+from retrieval.kernels.tables.cpu import grid_tables
+from retrieval.kernels.tables.prepared import Grid
+from retrieval.quantize.bits import BitsCodec, BitsTableCodec
+from retrieval.quantize.rotation import Rotation
 
 LEVELS = ["avx512", "portable"] if host.simd_level() == "avx512" else ["portable"]
 Arrays = tuple[np.ndarray, ...]
@@ -352,3 +357,139 @@ def test_what_a_choice_refuses(level: str) -> None:
         replace(coarse, runs=coarse.runs[:-1])
     with pytest.raises(ValueError, match="not among the 30"):
         replace(coarse, members=coarse.members + 1)
+
+
+def whole(seed: int, n: int, d: int, bits: int, nlist: int, n_queries: int, kind: str) -> dict[str, Any]:
+    """Arguments of `probe_lists`. Queries, centroids and the origin are small whole numbers, whose
+    products are exact; so are all bases."""
+    rng = np.random.default_rng(seed)
+    m = -(-d * bits // 4)
+    _, coded, _, _ = draw(seed, n, m, nlist, 0, 1, kind, (True, seed % 2 == 0, seed % 3 > 0))
+    errors = rng.random(n).astype(np.float32) if seed % 5 else None
+    numbers = (coded.scales, coded.biases, coded.ordinals)
+    lists = cpu.prepare_lists(coded.blocks, coded.starts, *(x if len(x) else None for x in numbers), errors)
+    biases = rng.integers(-3, 4, nlist).astype(np.float32)
+    signs = rng.choice(np.array([-1, 1], np.int8), (3, d))
+    return {
+        "queries": rng.integers(-4, 5, (n_queries, d)).astype(np.float32),
+        "coarse": cpu.prepare_centroids(rng.integers(-4, 5, (nlist, d)).astype(np.float32), biases),
+        "coded": lists,
+        "tables": Grid(bits, signs),
+        "origin": rng.integers(-4, 5, d).astype(np.float32) if seed % 7 > 3 else None,
+    }
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.sampled_from([0, 1, 31, 32, 33, 97]) | st.integers(0, 2000),
+    d=st.sampled_from([1, 15, 16, 17, 31, 33, 48]) | st.integers(1, 70),
+    bits=st.sampled_from([1, 2, 4]),
+    nlist=st.integers(1, 40),
+    n_queries=st.integers(0, 4),
+    n_probe=st.integers(1, 50),
+    depth=st.integers(1, 20) | st.integers(1, 2100),
+    kind=st.sampled_from(["random", "ties", "undefined"]),
+    share=st.sampled_from([None, 0.0, 0.02, 0.5, 1.0]),
+)
+def test_a_search_in_one_call_is_its_steps(
+    level: str,
+    seed: int,
+    n: int,
+    d: int,
+    bits: int,
+    nlist: int,
+    n_queries: int,
+    n_probe: int,
+    depth: int,
+    kind: str,
+    share: float | None,
+) -> None:
+    drawn = whole(seed, n, d, bits, nlist, n_queries, kind)
+    drawn |= {"n_probe": n_probe, "depth": depth}
+    drawn["accept"] = None if share is None else np.random.default_rng(seed).random(n) < share
+    grid = drawn["tables"]
+    drawn["tables"] = grid_tables(drawn["queries"], bits, grid.signs)
+    expected = reference.probe_lists(**drawn)
+    assert_same(cpu.probe_lists(**drawn), expected)
+    drawn["tables"] = grid  # made on the way: the same numbers
+    assert_same(cpu.probe_lists(**drawn), expected)
+
+
+def test_a_search_finds_what_products_say(level: str) -> None:
+    """Codes of the vectors themselves, by hand: no function of this room is asked but the one."""
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal((500, 24)).astype(np.float32)
+    centroids = values[:7].copy()
+    own = ((values[:, None] - centroids[None]) ** 2).sum(axis=2).argmin(axis=1)
+    codec = BitsCodec.of(Rotation.random(24, 0), 4)
+    assert isinstance(codec, BitsTableCodec)
+    order = np.argsort(own, kind="stable")
+    codes = codec.encode(values - centroids[own])[order]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(own, minlength=7))])
+    factors = codec.factors(codes)
+    lists = cpu.prepare_lists(
+        pq.pack_codes(codec.nibbles(codes)),
+        starts,
+        factors.scales,
+        None,
+        order.astype(np.uint32),
+        factors.errors,
+    )
+    queries = rng.standard_normal((3, 24)).astype(np.float32)
+    assert codec.grid is not None
+    found = cpu.probe_lists(queries, cpu.prepare_centroids(centroids), lists, 3, 500, codec.grid)
+    assert factors.errors is not None
+    for q, query in enumerate(queries):
+        near = np.isin(own, np.argsort(-(centroids @ query))[:3])
+        n = found.found[q]
+        assert n == found.scanned[q] == near.sum()
+        assert set(found.ordinals[q, :n]) == set(np.flatnonzero(near))
+        places = np.argsort(order)[found.ordinals[q, :n]]
+        np.testing.assert_array_equal(found.errors[q, :n], factors.errors[places])
+        misses = found.estimates[q, :n] - (values @ query)[found.ordinals[q, :n]]
+        deviations = np.linalg.norm(query) * found.errors[q, :n]
+        assert np.square(misses).sum() <= 1.5 * np.square(deviations).sum() <= 0.05 * n * (query @ query)
+        assert (found.ordinals[q, n:] == -1).all()
+        assert np.isinf(found.errors[q, n:]).all()
+
+
+def test_searches_on_threads(level: str) -> None:
+    drawn = whole(4, 5000, 40, 2, 50, 3, "random") | {"n_probe": 9, "depth": 40}
+    expected = cpu.probe_lists(**drawn)
+    with ThreadPoolExecutor(8) as pool:
+        for got in pool.map(lambda _: cpu.probe_lists(**drawn), range(24)):
+            assert_same(got, expected)
+
+
+def test_what_a_search_refuses(level: str) -> None:
+    good = whole(5, 300, 20, 2, 6, 2, "random") | {"n_probe": 6, "depth": 9}
+    queries, grid = good["queries"], good["tables"]
+    tables = grid_tables(queries, 2, grid.signs)
+    for changes, message in [
+        ({"queries": queries.astype(float)}, "queries are float64"),
+        ({"queries": queries[:, :19]}, "queries are float32"),
+        ({"queries": queries * np.float32(np.nan)}, "NaN or infinite"),
+        ({"n_probe": 0}, "n_probe is 0"),
+        ({"depth": 0}, "depth is 0"),
+        ({"coarse": cpu.prepare_centroids(np.ones((5, 20), np.float32))}, "6 lists: there are 5"),
+        ({"tables": Grid(2, grid.signs[:, :19])}, "the grid is of 19"),
+        ({"tables": Grid(4, grid.signs)}, "tables have 20 subquantisers"),
+        ({"tables": tables[:1]}, "tables are float32"),
+        ({"tables": tables.astype(float)}, "tables are float64"),
+        ({"tables": tables[:, :8]}, "tables have 8 subquantisers"),
+        ({"tables": tables * np.float32(np.inf)}, "not finite"),
+        ({"origin": np.ones(19, np.float32)}, "origin is float32"),
+        ({"origin": np.ones(20)}, "origin is float64"),
+        ({"accept": np.ones(20, np.bool_)}, "more documents than"),
+        ({"accept": np.ones(300, np.uint8)}, "accept is uint8"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cpu.probe_lists(**{**good, **changes})
+    for wrong in (grid.signs.astype(np.int16), grid.signs[0], grid.signs[:0]):
+        with pytest.raises(ValueError, match="signs"):
+            Grid(2, wrong)
+    with pytest.raises(ValueError, match="bits=3"):
+        Grid(3, grid.signs)
+    with pytest.raises(ValueError, match="errors are float64"):
+        cpu.prepare_lists(good["coded"].blocks, good["coded"].starts, errors=np.ones(300))

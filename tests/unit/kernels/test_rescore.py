@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from bench.cases.rescore import CASES
 from bench.kernels import check
 from retrieval.kernels import host
 from retrieval.kernels.rescore import cpu, reference
+from retrieval.quantize import Int8Codec
 
 LEVELS = ["avx512", "portable"] if host.simd_level() == "avx512" else ["portable"]
 DTYPES = ["float32", "float16", "uint8"]
@@ -178,3 +180,173 @@ def test_what_is_refused(level: str) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             cpu.rescore(*wrong)  # type: ignore[arg-type]
+
+
+def stored(seed: int, n: int, d: int, dtype: str, is_calibrated: bool) -> tuple[reference.Rows, np.ndarray]:
+    """Rows, and what they stand for in float64."""
+    _, rows = draw(seed, n, d, 1, dtype, 3)
+    if dtype != "uint8" or not is_calibrated:
+        return cpu.prepare_rows(rows), rows.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    codec = Int8Codec(rng.standard_normal(d).astype(np.float32), rng.random(d).astype(np.float32))
+    return cpu.prepare_rows(rows, codec.span, codec.low), codec.decode(rows).astype(np.float64)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.sampled_from([1, 31, 32, 33]) | st.integers(1, 100),
+    d=st.sampled_from([1, 15, 16, 17, 31, 32, 33]) | st.integers(1, 130),
+    depth=st.integers(0, 120),
+    k=st.integers(1, 60),
+    dtype=st.sampled_from(DTYPES),
+    metric=st.sampled_from(["dot", "l2"]),
+    share=st.sampled_from([0.0, 0.05, 10.0]),
+    noise=st.sampled_from([None, 0.01, 1.0, 20.0]),
+)
+def test_the_best_are_kept(
+    level: str,
+    seed: int,
+    n: int,
+    d: int,
+    depth: int,
+    k: int,
+    dtype: str,
+    metric: str,
+    share: float,
+    noise: float | None,
+) -> None:
+    rows, values = stored(seed, n, d, dtype, metric == "dot")
+    rng = np.random.default_rng(seed)
+    query = rng.standard_normal((1, d)).astype(np.float32)
+    products = values @ query[0].astype(np.float64)
+    true = products if metric == "dot" else 2 * products - np.square(values).sum(axis=1)
+    size = float(np.abs(values).sum(axis=1).max() * np.abs(query).max() + 1)
+    size += 0 if metric == "dot" else float(np.square(values).sum(axis=1).max() + np.square(query).sum())
+    slack = share * size + 1e-5 * size
+    ordinals = rng.integers(0, n, depth)
+    limits: dict[str, Any] = {}
+    if noise is not None:
+        off = noise * rng.standard_normal(depth)
+        estimates = true[ordinals] + off
+        order = np.argsort(-estimates, kind="stable")
+        ordinals, off = ordinals[order], off[order]
+        limits["estimates"] = estimates[order].astype(np.float32)
+        limits["errors"] = ((np.abs(off) + 1e-5 * size) / 3).astype(np.float32)
+        limits["width"] = 3.0
+    args = (query, rows, ordinals, k, slack, metric)
+    kept, scores, visited = cpu.rescore_best(*args, **limits)  # type: ignore[arg-type]
+    assert kept.dtype == np.int64
+    assert scores.dtype == np.float32
+    assert visited == depth if noise is None else min(k, depth) <= visited <= depth
+    np.testing.assert_allclose(scores, true[kept], rtol=1e-5, atol=1e-5 * size)
+    # Nothing of the best k is lost, and nothing is kept that is certainly beyond the slack.
+    kth = np.sort(true[ordinals])[::-1][min(k, depth) - 1] if depth else 0.0
+    assert set(ordinals[true[ordinals] >= kth]) <= set(kept)
+    assert (true[kept] >= kth - slack - 2e-5 * size).all() or depth <= k
+    again = reference.rescore_best(*args, **limits)  # type: ignore[arg-type]
+    if share in (0.0, 10.0) and noise is None and dtype != "uint8":
+        np.testing.assert_array_equal(kept, again[0])
+    assert abs(visited - again[2]) <= 0.1 * depth
+
+
+def test_candidates_are_kept_in_their_order_and_ties_too(level: str) -> None:
+    rows = cpu.prepare_rows(np.array([[1], [3], [2], [2], [2], [0]], np.float32))
+    every, query = np.array([5, 4, 3, 2, 1, 0]), np.ones((1, 1), np.float32)
+    kept, scores, visited = cpu.rescore_best(query, rows, every, 2, 0.0)
+    assert (kept.tolist(), scores.tolist(), visited) == ([4, 3, 2, 1], [2, 2, 2, 3], 6)
+    assert cpu.rescore_best(query, rows, every, 2, 1.0)[0].tolist() == [4, 3, 2, 1, 0]
+    assert cpu.rescore_best(query, rows, every, 6, 0.0)[0].tolist() == every.tolist()
+    assert cpu.rescore_best(query, rows, every[:0], 6, 0.0)[2] == 0
+
+
+def test_the_best_come_early(level: str) -> None:
+    query, rows = draw(1, 500, 24, 1, "float32", 0)
+    scores = (query @ rows.T)[0]
+    order = np.argsort(-scores)
+    limits = scores[order], np.full(500, 1e-3, np.float32), 1.0
+    kept, _, visited = cpu.rescore_best(query, cpu.prepare_rows(rows), order, 10, 0.0, "dot", *limits)
+    assert 10 <= visited <= 12
+    np.testing.assert_array_equal(kept, order[:10])
+
+
+def test_damaged_vectors_are_not_among_the_best(level: str) -> None:
+    rows = np.ones((40, 17), np.float16)
+    rows[::3] = np.nan
+    kept, scores, _ = cpu.rescore_best(
+        np.ones((1, 17), np.float32), cpu.prepare_rows(rows), np.arange(40), 5, 0.0
+    )
+    assert set(kept) == set(range(40)) - set(range(0, 40, 3))
+    assert (scores == 17).all()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    d=st.sampled_from([1, 15, 16, 17, 31, 32, 33, 384]) | st.integers(1, 130),
+    dtype=st.sampled_from(DTYPES),
+    is_calibrated=st.booleans(),
+    metric=st.sampled_from(["dot", "l2"]),
+)
+def test_exact_scores(level: str, seed: int, d: int, dtype: str, is_calibrated: bool, metric: str) -> None:
+    rows, values = stored(seed, 40, d, dtype, is_calibrated)
+    rng = np.random.default_rng(seed)
+    query, ordinals = rng.standard_normal((1, d)).astype(np.float32), rng.integers(0, 40, 60)
+    wide = query[0].astype(np.float64)
+    expected = values @ wide if metric == "dot" else -np.linalg.norm(values - wide, axis=1)
+    room = 1e-12 * (np.abs(values).max() + 1) * d
+    for module in (cpu, reference):
+        got = module.score_exactly(query, rows, ordinals, metric)  # type: ignore[arg-type]
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, expected[ordinals], rtol=1e-12, atol=room)
+        for one in np.unique(ordinals):  # wherever it stands
+            assert len(set(got[ordinals == one].tolist())) == 1
+
+
+def test_equal_rows_have_equal_exact_scores(level: str) -> None:
+    values = np.tile(np.random.default_rng(0).standard_normal((1, 61)).astype(np.float16), (300, 1))
+    scores = cpu.score_exactly(
+        np.random.default_rng(1).standard_normal((1, 61)).astype(np.float32),
+        cpu.prepare_rows(values),
+        np.arange(300),
+    )
+    assert len(set(scores.tolist())) == 1
+
+
+def test_what_the_best_refuse(level: str) -> None:
+    query, rows = draw(4, 20, 6, 1, "float32", 2)
+    _, codes = draw(4, 20, 6, 1, "uint8", 0)
+    number = np.ones(6, np.float32)
+    good = cpu.prepare_rows(rows)
+    calibrated = cpu.prepare_rows(codes, number, number)
+    ordinals, numbers = np.arange(5), np.zeros(5, np.float32)
+    for wrong, message in [
+        ((query.astype(float), good, ordinals, 1, 0.0), "query is float64"),
+        ((query[0], good, ordinals, 1, 0.0), "query is float32"),
+        ((query[:, :5], good, ordinals, 1, 0.0), "query is float32"),
+        ((query, good, ordinals.astype(np.int32), 1, 0.0), "ordinals are int32"),
+        ((query, good, ordinals[None], 1, 0.0), "ordinals are int64"),
+        ((query, good, ordinals + 16, 1, 0.0), "ordinal 20: there are 20"),
+        ((query, good, ordinals - 2, 1, 0.0), "ordinal -2"),
+        ((query, good, ordinals, 0, 0.0), "k is 0"),
+        ((query, good, ordinals, 1, 0.0, "cosine"), "metric is 'cosine'"),
+        ((query, calibrated, ordinals, 1, 0.0, "l2"), "no l2 of bytes"),
+        ((query, good, ordinals, 1, 0.0, "dot", numbers), "together"),
+        ((query, good, ordinals, 1, 0.0, "dot", numbers[:3], numbers), "estimates are"),
+        ((query, good, ordinals, 1, 0.0, "dot", numbers, numbers.astype(float)), "errors are"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cpu.rescore_best(*wrong)  # type: ignore[arg-type]
+    for wrong_ordinal in (-1, -2, 20, 2**62):
+        with pytest.raises(ValueError, match=f"ordinal {wrong_ordinal}"):
+            cpu.score_exactly(query, good, np.array([wrong_ordinal]))
+    for wrong_rows, message in [
+        ((rows[:, ::-1],), "strides"),
+        ((rows.astype(float),), "rows are float64"),
+        ((rows, number, number), "are for uint8"),
+        ((codes, number), "together"),
+        ((codes, number[:5], number), "span is float32"),
+        ((codes, number, number.astype(float)), "low is float64"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cpu.prepare_rows(*wrong_rows)

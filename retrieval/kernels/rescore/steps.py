@@ -1,0 +1,44 @@
+"""Refine step by step: what `rescore_best` is, whoever takes the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from retrieval.kernels.rescore.prepared import Rows
+from retrieval.types import FloatArray, IntArray
+
+__all__ = ["step_by_step"]
+
+
+def step_by_step(
+    rescore: Callable[..., Any],
+    select: Callable[..., Any],
+    query: FloatArray,
+    stored: Rows,
+    ordinals: IntArray,
+    k: int,
+    slack: float,
+    metric: str,
+    estimates: FloatArray | None,
+    errors: FloatArray | None,
+    width: float,
+) -> tuple[IntArray, FloatArray, int]:
+    """`retrieval.kernels.rescore.reference.rescore_best` by two functions of one backend."""
+    asked, constant = query, np.float32(0)
+    if len(stored.steps):
+        asked = query * stored.steps
+        constant = np.float32(query[0].astype(np.float64) @ stored.offsets)
+    elif metric == "l2":
+        wide = query[0].astype(np.float64)
+        constant = np.float32(wide @ wide)
+    limits = None, None
+    if estimates is not None and errors is not None:
+        limits = (estimates - constant)[None], (np.float32(width) * errors)[None]
+    scores, visited = rescore(asked, stored.rows, ordinals[None], metric, *limits, k)
+    scores = scores[0] + constant
+    there = np.flatnonzero(scores > -np.inf)
+    kept = there[select(scores[there], k, slack)]
+    return ordinals[kept], scores[kept], int(visited[0])

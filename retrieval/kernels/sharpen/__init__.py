@@ -1,0 +1,1 @@
+"""Estimates of some candidates again, from all bits of their codes."""

@@ -1,0 +1,88 @@
+"""What all searches of one snapshot share, made when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from retrieval.index import Arranged, FlatIndex, stored_rows
+from retrieval.kernels.backend import Backend
+from retrieval.kernels.rescore.cpu import Rows
+from retrieval.search.accept import Accept
+from retrieval.search.curve import Choice, RecallCurve
+from retrieval.storage import Snapshot
+
+__all__ = ["Prepared"]
+
+CHOICES = 256
+"""Answers of the recall curve that are remembered."""
+
+
+class Prepared:
+    """A snapshot to be searched with one backend. Safe to share between threads: what two of them
+    make at once is the same.
+    """
+
+    def __init__(self, snapshot: Snapshot, backend: Backend = "cpu") -> None:
+        self.snapshot, self._backend = snapshot, backend
+        self._arranged: dict[int, Arranged] = {}
+        self._rows: dict[int, Rows] = {}
+
+    @cached_property
+    def choose(self) -> Callable[[int, float, float], Choice] | None:
+        """`RecallCurve.choose` of the trained search, None if nothing was measured.
+
+        Raises:
+            IndexDamagedError: the stored curve cannot be read.
+        """
+        quality = self.snapshot.record.quality
+        if not quality or not quality.get("curve"):
+            return None
+        return lru_cache(CHOICES)(RecallCurve.from_json(quality["curve"]).choose)
+
+    def counts(self, accept: Accept) -> tuple[int, ...]:
+        """Accepted documents of each segment."""
+        return tuple(
+            view.n_documents if mask is None else living if mask is view.live else int(np.count_nonzero(mask))
+            for view, living, mask in zip(self.snapshot.segments, self._living, accept, strict=True)
+        )
+
+    @cached_property
+    def documents(self) -> int:
+        """Ordinals of all segments, those of deleted documents too."""
+        return sum(view.n_documents for view in self.snapshot.segments)
+
+    @cached_property
+    def _living(self) -> tuple[int, ...]:
+        return tuple(len(view) for view in self.snapshot.segments)
+
+    def flat(self, position: int) -> FlatIndex:
+        """Exact search of a segment."""
+        snapshot, view = self.snapshot, self.snapshot.segments[position]
+        metric, codec = snapshot.record.metric, snapshot.codec
+        return FlatIndex(view.codes, view.offsets, codec, metric, view.max_norm, position, self._backend)
+
+    def arranged(self, position: int) -> Arranged:
+        """The trained search of a segment that has one."""
+        if position not in self._arranged:
+            snapshot, view = self.snapshot, self.snapshot.segments[position]
+            assert view.search is not None and snapshot.trained.pipeline is not None  # the plan says so
+            self._arranged[position] = Arranged(
+                view.search,
+                view.codes,
+                snapshot.codec,
+                snapshot.record.metric,
+                view.max_norm,
+                position,
+                is_bounded=snapshot.trained.pipeline.reducer is None,
+                backend=self._backend,
+            )
+        return self._arranged[position]
+
+    def rows(self, position: int) -> Rows:
+        """The stored vectors of a segment of one vector a document, to be scored exactly."""
+        if position not in self._rows:
+            self._rows[position] = stored_rows(self.snapshot.segments[position].codes, self.snapshot.codec)
+        return self._rows[position]
