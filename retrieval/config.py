@@ -126,7 +126,7 @@ class RecipeConfig(_Config):
     )
     sample: int = Field(default=131072, ge=256, description="documents to train on at most")
     held_out: int = Field(default=256, ge=8, description="pseudo-queries that measure the recall")
-    seed: int = Field(default=0, ge=0, description="of everything random")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of everything random")
 
     @field_validator("scan_bits")
     @classmethod

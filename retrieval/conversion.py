@@ -18,7 +18,8 @@ import numpy as np
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
 from retrieval.errors import ConfigError, IndexFolderError
-from retrieval.reduce import held_out_error
+from retrieval.presets import check_options
+from retrieval.reduce import check_spec, held_out_error
 from retrieval.registering import merged_record, register_merged
 from retrieval.search import RecallCurve
 from retrieval.storage import (
@@ -71,13 +72,16 @@ class Conversion:
     force: bool = False
 
 
-def check_trainable(config: IndexConfig, kind: EncoderKind) -> None:
+def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
     """Refuse early what could only fail when all documents are in.
 
     Raises:
-        ConfigError: a recipe for one vector a document, in an index with one a token.
+        ConfigError: a recipe for one vector a document, in an index with one a token; one that cannot be
+            made of vectors of ``dim``.
     """
     if kind == "dense":
+        check_spec(config.recipe.reduce, dim)
+        check_options(config.recipe, dim)
         return
     if config.recipe.index != "exact":
         raise ConfigError(
@@ -138,13 +142,14 @@ class _Converting:
             if trained.pipeline is not None:
                 config |= {"recipe": self._recipe.model_dump(mode="json")}
                 config["quality"] = quality | self._measured(files, trained, config, warnings)
-            self._commit(files, self._record(trained, config))
         except BaseException:
             with suppress(IndexFolderError):  # what remains, the next writer removes
                 remove_trained(self._root, self._generation)
             if files is not None:
                 files.abandon()
             raise
+        # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
+        self._commit(files, self._record(trained, config))
         self._clean(files)
         return TrainingReport(config.get("quality"), tuple(warnings), time.perf_counter() - started)
 
@@ -185,9 +190,12 @@ class _Converting:
         return fit(snapshot, sample, recipe, self._precision, queries), {"geometry": geometry.to_json()}
 
     def _queries(self, size: int, seed: int) -> FloatArray:
-        """Real queries where they were given (half to train, half to measure), else pseudo-queries."""
+        """Real queries where they were given (if a reducer learns from them: half to train, half to
+        measure), else pseudo-queries."""
         given = self._asked.queries
-        if given is not None and len(given) > 1:
+        if given is not None and len(given):
+            if "leanvec" not in self._recipe.reduce or len(given) == 1:
+                return given[:size]
             return given[0::2] if size == TRAINING_QUERIES else given[1::2][:size]
         return pseudo_queries(self._snapshot, self._asked.encoder(), size, seed)
 

@@ -77,14 +77,15 @@ class Engine(Reader):
         config: IndexConfig | None = None,
         runtime: RuntimeConfig | None = None,
     ) -> Self:
-        """Make an empty index, ready for `add`.
+        """Make an empty index, ready for `add`. A recipe, or int8, is trained by the first `compact`.
 
         Raises:
             IndexExistsError: there is an index, or another file or folder, at ``path``.
         """
         check_target(Path(path))
-        known = _resolve(encoder, runtime)
-        create_index(Path(path), known, config or IndexConfig.of())
+        known, config = _resolve(encoder, runtime), config or IndexConfig.of()
+        check_trainable(config, known.kind, known.dim)
+        create_index(Path(path), known, config)
         return cls(Path(path), known, runtime)
 
     @classmethod
@@ -122,7 +123,7 @@ class Engine(Reader):
         """
         check_target(Path(path), resume=resume)  # before a model is loaded
         known, config = _resolve(encoder, runtime), config or IndexConfig.of()
-        check_trainable(config, known.kind)
+        check_trainable(config, known.kind, known.dim)
         with begin_build(Path(path), known, config, resume) as catalog:
             report = Ingest(Path(path), catalog, known, _policy_of(corpus, policy), progress).build(corpus)
         if not is_trained_later(config):
@@ -266,9 +267,8 @@ class Engine(Reader):
             check_precision(precision)  # before anything is folded
         now = IndexConfig.of(**self._catalog.meta("config"))
         wanted = now.replace(precision=precision or now.precision, recipe=recipe or now.recipe)
-        check_trainable(wanted, self.kind)
-        asked = precision is not None or recipe is not None
-        if not retrain and (not asked or is_trained(self._catalog.codec(), wanted)):
+        check_trainable(wanted, self.kind, self._record.dim)
+        if not retrain and is_trained(self._catalog.codec(), wanted):
             return self._maintenance.compact()
         return self._maintenance.compact(self._conversion(wanted, queries, force), progress)
 

@@ -9,36 +9,92 @@ from typing import Any
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError
 
-__all__ = ["PRESETS", "recipe_of"]
+__all__ = ["PRESETS", "check_options", "recipe_of"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": {"index": "exact"},
     "fast": {"index": "ivf", "codec": "bits", "bits": 1, "recall_target": 0.95},
-    "accurate": {"index": "ivf", "codec": "bits", "bits": 4, "recall_target": 0.99},
+    "accurate": {"index": "ivf", "codec": "bits", "bits": 4, "scan_bits": 1, "recall_target": 0.99},
     "small": {"index": "ivf", "reduce": "leanvec:192", "codec": "bits", "bits": 1, "recall_target": 0.9},
     "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
 }
 """Recipes by name: what a person chooses from, and changes with single settings."""
 
 
-def recipe_of(preset: str | None, changes: Sequence[str] | None) -> RecipeConfig | None:
-    """The recipe of a preset's name with ``NAME=VALUE`` settings changed; None where neither was given.
+_READ_BY = {
+    "codec": ("index", ("flat", "ivf", "hnsw")),
+    "bits": ("codec", ("bits",)),
+    "scan_bits": ("codec", ("bits",)),
+    "m": ("codec", ("pq", "opq")),
+    "nbits": ("codec", ("pq", "opq")),
+    "nlist": ("index", ("ivf",)),
+    "residual": ("index", ("ivf",)),
+    "m_links": ("index", ("hnsw",)),
+    "ef_construction": ("index", ("hnsw",)),
+    "funnel": ("index", ("funnel",)),
+}
+"""Setting -> the other one that decides whether it means anything, and with which values it does."""
+_GRAPH_CODECS = ("int8", "float16")
+
+
+def check_options(recipe: RecipeConfig, dim: int) -> None:
+    """Refuse what could not be trained on vectors of ``dim``.
 
     Raises:
-        ConfigError: an unknown preset or setting, or a value that cannot work.
+        ConfigError: a codec that the index cannot use, or lengths that do not fit.
+    """
+    if recipe.index == "hnsw" and recipe.codec not in _GRAPH_CODECS:
+        raise ConfigError(
+            f"codec={recipe.codec}: the index hnsw takes {' or '.join(_GRAPH_CODECS)}; set one of these"
+        )
+    if recipe.index == "funnel" and any(not 1 <= length < dim for length in recipe.funnel):
+        raise ConfigError(f"funnel={list(recipe.funnel)}: prefixes of vectors of {dim} are shorter than that")
+    if recipe.index in ("flat", "ivf") and recipe.codec in ("pq", "opq") and (recipe.m or 1) > dim:
+        raise ConfigError(f"m={recipe.m}: there are only {dim} dimensions to divide")
+
+
+def recipe_of(
+    preset: str | None, changes: Sequence[str] | None, base: RecipeConfig | None = None
+) -> RecipeConfig | None:
+    """The recipe of a preset's name with ``NAME=VALUE`` settings changed; None where neither was given.
+
+    Without a preset, ``base`` is changed: the recipe that an index has already.
+
+    Raises:
+        ConfigError: an unknown preset or setting, a value that cannot work, or a setting that would
+            change nothing.
     """
     if preset is None and not changes:
         return None
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}; choose from {', '.join(PRESETS)}")
-    values: dict[str, Any] = dict(PRESETS[preset]) if preset is not None else {}
+    values: dict[str, Any] = {} if base is None else base.model_dump()
+    if preset is not None:
+        values = dict(PRESETS[preset])
+    named = []
     for change in changes or ():
         name, equals, value = change.partition("=")
         if not equals or name not in RecipeConfig.model_fields:
             known = ", ".join(RecipeConfig.model_fields)
             raise ConfigError(f"the setting {change!r}: write NAME=VALUE, with NAME one of {known}")
         values[name] = _value(value)
-    return RecipeConfig.of(**values)
+        named.append(name)
+    recipe = RecipeConfig.of(**values)
+    for name in named:
+        _check_is_read(recipe, name)
+    return recipe
+
+
+def _check_is_read(recipe: RecipeConfig, name: str) -> None:
+    if recipe.index == "exact" and name not in ("index", "recall_target"):
+        raise ConfigError(f"{name} means nothing with index=exact; choose a preset, or set index too")
+    by, those = _READ_BY.get(name, ("index", (recipe.index,)))
+    if getattr(recipe, by) not in those:
+        raise ConfigError(
+            f"{name} means nothing with {by}={getattr(recipe, by)}; it is for {', '.join(those)}"
+        )
+    if by != "index":
+        _check_is_read(recipe, by)
 
 
 def _value(text: str) -> Any:

@@ -39,13 +39,14 @@ def compact(
     output = Output.of(context, as_json)
     settings = opt.settings()
 
-    from retrieval import Engine, recipe_of
+    from retrieval import Engine, RecipeConfig, recipe_of
 
-    recipe = recipe_of(preset, changes)
     asked = None if queries is None else read_queries(queries)
     title = f"compacting {index}"
     with Engine.open(index, runtime=settings.runtime()) as engine, output.progress(title) as reporter:
-        before = sum(engine.inspect().bytes.values())
+        info = engine.inspect()
+        recipe = recipe_of(preset, changes, RecipeConfig.of(**info.recipe) if info.recipe else None)
+        before = sum(info.bytes.values())
         report = engine.compact(
             precision,
             recipe=recipe,

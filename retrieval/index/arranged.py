@@ -109,7 +109,7 @@ class Arranged:
                 k,
                 slack,
                 self._kernel_metric,
-                *self._limits(found, square),
+                *self._limits(found, square, slack),
             )
         work.codes += found.scanned
         work.vectors += visited
@@ -119,15 +119,17 @@ class Arranged:
         segments.fill(self._segment)
         return Pool(segments, ordinals, scores, slack)
 
-    def _limits(self, found: Found, square: float) -> tuple[FloatArray | None, FloatArray | None, float]:
-        """What candidates can score at most: estimates, errors, and how many of them to add."""
+    def _limits(
+        self, found: Found, square: float, slack: float
+    ) -> tuple[FloatArray | None, FloatArray | None, float]:
+        """What candidates can score at most: estimates and rounding, errors, and how many of them to add."""
         if not self._is_bounded or found.errors is None:
             return None, None, 0.0
         # The queries of a search that is bounded are the probes.
         width = CONFIDENCE * sqrt(square)
         if self._metric == "l2":  # estimates are of q.x - |x|^2 / 2
-            return 2 * found.estimates, found.errors, 2 * width
-        return found.estimates, found.errors, width
+            return 2 * found.estimates + np.float32(slack), found.errors, 2 * width
+        return found.estimates + np.float32(slack), found.errors, width
 
     def _decoded(
         self, query: FloatArray, ordinals: IntArray, k: int, slack: float

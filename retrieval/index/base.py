@@ -20,11 +20,13 @@ Arrays = Mapping[str, NDArray[Any]]
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are
-    visited (IVF); ``ef_search`` is the width of the walk (HNSW)."""
+    visited (IVF); ``ef_search`` is the width of the walk (HNSW). Under a filter, lists are added until they
+    hold the share ``accepted`` of all accepted documents: these may lie far from the query."""
 
     depth: int = 100
     nprobe: int = 32
     ef_search: int = 64
+    accepted: float = 0.0
 
 
 class Block(NamedTuple):

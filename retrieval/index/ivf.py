@@ -200,7 +200,10 @@ class IvfSearch:
     ) -> list[Found]:
         """See `SegmentSearch.search`; ``effort.nprobe`` is cut to the number of lists."""
         queries = np.asarray(queries, np.float32)
-        nlist, nprobe = len(self._coarse.centroids), max(1, effort.nprobe)
+        nlist = len(self._coarse.centroids)
+        nprobe = min(max(1, effort.nprobe), nlist)
+        if accept is not None and effort.accepted and nprobe < nlist:
+            nprobe = self._enough_lists(queries, nprobe, effort.accepted, accept)
         enough = max(8 * nprobe, nlist // GROUPS_SHARE)
         depth, coded = min(effort.depth, self._n_documents), self._coded.lists
         if coded is not None and depth < 1:
@@ -213,6 +216,17 @@ class IvfSearch:
         elif self._coded.biases is not None:
             bases = bases - self._coarse.biases[lists]  # a document's own bias takes its place
         return scan(self._codec, self._coded, queries, lists, bases, effort.depth, accept)
+
+    def _enough_lists(self, queries: FloatArray, nprobe: int, share: float, accept: NDArray[np.bool_]) -> int:
+        """How many lists hold the ``share`` of the accepted documents, for every query, if not ``nprobe``: a
+        filter may accept only what is far from the query."""
+        coded, nlist = self._coded, len(self._coarse.centroids)
+        among = accept if coded.ordinals is None else accept[coded.ordinals]
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(among)])
+        counts = before[coded.starts[1:]] - before[coded.starts[:-1]]
+        lists, _ = choose_lists(queries, self._coarse, nlist, nlist)
+        reached = np.cumsum(counts[lists], axis=1) >= share * before[-1]
+        return max(nprobe, int(reached.argmax(axis=1).max(initial=0)) + 1)
 
     def _probe(
         self,

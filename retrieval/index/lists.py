@@ -29,7 +29,9 @@ __all__ = ["Coded", "encode_blocks", "found_whole", "load_codes", "scan", "store
 ROWS = 8192
 """Documents encoded together; whole blocks of packed codes."""
 WIDEN = 4
-"""Times as many candidates as are asked for whose whole codes are read, where fewer bits are scanned."""
+"""Times as many candidates as are asked for whose whole codes are read, where fewer bits are scanned. Of
+200,000 documents of 384 dimensions (4 bits after 1, recall 0.98 and 0.99 at 10, 0.95 to 0.98 at 100), 3 and 6
+cost between 5 % less and 10 % more time, for the same stored vectors."""
 
 
 class Coded(NamedTuple):

@@ -18,6 +18,8 @@ VISIT_COST = 60.0
 """Nanoseconds, of which only the ratios matter: to estimate one code, to look up one stored vector,
 and to visit a node of a graph. Measured by bench.ann; the same everywhere, so that one index is
 searched in one way."""
+GROWN = 1.5
+"""Times more documents than were measured from which on the curve says too little."""
 MARGIN = 1.0
 """Standard errors that the measured recall must lie above the target."""
 
@@ -69,20 +71,30 @@ class RecallCurve:
     nlist: int
     points: tuple[CurvePoint, ...]
 
-    def choose(self, k: int, target: float, selectivity: float = 1.0) -> Choice:
+    def grown(self, documents: int) -> float:
+        """How many times more documents there are now, 1 for hardly more."""
+        ratio = documents / max(self.documents, 1)
+        return ratio if ratio > GROWN else 1.0
+
+    def choose(self, k: int, target: float, selectivity: float = 1.0, documents: int = 0) -> Choice:
         """The cheapest effort whose measured recall at ``k`` reaches ``target``, with a margin.
 
         A filter that accepts the share ``selectivity`` spreads the best ``k`` accepted documents over
         as many lists as the best ``k / selectivity`` of all; how deep to refine depends on ``k`` alone.
+        Where there are many more ``documents`` than were measured, both are stretched as much: nothing
+        is promised then.
         """
+        growth = self.grown(documents)
         deep, scale = self._choose(k, target)
         wide, stretch = self._choose(math.ceil(k / max(selectivity, 1e-9)), target)
+        scale, stretch = scale * growth, stretch * growth
         probes = math.ceil(wide.nprobe * stretch)
         share = min(1.0, stretch * wide.nprobe / max(wide.nprobe, 1))
         effort = Effort(
             depth=max(k, math.ceil(deep.depth * scale)),
             nprobe=min(probes, self.nlist),
             ef_search=math.ceil(wide.ef_search * stretch),
+            accepted=0.0 if selectivity >= 1 else min(1.0, wide.scanned * stretch / max(self.documents, 1)),
         )
         recall = min(deep.recall, wide.recall)
         scanned = min(float(self.documents), wide.scanned * max(share, stretch))

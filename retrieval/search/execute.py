@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -18,10 +18,13 @@ from retrieval.search.plan import Plan, describe, make_plan
 from retrieval.search.prepared import Prepared
 from retrieval.search.refine import refine
 from retrieval.storage import DocumentTable, Snapshot
+from retrieval.storage.pending import PendingDocuments
 from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["Executed", "Scored", "execute"]
 
+NEAR = 32
+"""Neighbours of a query that tell what a filter accepts around it."""
 MAX_QUERY_TOKENS = 1024
 """Query tokens scored in one pass over the codes; bounds memory, amortises reading them."""
 FEW = 100
@@ -109,16 +112,28 @@ class _Search:
     def _probe(
         self, position: int, queries: Ragged, probes: FloatArray, mask: NDArray[np.bool_] | None
     ) -> list[Pool]:
-        """Candidates of the trained search; where it found fewer than there are, exactly after all."""
+        """Candidates of the trained search; exactly after all where it found fewer than there are, or where
+        the filter accepts little of what is near the query."""
         index, effort = self._prepared.arranged(position), self._plan.effort
         self.work.count("probe")
         found = index.candidates(queries.values, probes, self._k, effort, mask, self.work)
-        enough = min(self._k, self._plan.counts[position])
+        enough, far = min(self._k, self._plan.counts[position]), self._far(position, probes, mask)
         for i, pool in enumerate(found):
-            if len(pool) < enough:
+            if i in far or len(pool) < enough:
                 alone = Ragged(queries[i], np.array([0, len(queries[i])]))
                 found[i] = self._exact(position, alone, mask)[0]
         return found
+
+    def _far(self, position: int, probes: FloatArray, mask: NDArray[np.bool_] | None) -> set[int]:
+        """Queries around which far fewer documents are accepted than everywhere. The best accepted ones
+        then lie beyond those that the recall curve was measured on, hardly told apart by their codes."""
+        plan, view = self._plan, self._prepared.snapshot.segments[position]
+        if mask is None or mask is view.live or not plan.is_measured or view.search is None:
+            return set()
+        effort = replace(plan.effort, depth=NEAR, accepted=0.0)
+        share = plan.counts[position] / view.n_documents
+        near = view.search.search(probes, effort, view.live)
+        return {i for i, one in enumerate(near) if mask[one.ordinals].sum() < share / 2 * len(one.ordinals)}
 
 
 def _parts(queries: Ragged) -> Iterator[Ragged]:
@@ -146,8 +161,8 @@ def _best(pool: Pool, scores: FloatArray, snapshot: Snapshot, k: int) -> list[Sc
     return [Scored(doc_id, -worse, position, ordinal) for worse, doc_id, position, ordinal in found[:k]]
 
 
-def _ids(documents: DocumentTable, ordinals: IntArray) -> list[str]:
-    if len(ordinals) > FEW:
+def _ids(documents: DocumentTable | PendingDocuments, ordinals: IntArray) -> list[str]:
+    if len(ordinals) > FEW or not isinstance(documents, DocumentTable):
         return documents.ids(ordinals)
     column = documents.id_column()
     return [column[ordinal].as_py() for ordinal in ordinals.tolist()]

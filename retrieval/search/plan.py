@@ -26,7 +26,8 @@ class Plan:
     """What to do with each segment of a snapshot, and how hard to look where it is probed.
 
     ``expected_recall`` is the measured one of this effort, None where nothing was measured or
-    everything is exact; ``counts`` are the accepted documents of each segment.
+    everything is exact; ``counts`` are the accepted documents of each segment. ``is_measured``: the effort
+    comes from the recall curve, not from the caller.
     """
 
     modes: tuple[Mode, ...]
@@ -35,6 +36,7 @@ class Plan:
     expected_recall: float | None
     counts: tuple[int, ...]
     selectivity: float
+    is_measured: bool = False
 
     @property
     def accepted(self) -> int:
@@ -58,8 +60,10 @@ def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) 
         _mode(view, count, effort, share, asked)
         for view, count in zip(snapshot.segments, counts, strict=True)
     )
-    expected = None if asked or "probe" not in modes else recall
-    return Plan(modes, effort, target, expected, counts, selectivity)
+    # What was measured is neither a filter's recall, nor that of an index that has outgrown it.
+    is_promised = not asked and selectivity >= 1 and prepared.growth == 1
+    expected = recall if is_promised and "probe" in modes else None
+    return Plan(modes, effort, target, expected, counts, selectivity, not asked)
 
 
 def _all_exact(snapshot: Snapshot) -> tuple[Mode, ...]:
@@ -72,7 +76,7 @@ def _effort(
     """The effort for a target, its measured recall, and the share of a segment's codes it scans."""
     if prepared.choose is None:
         return replace(DEFAULT_EFFORT, depth=max(10 * k, DEFAULT_EFFORT.depth)), None, 1.0
-    choice = prepared.choose(k, target, selectivity)
+    choice = prepared.choose(k, target, selectivity, prepared.documents)
     return choice.effort, choice.recall, choice.share
 
 
@@ -81,6 +85,7 @@ def _changed(effort: Effort, k: int, wanted: SearchConfig) -> Effort:
         depth=max(k, wanted.num_candidates or effort.depth),
         nprobe=wanted.nprobe or effort.nprobe,
         ef_search=wanted.ef_search or effort.ef_search,
+        accepted=0.0 if wanted.nprobe else effort.accepted,
     )
 
 

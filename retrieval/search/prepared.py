@@ -31,16 +31,24 @@ class Prepared:
         self._rows: dict[int, Rows] = {}
 
     @cached_property
-    def choose(self) -> Callable[[int, float, float], Choice] | None:
+    def _curve(self) -> RecallCurve | None:
+        quality = self.snapshot.record.quality
+        return RecallCurve.from_json(quality["curve"]) if quality and quality.get("curve") else None
+
+    @cached_property
+    def choose(self) -> Callable[[int, float, float, int], Choice] | None:
         """`RecallCurve.choose` of the trained search, None if nothing was measured.
 
         Raises:
             IndexDamagedError: the stored curve cannot be read.
         """
-        quality = self.snapshot.record.quality
-        if not quality or not quality.get("curve"):
-            return None
-        return lru_cache(CHOICES)(RecallCurve.from_json(quality["curve"]).choose)
+        curve = self._curve
+        return lru_cache(CHOICES)(curve.choose) if curve is not None and curve.points else None
+
+    @cached_property
+    def growth(self) -> float:
+        """How many times more documents there are than the curve was measured on, 1 for hardly more."""
+        return 1.0 if self._curve is None else self._curve.grown(self.documents)
 
     def counts(self, accept: Accept) -> tuple[int, ...]:
         """Accepted documents of each segment."""
@@ -51,8 +59,8 @@ class Prepared:
 
     @cached_property
     def documents(self) -> int:
-        """Ordinals of all segments, those of deleted documents too."""
-        return sum(view.n_documents for view in self.snapshot.segments)
+        """Documents that are not deleted, of all segments."""
+        return sum(self._living)
 
     @cached_property
     def _living(self) -> tuple[int, ...]:

@@ -115,6 +115,11 @@ class SegmentRecord:
             parts.append(self.origins)
         return hashlib.sha256(_json(parts).encode()).hexdigest()
 
+    @property
+    def is_arranged(self) -> bool:
+        """Whether the trained search keeps anything of it."""
+        return any(file.name.startswith("arranged/") for file in self.files)
+
     def has_file(self, name: str) -> bool:
         """Whether it has a file of this name."""
         return any(file.name == name for file in self.files)

@@ -114,6 +114,10 @@ class SegmentWriter:
                 yield self._codec.decode(stored[first : first + BLOCK])
 
         arranged = pipeline.arrange(blocks(), len(stored))
+        try:
+            check_numbers(arranged)
+        except ValueError:  # vectors far longer than those trained on: this segment is scored whole
+            return []
         return [self._write_array(ARRANGED + name, array) for name, array in arranged.items()]
 
     def _write_array(self, name: str, array: NDArray[Any]) -> FileRecord:
@@ -169,7 +173,7 @@ class SegmentReader:
             told = f"segment {record.segment}: {found[0]}"
             raise IndexDamagedError(f"{told}; restore the index from a copy")
         self.search: SegmentSearch | None = None
-        if trained is not None and trained.pipeline is not None:
+        if trained is not None and trained.pipeline is not None and record.is_arranged:
             arranged = {
                 file.name.removeprefix(ARRANGED): map_array(root, file)
                 for file in record.files

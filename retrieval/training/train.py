@@ -15,6 +15,9 @@ from retrieval.types import FloatArray, Precision
 
 __all__ = ["fit", "silent"]
 
+BLOCK = 16384
+"""Vectors decoded at a time when all are read."""
+
 
 def silent(stage: str, fraction: float | None) -> None:
     """Progress that nobody wants to see."""
@@ -34,7 +37,7 @@ def fit(
     Raises:
         ConfigError: nothing to train on, or a recipe that cannot be made of such vectors.
     """
-    codec = _stored_codec(sample, precision)
+    codec = _stored_codec(snapshot, precision)
     if recipe.index == "exact":
         return Trained(codec)
     if snapshot.record.kind != "dense":
@@ -49,9 +52,23 @@ def fit(
     return Trained(codec, Pipeline.fit(seen, len(snapshot), recipe, snapshot.record.metric, queries, threads))
 
 
-def _stored_codec(sample: FloatArray, precision: Precision) -> Codec:
-    if precision != "int8":
-        return FloatCodec(precision)
-    if len(sample) == 0:
+def _stored_codec(snapshot: Snapshot, precision: Precision) -> Codec:
+    """The one there is where the precision stays: to code bytes again would lose a little every time."""
+    if precision == snapshot.record.config["precision"]:
+        return snapshot.codec
+    return FloatCodec(precision) if precision != "int8" else _calibrated(snapshot)
+
+
+def _calibrated(snapshot: Snapshot) -> Int8Codec:
+    """The range of every dimension over all documents: a sample would clip the others."""
+    low = np.full(snapshot.record.dim, np.inf, dtype=np.float32)
+    high = -low
+    for view in snapshot.segments:
+        for first in range(0, view.n_documents, BLOCK):
+            values = snapshot.codec.decode(view.codes[first : first + BLOCK])
+            kept = values if view.live is None else values[view.live[first : first + BLOCK]]
+            np.minimum(low, kept.min(axis=0, initial=np.inf), out=low)
+            np.maximum(high, kept.max(axis=0, initial=-np.inf), out=high)
+    if not (low <= high).all():
         raise ConfigError("int8 is calibrated on documents, and there are none; add some first")
-    return Int8Codec.fit(sample, {})
+    return Int8Codec(low, high - low)

@@ -74,7 +74,7 @@ def test_real_queries_train_and_measure(run: Run, index: Path, tmp_path: Path) -
     plain = tmp_path / "queries.txt"
     plain.write_text("river lamp\n\nnorth cup\nwinter ferry\ncandle\n", encoding="utf-8")
     rows = [{"text": "river lamp"}, {"query": "north cup"}, {"_id": "q", "text": "candle"}]
-    for path, n in ((plain, 2), (write_jsonl(tmp_path / "queries.jsonl", rows), 1)):
+    for path, n in ((plain, 4), (write_jsonl(tmp_path / "queries.jsonl", rows), 3)):
         report = run("compact", index, "--retrain", "--force", "--queries", path, "--json").json
         assert report["training"]["quality"]["curve"]["queries"] == n
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from retrieval import (
     export_index,
     import_index,
     inspect_index,
+    recipe_of,
     verify_index,
 )
 from retrieval.errors import CollapsedError, ConfigError, IndexFormatError, QueryError
@@ -161,9 +163,10 @@ def test_what_is_added_later_is_found_at_once_and_after_every_merge(tmp_path: Pa
 def test_an_index_that_is_there_gets_a_recipe_and_loses_it_again(tmp_path: Path) -> None:
     encoder = Clustered()
     Engine.build(tmp_path / "index", documents(), encoder, runtime=MANUAL)
-    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine, Engine.open(
-        tmp_path / "index", encoder, runtime=MANUAL
-    ) as reader:
+    with (
+        Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine,
+        Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as reader,
+    ):
         exact = [found(reader, query) for query in QUERIES]
         report = engine.compact(recipe=RecipeConfig.of(**PRESETS["fast"]))
         assert report.training is not None
@@ -250,9 +253,7 @@ def test_a_recipe_that_promises_too_much_warns_with_the_remedy(tmp_path: Path) -
 
 def test_real_queries_can_be_given(tmp_path: Path) -> None:
     config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf", reduce="leanvec:24"))
-    Engine.build(
-        tmp_path / "index", documents(), Clustered(), config=config, runtime=MANUAL, queries=QUERIES
-    )
+    Engine.build(tmp_path / "index", documents(), Clustered(), config=config, runtime=MANUAL, queries=QUERIES)
     quality = inspect_index(tmp_path / "index").quality
     assert quality is not None
     assert quality["curve"]["queries"] == len(QUERIES) // 2  # the other half trained it
@@ -333,3 +334,152 @@ def test_the_plan_says_what_was_done(tmp_path: Path) -> None:
         assert filtered is not None
         assert (filtered["accepted"], filtered["segments"]) == (5, {"exact": 1})
         assert {"plan", "candidates", "refine"} <= set(filtered["stages_ms"])
+
+
+def test_retraining_does_not_code_bytes_again(tmp_path: Path) -> None:
+    with build(tmp_path / "index", precision="int8", index="ivf") as engine:
+        before = [found(engine, query, params={"exact": True}) for query in QUERIES]
+        for recipe in (None, RecipeConfig.of(index="flat", sample=256)):
+            engine.compact(recipe=recipe, retrain=True)
+            assert [found(engine, query, params={"exact": True}) for query in QUERIES] == before
+
+
+def test_int8_is_calibrated_on_all_documents_not_on_a_sample(tmp_path: Path) -> None:
+    encoder = Clustered(metric="dot")
+    Engine.build(tmp_path / "index", documents(), encoder, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine:
+        before = found(engine, QUERIES[0], 50)
+        engine.compact("int8", recipe=RecipeConfig.of(index="ivf", sample=256))
+        after = dict(found(engine, QUERIES[0], 50, params={"exact": True}))
+        assert max(abs(after.get(doc_id, score) - score) for doc_id, score in before) < 0.01 * before[0][1]
+
+
+@pytest.mark.parametrize("recipe", ["fast", "accurate", "graph"])
+def test_a_filter_that_accepts_only_what_is_far_from_the_query(tmp_path: Path, recipe: str) -> None:
+    encoder = Clustered(spread=1.0)
+    config = IndexConfig.of(recipe=RecipeConfig.of(**RECIPES[recipe]), precision="float16")
+    far = [
+        Document(document.id, document.text, metadata={"topic": int(document.text.split()[0])})
+        for document in documents(8000)
+    ]
+    Engine.build(tmp_path / "index", far, encoder, config=config, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine:
+        hits = 0
+        for topic, query in enumerate(QUERIES):
+            wanted = {"must_not": [{"key": "topic", "match": {"any": [topic, (topic + 1) % 40]}}]}
+            truth = {doc_id for doc_id, _ in found(engine, query, filter=wanted, params={"exact": True})}
+            result = engine.search(query, 10, filter=wanted, fields=(), explain="plan")
+            assert (result.plan or {})["expected_recall"] is None
+            hits += len(truth & {hit.id for hit in result})
+        assert hits / (10 * len(QUERIES)) > 0.9
+
+
+def test_an_index_that_has_outgrown_its_curve_promises_nothing_and_looks_harder(tmp_path: Path) -> None:
+    with build(tmp_path / "index", index="ivf", bits=1, nlist=32) as engine:
+        before = engine.search(QUERIES[0], explain="plan").plan or {}
+        engine.add(documents(4 * N, first=N))
+        engine.flush()
+        engine.compact()
+        after = engine.search(QUERIES[0], explain="plan").plan or {}
+        assert before["expected_recall"] >= 0.95
+        assert after["expected_recall"] is None
+        assert after["num_candidates"] >= 4 * before["num_candidates"]
+        assert recall(engine) > 0.9
+
+
+def test_very_long_vectors_leave_their_segment_to_exact_search(tmp_path: Path) -> None:
+    """Numbers that no look-up table can hold: found all the same, and never an unreadable index."""
+
+    class Long(Clustered):
+        def encode_document(self, texts: Sequence[str]) -> FloatArray:
+            values = super().encode_document(texts)
+            long = [int(text.partition(" ")[2] or 0) >= 100_000 for text in texts]
+            return np.where(np.array(long)[:, None], np.float32(1e13) * values, values)
+
+        encode_query = encode_document
+
+    for metric in ("l2", "dot"):
+        encoder = Long(metric=metric)
+        config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf"))
+        path = tmp_path / metric
+        Engine.build(path, documents(), encoder, config=config, runtime=MANUAL)
+        with Engine.open(path, encoder, runtime=MANUAL) as engine:
+            engine.add([Document("long", "7 100000")])
+            engine.flush()
+            assert engine.search("7 100000", 1)[0].id == "long"
+            assert len(engine.search(QUERIES[3])) == 10
+            assert engine.verify().ok
+
+
+def test_interrupted_while_the_commit_may_have_happened_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with build(tmp_path / "index", index="ivf") as engine:
+        before = [found(engine, query, params={"exact": True}) for query in QUERIES[:5]]
+        committing = Catalog.committing
+
+        @contextmanager
+        def interrupted(catalog: Catalog) -> Iterator[None]:
+            with committing(catalog):
+                yield
+            raise KeyboardInterrupt  # after the commit has become durable
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Catalog, "committing", interrupted)
+            patched.setattr("retrieval.maintenance.Maintenance.fold", lambda _: 0)
+            with pytest.raises(KeyboardInterrupt):
+                engine.compact(recipe=RecipeConfig.of(index="flat"))
+    with Engine.open(tmp_path / "index", Clustered(), runtime=MANUAL) as engine:
+        assert engine.inspect().recipe is not None
+        assert engine.verify().ok
+        assert [found(engine, query, params={"exact": True}) for query in QUERIES[:5]] == before
+
+
+def test_an_index_that_was_created_with_a_recipe_is_trained_by_its_first_compact(tmp_path: Path) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(index="ivf"), precision="int8")
+    with Engine.create(tmp_path / "index", Clustered(), config=config, runtime=MANUAL) as engine:
+        engine.add(documents(500))
+        assert engine.inspect().recipe is None
+        assert engine.compact().training is not None
+        assert (engine.inspect().precision, (engine.inspect().recipe or {})["index"]) == ("int8", "ivf")
+        assert engine.compact().training is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"index": "hnsw"}, "hnsw takes int8 or float16"),
+        ({"index": "ivf", "reduce": "leanvec:49"}, "cannot make 49 dimensions of 48"),
+        ({"index": "ivf", "reduce": "pca:20+sparse:30"}, "cannot make 30 dimensions of 20"),
+        ({"index": "ivf", "reduce": "pac:20"}, "pac"),
+        ({"index": "funnel", "funnel": (16, 48)}, "prefixes of vectors of 48"),
+        ({"index": "flat", "codec": "pq", "m": 49}, "only 48 dimensions"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused_before_anything_is_encoded(
+    tmp_path: Path, recipe: dict[str, Any], told: str
+) -> None:
+    class Never(Clustered):
+        def encode_document(self, texts: Sequence[str]) -> FloatArray:
+            raise AssertionError("encoded")
+
+    config = IndexConfig.of(recipe=RecipeConfig.of(**recipe))
+    with pytest.raises(ConfigError, match=told):
+        Engine.build(tmp_path / "index", documents(5), Never(), config=config, runtime=MANUAL)
+    assert not (tmp_path / "index").exists()
+
+
+def test_settings_that_mean_nothing_are_refused_and_others_change_the_recipe_there_is() -> None:
+    for preset, change, told in (
+        (None, "bits=4", "means nothing with index=exact"),
+        ("exact", "nlist=4", "means nothing with index=exact"),
+        ("fast", "m=4", "means nothing with codec=bits"),
+        ("graph", "nlist=4", "means nothing with index=hnsw"),
+        ("fast", "funnel=[16]", "means nothing with index=ivf"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            recipe_of(preset, [change])
+    base = RecipeConfig.of(index="ivf", bits=1, nlist=77)
+    assert recipe_of(None, ["bits=4"], base) == base.replace(bits=4)
+    assert recipe_of("fast", ["bits=2"], base) == RecipeConfig.of(**PRESETS["fast"]).replace(bits=2)
+    assert recipe_of(None, None, base) is None

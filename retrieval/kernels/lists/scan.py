@@ -21,8 +21,8 @@ from retrieval.kernels.topk.avx512 import PADDING, capacity, first_limit
 
 __all__ = ["scan"]
 
-AHEAD = 2048
-"""How many bytes of codes ahead to ask for."""
+LEAST_AHEAD, MOST_AHEAD = 2048, 8192
+"""How many bytes of codes ahead to ask for: about a list, as nobody knows where the one after the next is."""
 
 _inner = njit(nogil=True, error_model="numpy", _nrt=False)
 
@@ -57,11 +57,11 @@ def _fetch(blocks, at, stop, jump, lines):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _two_blocks(tables, blocks, p, size, stop, jump):  # type: ignore[no-untyped-def]
+def _two_blocks(tables, blocks, p, size, ahead, stop, jump):  # type: ignore[no-untyped-def]
     """Totals of the 64 vectors of the blocks at ``p`` and ``p + size``."""
     a, b, c, d = v.zero_i32(), v.zero_i32(), v.zero_i32(), v.zero_i32()
     for g in range(0, size, 128):
-        _fetch(blocks, p + 2 * g + AHEAD, stop, jump, 4)
+        _fetch(blocks, p + 2 * g + ahead, stop, jump, 4)
         a = _eight(a, tables, g, _indices(blocks, p + g))
         b = _eight(b, tables, g, _indices(blocks, p + g + 64))
         c = _eight(c, tables, g, _indices(blocks, p + size + g))
@@ -70,11 +70,11 @@ def _two_blocks(tables, blocks, p, size, stop, jump):  # type: ignore[no-untyped
 
 
 @inline
-def _one_block(tables, blocks, p, size, stop, jump):  # type: ignore[no-untyped-def]
+def _one_block(tables, blocks, p, size, ahead, stop, jump):  # type: ignore[no-untyped-def]
     """Totals of the 32 vectors of the block at ``p``, in four sums, so that none waits long for another."""
     a, b, c, d = v.zero_i32(), v.zero_i32(), v.zero_i32(), v.zero_i32()
     for g in range(0, size, 128):
-        _fetch(blocks, p + g + AHEAD, stop, jump, 2)
+        _fetch(blocks, p + g + ahead, stop, jump, 2)
         x, y = _indices(blocks, p + g), _indices(blocks, p + g + 64)
         a, b = _look_up(a, tables, g, x[0]), _look_up(b, tables, g, y[0])
         c, d = _look_up(c, tables, g + 64, x[1]), _look_up(d, tables, g + 64, y[1])
@@ -178,14 +178,15 @@ def _scan_list(tables, blocks, t, last, jump, coded, numbers, ordinals, accept, 
     """
     size, begin = len(tables), t
     t, stop = t // 32 * 32, (last + 31) // 32 * size
+    ahead = min(max(stop - t // 32 * size, LEAST_AHEAD), MOST_AHEAD)
     while t < last:
         before, p, valid = count, t // 32 * size, _within(t, begin, last)
         if last - t > 32:
-            totals = _two_blocks(tables, blocks, p, size, stop, jump)
+            totals = _two_blocks(tables, blocks, p, size, ahead, stop, jump)
             count = _offer(totals, t, valid, coded, numbers, keys, count)
             t += 64
         else:
-            half = _one_block(tables, blocks, p, size, stop, jump)
+            half = _one_block(tables, blocks, p, size, ahead, stop, jump)
             count = _offer_half(half, t, valid, coded, numbers, keys, count)
             t += 32
         if count > before:

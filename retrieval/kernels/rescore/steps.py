@@ -34,7 +34,7 @@ def step_by_step(
     elif metric == "l2":
         wide = query[0].astype(np.float64)
         constant = np.float32(wide @ wide)
-    limits = None, None
+    limits: tuple[FloatArray | None, FloatArray | None] = None, None
     if estimates is not None and errors is not None:
         limits = (estimates - constant)[None], (np.float32(width) * errors)[None]
     scores, visited = rescore(asked, stored.rows, ordinals[None], metric, *limits, k)

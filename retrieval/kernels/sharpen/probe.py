@@ -40,8 +40,9 @@ def probe(  # type: ignore[no-untyped-def]
     found,
     counts,
 ):
-    """`reference.probe_whole` into the last six, the codes seen into the second row of ``counts``: 0, or what is wrong. Arguments as in
-    `retrieval.kernels.lists.probe.probe`; ``whole`` are the places of `PackedRows` of ``bits``."""
+    """`reference.probe_whole` into the last six, the codes seen into the second row of ``counts``: 0, or
+    what is wrong. Arguments as in `retrieval.kernels.lists.probe.probe`; ``whole`` are the places of
+    `PackedRows` of ``bits``."""
     n_queries, dim = queries.shape
     lists, bases = np.empty((n_queries, n_probe), np.int64), np.empty((n_queries, n_probe), np.float32)
     if not choose(queries, coarse, step, enough, lists, bases):

@@ -12,6 +12,7 @@ from retrieval.errors import ConfigError, IndexDamagedError
 from retrieval.index import ivf, training
 from retrieval.index.base import Effort
 from retrieval.index.ivf import IvfIndex
+from retrieval.index.lists import WIDEN
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.kernels.asymmetric.reference import unpack
 from retrieval.kernels.pq_scan.reference import unpack_codes
@@ -166,6 +167,22 @@ def test_more_bits_make_estimates_sharper_than_those_that_are_scanned(index_name
         misses = [np.abs(each.estimates - exact[q, each.ordinals]) for q, each in enumerate(found)]
         errors[scan_bits] = float(np.concatenate(misses).mean())
     assert errors[1] < 0.3 * errors[None]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.options.get("scan_bits")], ids=str)
+def test_a_deep_search_tells_what_a_shallow_one_finds(case: Case) -> None:
+    search = attached(fitted(case), documents())
+    deep = search.search(queries(), Effort(depth=400, nprobe=6))
+    for depth in (1, 7, 33, 90):
+        for far, near in zip(deep, search.search(queries(), Effort(depth=depth, nprobe=6)), strict=True):
+            assert far.ranks is not None and near.ranks is not None
+            assert near.ranks.max() < WIDEN * depth
+            promised = far.ordinals[np.maximum(np.arange(len(far.ordinals)), far.ranks // WIDEN) < depth]
+            assert np.isin(promised, near.ordinals).all()
+            assert len(promised) >= 0.3 * depth - 1
+            both = np.isin(far.ordinals, near.ordinals)
+            ranks = dict(zip(far.ordinals[both].tolist(), far.ranks[both].tolist(), strict=True))
+            assert all(ranks.get(int(o), r) == r for o, r in zip(near.ordinals, near.ranks, strict=True))
 
 
 def test_a_negative_error_of_a_whole_code_is_refused() -> None:

@@ -71,7 +71,8 @@ def assert_near(got: Any, expected: Any, room: float) -> None:
     swapped = got.ordinals != expected.ordinals
     assert swapped.sum() <= 2 + 0.02 * swapped.size
     np.testing.assert_array_equal(got.errors[~swapped], expected.errors[~swapped])
-    for name in ("estimates", "ordinals", "errors", "found"):
+    np.testing.assert_array_equal(got.places[~swapped], expected.places[~swapped])
+    for name in got._fields:
         assert getattr(got, name).dtype == getattr(expected, name).dtype
 
 
@@ -124,6 +125,9 @@ def test_estimates_are_products_with_what_codes_stand_for(level: str, bits: int,
     positions = np.array([np.random.default_rng(q).permutation(70) for q in range(4)])
     found = cpu.sharpen(queries, rows, positions, lists, bases, 70)
     assert (found.found == 70).all()
+    np.testing.assert_array_equal(
+        rows.ordinals[np.take_along_axis(positions, found.places, 1)], found.ordinals
+    )
     meant = (unpack(rows.codes, bits, d) - (2**bits - 1) / 2) * rows.factors[:, :1]
     list_of = np.repeat(np.arange(5), np.diff(rows.starts))
     for q in range(4):
@@ -181,7 +185,7 @@ def test_estimates_of_nan_and_of_no_list_are_not_found(level: str) -> None:
     np.testing.assert_array_equal(np.sort(found.ordinals[1, : found.found[1]]), inside[inside != 2])
     rest = slice(int(found.found[1]), None)
     assert (found.ordinals[1, rest] == -1).all() and (found.estimates[1, rest] == -np.inf).all()
-    assert (found.errors[1, rest] == np.inf).all()
+    assert (found.errors[1, rest] == np.inf).all() and (found.places[1, rest] == -1).all()
 
 
 def test_copies_are_of_their_own_memory(level: str) -> None:
@@ -315,8 +319,8 @@ def test_a_whole_search_is_its_steps(
     origin = rng.standard_normal(d).astype(np.float32) if has_origin else None
     accept = None if share is None else rng.random(n) < share
     args = queries, coarse, coded, whole, n_probe, several, depth, grid, origin, accept
-    got, expected = cpu.probe_whole(*args), reference.probe_whole(*args)
-    np.testing.assert_array_equal(got.scanned, expected.scanned)
+    (got, seen), (expected, wanted) = cpu.probe_whole(*args), reference.probe_whole(*args)
+    np.testing.assert_array_equal(seen, wanted)
     assert_near(got, expected, 1e-6 * d * 2 ** bits[0])
 
 
@@ -324,7 +328,7 @@ def test_a_whole_search_of_what_does_not_fit_is_refused(level: str) -> None:
     coarse, coded, whole, grid = draw_search(0, 100, 32, 5, 4, 1)
     queries = np.zeros((2, 32), np.float32)
     good: tuple[Any, ...] = (queries, coarse, coded, whole, 3, 20, 5, grid)
-    assert cpu.probe_whole(*good).ordinals.shape == (2, 5)
+    assert cpu.probe_whole(*good)[0].ordinals.shape == (2, 5)
     bad = queries.copy()
     bad[1, 3] = np.nan
     fewer, of_two_bits = draw_search(0, 99, 32, 5, 4, 1), draw_search(0, 100, 32, 5, 4, 2)
