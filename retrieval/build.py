@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval.config import IndexConfig
+from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.corpus import ErrorPolicy, check_document, metadata_columns
 from retrieval.encode import ConfiguredEncoder, Encoder
 from retrieval.encode.base import encode_documents, fingerprint_of
@@ -289,7 +289,18 @@ def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
     for name in IndexConfig.model_fields:
         value, known = getattr(given, name), getattr(before, name)
         if value != known:
-            raise ConfigError(f"{name}={value!r}, but the build began with {known!r}; resume with that")
+            told = _recipe_told(known) if isinstance(known, RecipeConfig) else repr(known)
+            asked = _recipe_told(value) if isinstance(value, RecipeConfig) else repr(value)
+            raise ConfigError(
+                f"{name}: {asked}, but the build began with {told}; resume with that (another recipe or "
+                "precision can be had afterwards, with compact)"
+            )
+
+
+def _recipe_told(recipe: RecipeConfig) -> str:
+    """What of a recipe is not the default."""
+    changed = recipe.model_dump(exclude_defaults=True)
+    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "index=exact"
 
 
 def with_place(source: Iterable[Document | Record]) -> Iterator[Record]:

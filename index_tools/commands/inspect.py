@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
+GROWN = 1.5
+"""Times more documents than a recall was measured on, from which on it is worth measuring again."""
+
 
 def inspect(context: typer.Context, index: opt.IndexPath, as_json: opt.Json = False) -> None:
     """Show documents, vectors, bytes, encoder and metadata fields of INDEX."""
@@ -73,7 +76,12 @@ def _recipe(info: IndexInfo) -> str:
     parts += [f"{recipe['bits']} bits"] if recipe["codec"] == "bits" else []
     parts += [recipe["reduce"]] if recipe["reduce"] != "none" else []
     told = f"{' '.join(parts)}, recall target {recipe['recall_target']}"
-    return f"{told}; {told_recall(quality['curve'])}" if quality.get("curve") else told
+    curve = quality.get("curve")
+    if curve is None:
+        return told
+    if info.documents > GROWN * max(curve["documents"], 1):
+        return f"{told}; measured on {curve['documents']:,} documents: train it again with compact --retrain"
+    return f"{told}; {told_recall(curve)}"
 
 
 def _total(info: IndexInfo) -> str:
