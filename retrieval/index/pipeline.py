@@ -53,7 +53,7 @@ class Pipeline:
 
     def arrange(self, vectors: Iterable[FloatArray], n: int) -> dict[str, NDArray[Any]]:
         """What a segment of ``n`` documents keeps; ``vectors`` are its stored ones, decoded, in blocks."""
-        return self.index.arrange(self._blocks(vectors), n, os.cpu_count() or 1)
+        return self.index.arrange(self._blocks(vectors), n, len(os.sched_getaffinity(0)))
 
     def _blocks(self, vectors: Iterable[FloatArray]) -> Iterator[Block]:
         for values in vectors:

@@ -48,7 +48,7 @@ def fit(
         raise ConfigError("there are no documents to train on; add some first")
     # What is searched are the vectors as stored: train on what storing leaves of them.
     seen = np.asarray(codec.decode(codec.encode(sample)), dtype=np.float32)
-    threads = os.cpu_count() or 1
+    threads = len(os.sched_getaffinity(0))
     return Trained(codec, Pipeline.fit(seen, len(snapshot), recipe, snapshot.record.metric, queries, threads))
 
 

@@ -18,7 +18,7 @@ from retrieval.kernels.lists.places import floats_at, words_at
 from retrieval.kernels.lists.scan import scan
 from retrieval.kernels.tables.vectors import turn_and_fill
 
-__all__ = ["probe"]
+__all__ = ["probe", "rebase"]
 
 _FAST: Any = {"contract", "reassoc"}
 
@@ -32,7 +32,7 @@ def _product(query, origin):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy")
-def _rebase(queries, origin, coded, coarse, lists, bases):  # type: ignore[no-untyped-def]
+def rebase(queries, origin, coded, coarse, lists, bases):  # type: ignore[no-untyped-def]
     """Bases as codes need them: products with the origin, or without the bias of a list."""
     own = len(floats_at(coded, 3)) > 0
     biases = floats_at(coarse, 1)
@@ -86,7 +86,7 @@ def probe(  # type: ignore[no-untyped-def]
     lists, bases = np.empty((n_queries, n_probe), np.int64), np.empty((n_queries, n_probe), np.float32)
     if not choose(queries, coarse, step, enough, lists, bases):
         return NOT_FINITE
-    _rebase(queries, origin, coded, coarse, lists, bases)
+    rebase(queries, origin, coded, coarse, lists, bases)
     if not len(tables):
         tables = np.empty((n_queries, (dim + len(levels) - 1) // len(levels), 16), np.float32)
         turn_and_fill(queries, signs, size, levels, tables)

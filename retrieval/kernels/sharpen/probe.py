@@ -8,7 +8,7 @@ from numba import njit
 
 from retrieval.kernels.lists.choose import choose
 from retrieval.kernels.lists.door import BAD_LIST, NOT_FINITE
-from retrieval.kernels.lists.probe import _rebase
+from retrieval.kernels.lists.probe import rebase
 from retrieval.kernels.lists.scan import scan
 from retrieval.kernels.rotate.vectors import turn_long
 from retrieval.kernels.sharpen.avx512 import sharpen
@@ -47,7 +47,7 @@ def probe(  # type: ignore[no-untyped-def]
     lists, bases = np.empty((n_queries, n_probe), np.int64), np.empty((n_queries, n_probe), np.float32)
     if not choose(queries, coarse, step, enough, lists, bases):
         return NOT_FINITE
-    _rebase(queries, origin, coded, coarse, lists, bases)
+    rebase(queries, origin, coded, coarse, lists, bases)
     turned = np.empty_like(queries)
     turn_long(queries, signs, size, turned)
     tables = np.empty((n_queries, (dim + len(levels) - 1) // len(levels), 16), np.float32)
