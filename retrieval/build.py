@@ -289,15 +289,15 @@ def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
     for name in IndexConfig.model_fields:
         value, known = getattr(given, name), getattr(before, name)
         if value != known:
-            told = _recipe_told(known) if isinstance(known, RecipeConfig) else repr(known)
-            asked = _recipe_told(value) if isinstance(value, RecipeConfig) else repr(value)
-            raise ConfigError(
-                f"{name}: {asked}, but the build began with {told}; resume with that (another recipe or "
-                "precision can be had afterwards, with compact)"
-            )
+            if name == "recipe":
+                raise ConfigError(
+                    f"the recipe is {_told(given.recipe)}, but the build began with {_told(before.recipe)}; "
+                    "resume with that, and compact to another recipe afterwards"
+                )
+            raise ConfigError(f"{name}={value!r}, but the build began with {known!r}; resume with that")
 
 
-def _recipe_told(recipe: RecipeConfig) -> str:
+def _told(recipe: RecipeConfig) -> str:
     """What of a recipe is not the default."""
     changed = recipe.model_dump(exclude_defaults=True)
     return ", ".join(f"{name}={value}" for name, value in changed.items()) or "index=exact"

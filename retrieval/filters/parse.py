@@ -210,4 +210,6 @@ def _child(pointer: str, name: object) -> str:
 
 
 def _wrong(pointer: str, told: str) -> FilterError:
-    return FilterError(f"{pointer or 'the filter'}: {told}")
+    # A key may hold anything; a message is one line.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in pointer)
+    return FilterError(f"{shown or 'the filter'}: {told}")

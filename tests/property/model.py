@@ -114,7 +114,9 @@ class Model:
         if not retrain and wanted == (self.precision, self.recipe):
             return False
         self._check_enough(*wanted)
-        self.precision, self.recipe = wanted
+        is_same, (self.precision, self.recipe) = wanted[0] == self.precision, wanted
+        if is_same:  # bytes are not coded again
+            return True
         if self.precision == "int8":
             self._bytes = Bytes(np.concatenate([v.astype(np.float32) for v in self.vectors.values()]))
         self.vectors = {doc_id: self._kept(values) for doc_id, values in self.vectors.items()}
@@ -125,7 +127,7 @@ class Model:
             raise Untrainable
 
     def _check_enough(self, precision: str, recipe: Mapping[str, Any]) -> None:
-        is_trained = recipe != EXACT or precision == "int8"
+        is_trained = recipe != EXACT or precision == "int8" != self.precision
         if is_trained and len(self.documents) < recipe.get("nlist", 1):
             raise Untrainable
 
