@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from retrieval.config import RecipeConfig
 from retrieval.errors import IndexFormatError
 from retrieval.index.base import Arrays, Block, SegmentSearch, VectorIndex
+from retrieval.index.funnel import FunnelIndex
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.quantize import Codec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
@@ -50,6 +51,11 @@ class Pipeline:
         reduced = sample if reducer is None else reducer.transform_documents(sample)
         index = fit_index(recipe.index, reduced, n, recipe.model_dump(), recipe.seed, threads)
         return cls(reducer, index, metric)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether `arrange` gives no arrays, because the stored vectors themselves are searched."""
+        return self.index.name == FunnelIndex.name and self.metric != "l2"
 
     def arrange(self, vectors: Iterable[FloatArray], n: int) -> dict[str, NDArray[Any]]:
         """What a segment of ``n`` documents keeps; ``vectors`` are its stored ones, decoded, in blocks."""

@@ -173,7 +173,8 @@ class SegmentReader:
             told = f"segment {record.segment}: {found[0]}"
             raise IndexDamagedError(f"{told}; restore the index from a copy")
         self.search: SegmentSearch | None = None
-        if trained is not None and trained.pipeline is not None and record.is_arranged:
+        pipeline = None if trained is None else trained.pipeline
+        if trained is not None and pipeline is not None and (record.is_arranged or pipeline.keeps_nothing):
             arranged = {
                 file.name.removeprefix(ARRANGED): map_array(root, file)
                 for file in record.files
@@ -181,7 +182,7 @@ class SegmentReader:
             }
             try:
                 check_numbers(arranged)
-                self.search = trained.pipeline.attach(arranged, record.n_documents, self.codes, trained.codec)
+                self.search = pipeline.attach(arranged, record.n_documents, self.codes, trained.codec)
             except (IndexDamagedError, ValueError, KeyError, TypeError) as error:
                 raise IndexDamagedError(
                     f"segment {record.segment}: {error}; repair the index, or restore it from a copy"
