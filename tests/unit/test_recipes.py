@@ -112,6 +112,8 @@ def test_with_all_effort_a_trained_search_answers_as_an_exact_one(
     with build(tmp_path / "index", metric, **RECIPES[name]) as engine:
         for query in QUERIES[:8]:
             assert found(engine, query, params=EVERYTHING) == found(engine, query, params={"exact": True})
+        plan = engine.search(QUERIES[0], params=EVERYTHING, explain="plan").plan or {}
+        assert set(plan["segments"]) == {"probe"}
         assert engine.verify().ok
 
 
