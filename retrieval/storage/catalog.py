@@ -6,7 +6,6 @@ and each read transaction sees one generation.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,8 @@ from operator import index
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from retrieval.corpus import FieldTypes
 from retrieval.errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
 from retrieval.storage.connection import CATALOG, connect
-from retrieval.storage.database import Database
 from retrieval.storage.files import FileRecord
 from retrieval.storage.records import BuiltPart, CodecRecord, SegmentRecord
 from retrieval.storage.register import Register
@@ -32,6 +29,7 @@ from retrieval.storage.schema import (
     table_columns,
     upgrade,
 )
+from retrieval.storage.settings import Settings, checksum_of
 
 __all__ = ["CATALOG", "Catalog", "has_catalog"]
 
@@ -50,7 +48,7 @@ def has_catalog(root: Path) -> bool:
         return False
 
 
-class Catalog(Database):
+class Catalog(Settings):
     """An index's catalog: commits, settings, codecs, segments and their files.
 
     ``register`` knows the documents: where each is, which are pending, which are deleted.
@@ -189,21 +187,7 @@ class Catalog(Database):
         with self.decoding("the generation"):
             return int(self.rows("SELECT max(generation) FROM commits")[0][0])
 
-    # -- settings and codecs ------------------------------------------------------------------
-
-    def meta(self, key: str) -> Any:
-        """A stored JSON value.
-
-        Raises:
-            IndexDamagedError: there is none, or it is no JSON.
-        """
-        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
-        with self.decoding(f"the value {key!r}"):
-            return json.loads(rows[0][0])
-
-    def set_meta(self, key: str, value: Any) -> None:
-        """Store a JSON value; inside a transaction."""
-        self.insert("meta", (key, json.dumps(value, sort_keys=True)), replace=True)
+    # -- the build ------------------------------------------------------------------
 
     def build_state(self) -> dict[str, Any]:
         """Whether the build is ``complete``, and of how many ``segments`` it was (if it was a build)."""
@@ -225,51 +209,6 @@ class Catalog(Database):
         state, parts = self.build_state(), self.built()
         if parts and state.get("segments") == len(parts):
             self.set_meta("build", {**state, "parts": [list(part) for part in parts]})
-
-    def fields(self) -> FieldTypes:
-        """The metadata fields and their types."""
-        stored = self.meta("fields")
-        with self.decoding("the metadata fields"):
-            return FieldTypes.from_json(stored)
-
-    def take_number(self) -> int:
-        """A number for a segment or a buffer that no other ever had; inside a transaction."""
-        number = int(self.meta("next_number"))
-        self.set_meta("next_number", number + 1)
-        return number
-
-    def codec(self) -> CodecRecord:
-        """The codec generation in use.
-
-        Raises:
-            IndexDamagedError: there is none, or it is not what was committed.
-        """
-        rows = self.rows("SELECT * FROM codecs ORDER BY codec DESC LIMIT 1")
-        with self.decoding("the codec"):
-            if _checksum(rows[0][:-1]) != rows[0][-1]:
-                raise ValueError("not what was committed")
-            return CodecRecord.from_row(rows[0])
-
-    def codec_folders(self) -> set[str]:
-        """Names of the folders of codec generations."""
-        with self.decoding("the codecs"):
-            return {f"{index(row[0]):08d}" for row in self.rows("SELECT codec FROM codecs")}
-
-    def replace_codecs(self, codec: CodecRecord, features: Sequence[str]) -> None:
-        """Register a codec generation in place of all earlier ones, whose segments are gone, and what
-        it requires of a reader; inside a transaction."""
-        self.execute("DELETE FROM codecs")
-        self.add_codec(codec)
-        self.set_meta("required_features", list(features))
-
-    def change_codec(self, codec: CodecRecord, features: Sequence[str]) -> None:
-        """Register another description of a codec generation, whose segments stay; inside a transaction."""
-        self.insert("codecs", (*codec.as_row(), _checksum(codec.as_row())), replace=True)
-        self.set_meta("required_features", list(features))
-
-    def add_codec(self, codec: CodecRecord) -> None:
-        """Register a codec generation; inside a transaction."""
-        self.insert("codecs", (*codec.as_row(), _checksum(codec.as_row())))
 
     # -- segments -----------------------------------------------------------------------------
 
@@ -346,17 +285,7 @@ class Catalog(Database):
         found += [f"catalog: {odd}; restore the index from a copy" for odd in odd_values(self.rows)]
         if self.meta("checksum") != self._meta_checksum():
             found.append("catalog: its settings are not what was committed; restore the index from a copy")
-        for codec, *row, stored in self.rows("SELECT * FROM codecs"):
-            if _checksum([codec, *row]) != stored:
-                found.append(
-                    f"catalog: codec {codec} is not what was committed; restore the index from a copy"
-                )
-        return found
+        return found + self.codec_problems()
 
     def _meta_checksum(self) -> str:
-        return _checksum(self.rows("SELECT key, value FROM meta WHERE key != 'checksum' ORDER BY key"))
-
-
-def _checksum(rows: Sequence[Any]) -> str:
-    """SHA-256 of catalog rows: nothing else notices a changed byte inside a valid row."""
-    return hashlib.sha256(json.dumps(rows, default=repr).encode()).hexdigest()
+        return checksum_of(self.rows("SELECT key, value FROM meta WHERE key != 'checksum' ORDER BY key"))
