@@ -25,6 +25,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.kernels
 	$(BIN)/python -m bench.filters
 	$(BIN)/python -m bench.writes
+	$(BIN)/python -m bench.recall --data synthetic:100000
 
 docs: $(READY)
 	$(BIN)/python -m index_tools.reference --write README.md

@@ -51,6 +51,7 @@ __all__ = ["Conversion", "check_trainable", "convert", "is_trained", "is_trained
 
 SHOWN_K = 10
 """The k of the recall that is compared with what a recipe promises."""
+MOST_BITS = 8
 TRAINING_QUERIES = 1024
 GEOMETRY_SAMPLE = 16384
 CALIBRATION_SAMPLE = 65536
@@ -252,7 +253,17 @@ def _shortfall(curve: RecallCurve, recipe: RecipeConfig) -> list[str]:
     best = curve.best(SHOWN_K if SHOWN_K in ks else max(ks))
     if best.recall >= recipe.recall_target:
         return []
-    return [
-        f"the recipe reaches a recall@{best.k} of {best.recall:.3f}, its target is {recipe.recall_target}: "
-        "give the codes more bits (--set bits=4), reduce less (--set reduce=none), or use --preset exact"
-    ]
+    told = f"the recipe reaches a recall@{best.k} of {best.recall:.3f}, its target is {recipe.recall_target}"
+    return [f"{told}: {', or '.join(_remedies(recipe))}"]
+
+
+def _remedies(recipe: RecipeConfig) -> list[str]:
+    """What may bring the recall up, of what the recipe leaves open."""
+    remedies = []
+    if recipe.index in ("flat", "ivf") and recipe.codec == "bits" and recipe.bits < MOST_BITS:
+        remedies.append(f"give the codes more bits (--set bits={4 if recipe.bits < 4 else MOST_BITS})")
+    elif recipe.index in ("flat", "ivf") and recipe.codec != "bits":
+        remedies.append("use other codes (--set codec=bits --set bits=4)")
+    if recipe.reduce != "none":
+        remedies.append("keep all dimensions (--set reduce=none)")
+    return [*remedies, "score every document (--preset exact)"]

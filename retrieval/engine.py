@@ -124,6 +124,8 @@ class Engine(Reader):
         check_target(Path(path), resume=resume)  # before a model is loaded
         known, config = _resolve(encoder, runtime), config or IndexConfig.of()
         check_trainable(config, known.kind, known.dim)
+        if queries is not None and not is_trained_later(config):
+            raise ConfigError("queries are for a recipe to learn from, and there is none; choose a preset")
         with begin_build(Path(path), known, config, resume) as catalog:
             report = Ingest(Path(path), catalog, known, _policy_of(corpus, policy), progress).build(corpus)
         if not is_trained_later(config):
@@ -269,6 +271,8 @@ class Engine(Reader):
         wanted = now.replace(precision=precision or now.precision, recipe=recipe or now.recipe)
         check_trainable(wanted, self.kind, self._record.dim)
         if not retrain and is_trained(self._catalog.codec(), wanted):
+            if queries is not None:
+                raise ConfigError("queries are to train with, and nothing is to be trained; add --retrain")
             return self._maintenance.compact()
         return self._maintenance.compact(self._conversion(wanted, queries, force), progress)
 

@@ -89,6 +89,7 @@ def engines() -> list[Engine]:
         Recipe("ivf 1 bit", "float32", index="ivf", **one),
         Recipe("ivf 2 bits", "int8", index="ivf", codec="bits", bits=2),
         Recipe("ivf 4 bits", "int8", index="ivf", codec="bits", bits=4),
+        Recipe("ivf 4 bits after 1", "float16", index="ivf", codec="bits", bits=4, scan_bits=1),
         Recipe("ivf pq4", "int8", index="ivf", codec="pq", nbits=4),
         Recipe("ivf leanvec:192 1 bit", "int8", index="ivf", reduce="leanvec:192", **one),
         Recipe("flat 1 bit", "int8", index="flat", **one),

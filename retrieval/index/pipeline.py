@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from retrieval.config import RecipeConfig
 from retrieval.errors import IndexFormatError
 from retrieval.index.base import Arrays, Block, SegmentSearch, VectorIndex
+from retrieval.index.checking import under
 from retrieval.index.funnel import FunnelIndex
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.quantize import Codec
@@ -106,11 +107,7 @@ class Pipeline:
             raise IndexFormatError(f"the trained search has {unknown[0]!r}, unknown to this version; upgrade")
         reducer = None
         if (stored := config.get("reducer")) is not None:
-            reducer = reducer_from_state(stored["name"], stored["config"], _under(arrays, "reducer/"))
+            reducer = reducer_from_state(stored["name"], stored["config"], under(arrays, "reducer"))
         stored = config["index"]
-        index = index_from_state(stored["name"], stored["config"], _under(arrays, "index/"))
+        index = index_from_state(stored["name"], stored["config"], under(arrays, "index"))
         return cls(reducer, index, config["metric"])
-
-
-def _under(arrays: Arrays, group: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(group): array for name, array in arrays.items() if name.startswith(group)}

@@ -250,7 +250,8 @@ def test_a_recipe_that_promises_too_much_warns_with_the_remedy(tmp_path: Path) -
     assert report.training is not None
     (warning,) = report.training.warnings
     assert "its target is 1.0" in warning
-    assert "--set bits=4" in warning
+    assert "--set codec=bits --set bits=4" in warning  # what this recipe can be changed to
+    assert "reduce" not in warning
 
 
 def test_real_queries_can_be_given(tmp_path: Path) -> None:
@@ -485,3 +486,11 @@ def test_settings_that_mean_nothing_are_refused_and_others_change_the_recipe_the
     assert recipe_of(None, ["bits=4"], base) == base.replace(bits=4)
     assert recipe_of("fast", ["bits=2"], base) == RecipeConfig.of(**PRESETS["fast"]).replace(bits=2)
     assert recipe_of(None, None, base) is None
+
+
+def test_queries_that_nothing_would_learn_from_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose a preset"):
+        Engine.build(tmp_path / "index", documents(5), Clustered(), runtime=MANUAL, queries=QUERIES)
+    assert not (tmp_path / "index").exists()
+    with build(tmp_path / "index", index="ivf") as engine, pytest.raises(ConfigError, match="add --retrain"):
+        engine.compact(queries=QUERIES)
