@@ -20,7 +20,8 @@ def read_queries(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read queries ({error})", str(path)) from None
+        told = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DataError(f"cannot read queries: {told}; give a text file with one a line", str(path)) from None
     queries = list(_queries(path, lines))
     if not queries:
         raise DataError("the file holds no queries", str(path))

@@ -51,10 +51,11 @@ def show_training(output: Output, training: TrainingReport | None) -> None:
 
 def told_recall(curve: Mapping[str, Any]) -> str:
     """The best recall of a stored curve, for a person."""
-    told = []
-    for k in (10, 100):
-        recalls = [point["recall"] for point in curve["points"] if point["k"] == k]
-        told += [f"recall@{k} up to {max(recalls):.3f}"] if recalls else []
+    best: dict[int, float] = {}
+    for point in curve["points"]:
+        best[point["k"]] = max(point["recall"], best.get(point["k"], 0.0))
+    shown = [k for k in (10, 100) if k in best] or sorted(best)  # few documents: what there is
+    told = [f"recall@{k} up to {best[k]:.3f}" for k in shown]
     return f"{', '.join(told) or 'no recall'} measured with {curve['queries']} queries"
 
 

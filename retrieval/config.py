@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -99,7 +100,6 @@ class RecipeConfig(_Config):
     )
     reduce: str = Field(
         default="none",
-        pattern=r"^(none|[a-z0-9_-]+:\d+(\+[a-z0-9_-]+:\d+)*)$",
         description="fewer dimensions first: matryoshka:256, pca:128, leanvec:160, sparse:128, or a chain "
         "such as matryoshka:256+pca:128",
     )
@@ -127,6 +127,14 @@ class RecipeConfig(_Config):
     sample: int = Field(default=131072, ge=256, description="documents to train on at most")
     held_out: int = Field(default=256, ge=8, description="pseudo-queries that measure the recall")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of everything random")
+
+    @field_validator("reduce")
+    @classmethod
+    def _check_reduce(cls, reduce: str) -> str:
+        if not re.fullmatch(r"none|[a-z0-9_-]+:\d+(\+[a-z0-9_-]+:\d+)*", reduce):
+            told = "write none, a reducer and its dimensions (pca:128), or several joined by +"
+            raise PydanticCustomError("reduce", told)
+        return reduce
 
     @field_validator("scan_bits")
     @classmethod

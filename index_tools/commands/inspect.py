@@ -72,8 +72,8 @@ def _recipe(info: IndexInfo) -> str:
     if info.recipe is None:
         return "exact: every vector is scored"
     recipe, quality = info.recipe, info.quality or {}
-    parts = [recipe["index"], recipe["codec"]]
-    parts += [f"{recipe['bits']} bits"] if recipe["codec"] == "bits" else []
+    codes = f"{recipe['bits']}-bit codes" if recipe["codec"] == "bits" else f"{recipe['codec']} codes"
+    parts = [recipe["index"], *([codes] if recipe["index"] != "funnel" else [])]
     parts += [recipe["reduce"]] if recipe["reduce"] != "none" else []
     told = f"{' '.join(parts)}, recall target {recipe['recall_target']}"
     curve = quality.get("curve")

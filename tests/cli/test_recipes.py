@@ -36,7 +36,7 @@ def index(run: Run, corpus: Path, tiny_model: Path, tmp_path: Path) -> Path:
 
 def test_build_trains_and_inspect_tells(run: Run, index: Path) -> None:
     told = run("inspect", index).out
-    assert "ivf bits 1 bits, recall target 0.95" in told
+    assert "ivf 1-bit codes, recall target 0.95" in told
     facts = run("inspect", index, "--json").json
     assert facts["recipe"]["index"] == "ivf"
     assert facts["quality"]["curve"]["documents"] == 300
@@ -103,7 +103,7 @@ def test_queries_that_cannot_be_read(run: Run, index: Path, tmp_path: Path, cont
         (["--set", "bits=3"], "bits=3"),
         (["--set", "bits"], "write NAME=VALUE"),
         (["--set", "bitz=1"], "with NAME one of index, reduce"),
-        (["--set", "reduce=pca"], "reduce='pca'"),
+        (["--set", "reduce=pca"], "reduce='pca': write none, a reducer and its dimensions"),
         (["--preset", "fast", "--set", "reduce=pac:8"], "pac"),
         (["--preset", "fast", "--set", "reduce=pca:4096"], "4096"),
         (["--preset", "fast", "--set", "nlist=100000"], "100000"),
