@@ -30,6 +30,8 @@ __all__ = [
     "DEFAULT_COLLECTIONS",
     "document_vectors",
     "query_vectors",
+    "text_ids",
+    "token_lengths",
     "token_vectors",
 ]
 
@@ -45,21 +47,20 @@ def document_vectors(
 ) -> tuple[FloatArray, list[str]]:
     """``(n, d)`` vectors of a collection's documents, mapped, and their ids."""
     path = _place(folder, cache_folder, encoder, "documents")
-    ids = [document.id for document in _documents(folder)]
+    ids = text_ids(folder, "documents")
     if not path.is_file():
-        texts = (document.full_text for document in _documents(folder))
-        _save_chunks(path, (np.asarray(_encoder(encoder).encode_document(some)) for some in _chunks(texts)))
+        chunks = _chunks(_texts(folder, "documents"))
+        _save_chunks(path, (np.asarray(_encoder(encoder).encode_document(some)) for some in chunks))
     return np.load(path, mmap_mode="r"), ids
 
 
 def query_vectors(folder: Path, cache_folder: Path, encoder: str = "minilm") -> tuple[FloatArray, list[str]]:
     """``(m, d)`` vectors of all the collection's queries, judged or not, and their ids."""
     path = _place(folder, cache_folder, encoder, "queries")
-    queries = load_queries(_file(folder, "queries"))
     if not path.is_file():
-        chunks = _chunks(iter(queries.values()))
+        chunks = _chunks(_texts(folder, "queries"))
         _save_chunks(path, (np.asarray(_encoder(encoder).encode_query(some)) for some in chunks))
-    return np.load(path, mmap_mode="r"), list(queries)
+    return np.load(path, mmap_mode="r"), text_ids(folder, "queries")
 
 
 def token_vectors(folder: Path, cache_folder: Path, side: str, encoder: str = "minilm-late") -> FloatArray:
@@ -68,13 +69,44 @@ def token_vectors(folder: Path, cache_folder: Path, side: str, encoder: str = "m
     if not path.is_file():
         model = _encoder(encoder)
         encode = model.encode_document if side == "documents" else model.encode_query
-        texts = (
-            (document.full_text for document in _documents(folder))
-            if side == "documents"
-            else iter(load_queries(_file(folder, "queries")).values())
-        )
-        _save_chunks(path, (encode(some).values for some in _chunks(texts)))
+        _save_chunks(path, (encode(some).values for some in _chunks(_texts(folder, side))))
     return np.load(path, mmap_mode="r")
+
+
+def token_lengths(
+    folder: Path, cache_folder: Path, side: str, encoder: str = "minilm-late"
+) -> NDArray[np.int64]:
+    """How many rows of `token_vectors` belong to each document or query, in order: ``(n,)``.
+
+    Raises:
+        ValueError: the encoder names another number of tokens than there are vectors.
+    """
+    path = _place(folder, cache_folder, encoder, f"{side}-lengths")
+    if not path.is_file():
+        model = _encoder(encoder)
+        tokens = model.document_tokens if side == "documents" else model.query_tokens
+        lengths = np.array([len(tokens(text)) for text in _texts(folder, side)], dtype=np.int64)
+        expected = len(token_vectors(folder, cache_folder, side, encoder))
+        if lengths.sum() != expected:
+            raise ValueError(
+                f"{encoder} names {lengths.sum()} tokens of {folder.name}'s {side}, "
+                f"but gave {expected} vectors"
+            )
+        _save_chunks(path, iter([lengths]))
+    return np.asarray(np.load(path))
+
+
+def text_ids(folder: Path, side: str) -> list[str]:
+    """Ids of the documents or of the queries, in the order of their vectors."""
+    if side == "documents":
+        return [document.id for document in _documents(folder)]
+    return list(load_queries(_file(folder, "queries")))
+
+
+def _texts(folder: Path, side: str) -> Iterator[str]:
+    if side == "documents":
+        return (document.full_text for document in _documents(folder))
+    return iter(load_queries(_file(folder, "queries")).values())
 
 
 def _save_chunks(path: Path, chunks: Iterator[NDArray[Any]]) -> None:

@@ -50,6 +50,10 @@ class EncoderConfig(_Config):
     document_prompt: str | None = Field(
         default=None, description="prompt before a document; default: the model's"
     )
+    language: str | None = Field(
+        default=None,
+        description="language of the texts (en_XX), for a checkpoint with an adapter for each (XMOD)",
+    )
     projection: Literal["trained", "none"] = Field(
         default="trained",
         description="late: the checkpoint's projection, or the backbone's token vectors as they are",
@@ -88,23 +92,26 @@ class RuntimeConfig(_Config):
 
 
 class RecipeConfig(_Config):
-    """How documents are found: reduce -> quantize -> index, trained on them once (dense vectors).
+    """How documents are found: reduce -> quantize -> index, trained on them once.
 
     Whatever the recipe, answers are scored again from the stored vectors (`IndexConfig.precision`).
     """
 
-    index: Literal["exact", "flat", "ivf", "hnsw", "funnel"] = Field(
+    index: Literal["exact", "flat", "ivf", "hnsw", "funnel", "tokens", "auto"] = Field(
         default="exact",
         description="exact: score every stored vector; flat: every compressed code; ivf: those of the "
-        "nearest lists; hnsw: a graph; funnel: longer and longer prefixes of the stored vectors",
+        "nearest lists; hnsw: a graph; funnel: longer and longer prefixes of the stored vectors; tokens: "
+        "by the centroids of tokens (late interaction); auto: what measures best on a sample",
     )
     reduce: str = Field(
         default="none",
         description="fewer dimensions first: matryoshka:256, pca:128, leanvec:160, sparse:128, or a chain "
-        "such as matryoshka:256+pca:128",
+        "such as matryoshka:256+pca:128; late: muvera:10240 or lemur:2048 in it make one vector of many",
     )
-    codec: Literal["bits", "pq", "opq", "int8", "float16", "sign"] = Field(
-        default="bits", description="codes of the index (flat, ivf, hnsw)"
+    codec: Literal["bits", "pq", "opq", "int8", "float16", "sign", "ternary", "none"] = Field(
+        default="bits",
+        description="codes of the index (flat, ivf, hnsw), or of what centroids leave of a token (tokens: "
+        "bits, pq, ternary, or none)",
     )
     bits: Literal[1, 2, 4, 8] = Field(default=1, description="bits a dimension (codec bits)")
     scan_bits: Literal[1, 2, 4] | None = Field(
@@ -118,6 +125,15 @@ class RecipeConfig(_Config):
     nbits: Literal[4, 8] = Field(default=4, description="bits a subquantiser (codec pq, opq)")
     nlist: int | None = Field(default=None, ge=1, description="lists (ivf); default: by the documents")
     residual: bool = Field(default=True, description="code what is left after the list's centroid (ivf)")
+    ncentroids: int | None = Field(
+        default=None, ge=1, description="centroids (tokens); default: by the tokens"
+    )
+    buckets: Literal["global", "dimension"] = Field(
+        default="global", description="levels of bits: the same for all dimensions, or each its own (tokens)"
+    )
+    reps: int = Field(default=20, ge=1, le=1024, description="repetitions (muvera)")
+    ksim: int = Field(default=5, ge=0, le=8, description="hyperplanes a repetition (muvera)")
+    proj_dim: int = Field(default=16, ge=1, description="dimensions of a partition (muvera)")
     m_links: int = Field(default=16, ge=2, le=128, description="links a vector (hnsw)")
     ef_construction: int = Field(default=100, ge=8, description="width of the search while building (hnsw)")
     funnel: tuple[int, ...] = Field(default=(), description="prefix lengths (funnel); default: d/4, d/2")
@@ -157,8 +173,16 @@ class SearchConfig(_Config):
 
     recall_target: float | None = Field(default=None, gt=0, le=1, description="recall to aim at")
     exact: bool = Field(default=False, description="score every accepted document")
+    budget_ms: float | None = Field(
+        default=None, gt=0, description="milliseconds to stay within, where the recall allows it or not"
+    )
     num_candidates: int | None = Field(default=None, ge=1, description="candidates that are refined")
-    nprobe: int | None = Field(default=None, ge=1, description="lists visited (ivf)")
+    nprobe: int | None = Field(
+        default=None, ge=1, description="lists visited (ivf), centroids of a query token (tokens)"
+    )
+    num_scored: int | None = Field(
+        default=None, ge=1, description="documents scored by all their codes (tokens)"
+    )
     ef_search: int | None = Field(default=None, ge=1, description="width of the walk (hnsw)")
 
 
@@ -167,6 +191,10 @@ class IndexConfig(_Config):
 
     precision: Precision | Literal["auto"] = Field(
         default="auto", description="stored vectors; auto: float32 for dense, float16 for late"
+    )
+    pooling: str = Field(
+        default="none",
+        description="fewer token vectors a document: ward:2, fixed:32, words, norm:0.5 (late interaction)",
     )
     recipe: RecipeConfig = Field(default_factory=RecipeConfig, description="how documents are found")
     segment_documents: int = Field(default=4096, ge=1, le=10_000_000, description="documents in one segment")
@@ -187,10 +215,12 @@ class IndexConfig(_Config):
         return "float16" if self.precision == "int8" else self.precision
 
     def as_json(self) -> dict[str, Any]:
-        """As a JSON value; without a recipe that is the default, which older versions do not know."""
+        """As a JSON value; without what is the default and older versions do not know."""
         values = self.model_dump(mode="json")
         if self.recipe == RecipeConfig():
             del values["recipe"]
+        if self.pooling == "none":
+            del values["pooling"]
         return values
 
     def resolve(self, kind: EncoderKind) -> IndexConfig:

@@ -7,7 +7,7 @@ leaves the index as it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,8 +17,10 @@ import numpy as np
 
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
-from retrieval.errors import ConfigError, IndexFolderError
-from retrieval.presets import check_options
+from retrieval.errors import IndexFolderError
+from retrieval.index import Pipeline
+from retrieval.presets import check_kind, check_options
+from retrieval.quantize.residual.training import choose_ncentroids
 from retrieval.reduce import check_spec, held_out_error
 from retrieval.registering import merged_record, register_merged
 from retrieval.search import RecallCurve
@@ -43,9 +45,9 @@ from retrieval.training import (
     held_out_split,
     measure,
     pseudo_queries,
-    sample_vectors,
+    sample_documents,
 )
-from retrieval.types import EncoderKind, FloatArray, Precision, TrainingProgress, TrainingReport
+from retrieval.types import EncoderKind, Precision, Ragged, TrainingProgress, TrainingReport
 
 __all__ = ["Conversion", "check_trainable", "convert", "is_trained", "is_trained_later"]
 
@@ -55,20 +57,24 @@ MOST_BITS = 8
 TRAINING_QUERIES = 1024
 GEOMETRY_SAMPLE = 16384
 CALIBRATION_SAMPLE = 65536
+TOKENS_A_CENTROID, LEAST_TOKENS, MOST_TOKENS = 40, 1 << 17, 1 << 22
+"""Token vectors to train on, and from and to how many whatever the centroids."""
+LEARNERS = ("leanvec", "lemur")
+"""Reducers that learn from queries."""
 
 
 @dataclass(frozen=True)
 class Conversion:
     """What is asked for: another ``precision`` of the stored vectors, another ``recipe``; None keeps.
 
-    ``queries`` are prepared vectors ``(n, d)`` of real queries; ``encoder`` makes pseudo-queries of
+    ``queries`` are real ones, prepared; ``encoder`` makes pseudo-queries of
     documents' texts where there are none (called when it is needed; gives None if there is none).
     ``force``: even if the vectors do not tell documents apart.
     """
 
     precision: Precision | None = None
     recipe: RecipeConfig | None = None
-    queries: FloatArray | None = None
+    queries: Ragged | None = None
     encoder: Callable[[], Encoder | None] = lambda: None
     force: bool = False
 
@@ -77,20 +83,12 @@ def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
     """Refuse early what could only fail when all documents are in.
 
     Raises:
-        ConfigError: a recipe for one vector a document, in an index with one a token; one that cannot be
-            made of vectors of ``dim``.
+        ConfigError: a recipe for one vector a document, in an index with one a token, or the other way
+            round; one that cannot be made of vectors of ``dim``.
     """
-    if kind == "dense":
-        check_spec(config.recipe.reduce, dim)
-        check_options(config.recipe, dim)
-        return
-    if config.recipe.index != "exact":
-        raise ConfigError(
-            f"the recipe index={config.recipe.index} is for one vector a document (dense); "
-            "late interaction is searched with index=exact"
-        )
-    if config.precision == "int8":
-        raise ConfigError("precision int8 is for one vector a document (dense); choose float16 or float32")
+    check_spec(config.recipe.reduce, dim)
+    check_options(config.recipe, dim)
+    check_kind(config.recipe, kind)
 
 
 def is_trained_later(config: IndexConfig) -> bool:
@@ -170,34 +168,39 @@ class _Converting:
         """Fit on a sample, after a look at its geometry."""
         snapshot, recipe = self._snapshot, self._recipe
         if recipe.index == "exact" and self._precision != "int8":
-            return fit(snapshot, sample_vectors(snapshot, 0, 0), recipe, self._precision, None), {}
-        if snapshot.record.kind != "dense":
-            raise ConfigError(
-                f"the recipe {recipe.index!r} with {self._precision} is for one vector a document; "
-                "this index has one a token"
-            )
+            return fit(snapshot, sample_documents(snapshot, 0, 0), recipe, self._precision, None), {}
         self._tell("sample", None)
         size = CALIBRATION_SAMPLE if recipe.index == "exact" else recipe.sample
-        sample = sample_vectors(snapshot, size, recipe.seed)
-        geometry = geometry_of(sample[:: max(1, len(sample) // GEOMETRY_SAMPLE)])
+        tokens = None if snapshot.record.kind == "dense" else self._sample_tokens(size)
+        sample = sample_documents(snapshot, size, recipe.seed, tokens)
+        geometry = geometry_of(sample.values[:: max(1, len(sample.values) // GEOMETRY_SAMPLE)])
         if not self._asked.force:
             check_geometry(geometry)
         queries = None
-        if "leanvec" in recipe.reduce:
+        if _learns_from_queries(recipe):
             self._tell("pseudo-queries", None)
             queries = self._queries(TRAINING_QUERIES, recipe.seed + 1)
         self._tell("train", None)
-        sample, self._held_out = held_out_split(sample, is_needed=recipe.reduce != "none")
+        if snapshot.record.kind == "dense":
+            values, self._held_out = held_out_split(sample.values, is_needed=recipe.reduce != "none")
+            sample = Ragged.from_matrix(values)
         return fit(snapshot, sample, recipe, self._precision, queries), {"geometry": geometry.to_json()}
 
-    def _queries(self, size: int, seed: int) -> FloatArray:
-        """Real queries where they were given (if a reducer learns from them: half to train, half to
+    def _sample_tokens(self, documents: int) -> int:
+        """Token vectors to train on: enough for the centroids, and no more than memory should hold."""
+        there = sum(int(view.offsets[-1]) for view in self._snapshot.segments)
+        wanted = TOKENS_A_CENTROID * (self._recipe.ncentroids or choose_ncentroids(there, there))
+        return int(np.clip(wanted, min(documents, LEAST_TOKENS), MOST_TOKENS))
+
+    def _queries(self, size: int, seed: int) -> Ragged:
+        """Real queries where they were given (if anything learns from them: half to train, half to
         measure), else pseudo-queries."""
         given = self._asked.queries
         if given is not None and len(given):
-            if "leanvec" not in self._recipe.reduce or len(given) == 1:
-                return given[:size]
-            return given[0::2] if size == TRAINING_QUERIES else given[1::2][:size]
+            if not _learns_from_queries(self._recipe) or len(given) == 1:
+                return _some(given, range(len(given))[:size])
+            first = 0 if size == TRAINING_QUERIES else 1
+            return _some(given, range(len(given))[first::2][:size])
         return pseudo_queries(self._snapshot, self._asked.encoder(), size, seed)
 
     def _measured(
@@ -215,12 +218,12 @@ class _Converting:
             warnings += _shortfall(curve, self._recipe)
         return {"curve": curve.to_json(), "documents": len(after), **self._reduction(trained, queries)}
 
-    def _reduction(self, trained: Trained, queries: FloatArray) -> dict[str, Any]:
+    def _reduction(self, trained: Trained, queries: Ragged) -> dict[str, Any]:
         """What the reducer loses on documents that it was not fitted on."""
-        reducer = trained.pipeline.reducer if trained.pipeline is not None else None
+        reducer = trained.pipeline.reducer if isinstance(trained.pipeline, Pipeline) else None
         if reducer is None or not len(self._held_out) or not len(queries):
             return {}
-        return {"reducer": asdict(held_out_error(reducer, self._held_out, queries))}
+        return {"reducer": asdict(held_out_error(reducer, self._held_out, queries.values))}
 
     def _record(self, trained: Trained, config: dict[str, Any]) -> CodecRecord:
         return replace(self._snapshot.record, codec=self._generation, name=trained.codec.name, config=config)
@@ -245,6 +248,14 @@ class _Converting:
         remove_segments(self._root, [view.number for view in self._snapshot.segments])
         with suppress(IndexFolderError):
             remove_trained(self._root, self._snapshot.record.codec)
+
+
+def _learns_from_queries(recipe: RecipeConfig) -> bool:
+    return any(word in recipe.reduce for word in LEARNERS)
+
+
+def _some(queries: Ragged, chosen: Sequence[int]) -> Ragged:
+    return Ragged.from_list([queries[i] for i in chosen], queries.dim)
 
 
 def _shortfall(curve: RecallCurve, recipe: RecipeConfig) -> list[str]:

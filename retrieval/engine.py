@@ -280,7 +280,7 @@ class Engine(Reader):
         vectors = None
         if queries is not None:
             metric = self._record.metric
-            vectors = prepare_queries(self._query_vectors(queries), metric).values
+            vectors = prepare_queries(self._query_vectors(queries), metric)
         return Conversion(wanted.stored_precision, wanted.recipe, vectors, self._encoder_if_any, force)
 
     def _train(

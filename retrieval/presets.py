@@ -8,8 +8,10 @@ from typing import Any
 
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError
+from retrieval.reduce import split_spec
+from retrieval.types import EncoderKind
 
-__all__ = ["PRESETS", "check_options", "recipe_of"]
+__all__ = ["PRESETS", "check_kind", "check_options", "recipe_of"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": {"index": "exact"},
@@ -17,13 +19,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "accurate": {"index": "ivf", "codec": "bits", "bits": 4, "scan_bits": 1, "recall_target": 0.99},
     "small": {"index": "ivf", "reduce": "leanvec:192", "codec": "bits", "bits": 1, "recall_target": 0.9},
     "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
+    "tokens": {"index": "tokens", "codec": "none", "recall_target": 0.95},
+    "muvera": {"index": "ivf", "reduce": "muvera:10240", "codec": "bits", "bits": 4, "recall_target": 0.95},
+    "lemur": {"index": "ivf", "reduce": "lemur:2048", "codec": "bits", "bits": 4, "recall_target": 0.95},
+    "auto": {"index": "auto"},
 }
 """Recipes by name: what a person chooses from, and changes with single settings."""
 
 
 _READ_BY = {
-    "codec": ("index", ("flat", "ivf", "hnsw")),
+    "codec": ("index", ("flat", "ivf", "hnsw", "tokens")),
     "bits": ("codec", ("bits",)),
+    "buckets": ("codec", ("bits", "ternary")),
+    "ncentroids": ("index", ("tokens",)),
     "scan_bits": ("codec", ("bits",)),
     "m": ("codec", ("pq", "opq")),
     "nbits": ("codec", ("pq", "opq")),
@@ -35,6 +43,28 @@ _READ_BY = {
 }
 """Setting -> the other one that decides whether it means anything, and with which values it does."""
 _GRAPH_CODECS = ("int8", "float16")
+_TOKEN_CODECS = ("none", "pq", "bits", "ternary")
+
+
+def check_kind(recipe: RecipeConfig, kind: EncoderKind) -> None:
+    """Refuse a recipe for vectors of the other kind.
+
+    Raises:
+        ConfigError: it is for one vector a document, and there is one a token, or the other way round.
+    """
+    fold = split_spec(recipe.reduce).fold
+    if recipe.index in ("exact", "auto"):
+        return
+    if kind == "dense" and (recipe.index == "tokens" or fold is not None):
+        told = "index=tokens" if recipe.index == "tokens" else f"reduce={recipe.reduce}"
+        raise ConfigError(f"{told} is for one vector a token (late interaction); choose another preset")
+    if kind == "late" and recipe.index != "tokens" and fold is None:
+        raise ConfigError(
+            f"the recipe index={recipe.index} is for one vector a document (dense); for late interaction "
+            "choose index=tokens, or make one vector of many by reduce=muvera:10240"
+        )
+    if recipe.index == "tokens" and fold is not None:
+        raise ConfigError(f"reduce={recipe.reduce} leaves no tokens for index=tokens; leave {fold} out")
 
 
 def check_options(recipe: RecipeConfig, dim: int) -> None:
@@ -46,6 +76,13 @@ def check_options(recipe: RecipeConfig, dim: int) -> None:
     if recipe.index == "hnsw" and recipe.codec not in _GRAPH_CODECS:
         raise ConfigError(
             f"codec={recipe.codec}: the index hnsw takes {' or '.join(_GRAPH_CODECS)}; set one of these"
+        )
+    if recipe.index == "tokens" and (recipe.codec not in _TOKEN_CODECS or recipe.bits > 4):
+        told = f"codec={recipe.codec}" if recipe.codec not in _TOKEN_CODECS else f"bits={recipe.bits}"
+        raise ConfigError(f"{told}: the index tokens takes {', '.join(_TOKEN_CODECS)}, of 1, 2 or 4 bits")
+    if recipe.index in ("flat", "ivf") and recipe.codec in ("ternary", "none"):
+        raise ConfigError(
+            f"codec={recipe.codec} is for index=tokens; choose bits, pq, opq, int8, float16 or sign"
         )
     if recipe.index == "funnel" and any(not 1 <= length < dim for length in recipe.funnel):
         raise ConfigError(f"funnel={list(recipe.funnel)}: prefixes of vectors of {dim} are shorter than that")

@@ -1,7 +1,6 @@
 """Tiny random checkpoints in every form that encoders are shipped in.
 
-A two-layer BERT with 32 dimensions over a WordPiece vocabulary of single letters and a few words:
-small enough to save in milliseconds, and saved by the libraries themselves where they can.
+The backbones of `tests.tiny_backbones`, saved by the libraries themselves where they can.
 """
 
 from __future__ import annotations
@@ -11,15 +10,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-WORDS = [
-    *("the", "a", "of", "and", "to", "in", "is", "wing", "flow", "heat"),
-    *("search", "engine", "token", "vector", "query", "document", "late", "dense"),
-]
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]"]
-LETTERS = [*string.ascii_lowercase, *string.digits, *string.punctuation]
-VOCAB = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS, "##s", "##ing"]
-HIDDEN = 32
-POSITIONS = 128
+from tests.tiny_backbones import HIDDEN, POSITIONS, Backbone, backbone
 
 TEXTS = [
     "the wing",
@@ -32,38 +23,9 @@ TEXTS = [
 ]
 
 
-def tokenizer() -> Any:
-    """A lower-casing WordPiece tokenizer over `VOCAB`."""
-    from transformers import BertTokenizerFast
-
-    vocab = {word: i for i, word in enumerate(dict.fromkeys(VOCAB))}
-    return BertTokenizerFast(vocab=vocab, model_max_length=POSITIONS)
-
-
-def bert(seed: int = 0) -> Any:
-    """A random BERT whose outputs differ clearly from token to token."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(dict.fromkeys(VOCAB)) + 8,
-        hidden_size=HIDDEN,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=POSITIONS,
-        initializer_range=0.5,
-    )
-    return BertModel(config)
-
-
-def save_backbone(folder: Path, seed: int = 0) -> Path:
+def save_backbone(folder: Path, seed: int = 0, family: str = "bert", **config: Any) -> Path:
     """A bare transformers checkpoint: no pooling, no modules.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    bert(seed).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return folder
+    return _save(backbone(family, seed, **config), folder)
 
 
 def save_dense(
@@ -83,9 +45,9 @@ def save_dense(
     from sentence_transformers.base.modules import Dense, Normalize
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    backbone = _transformer(folder.with_name(f"{folder.name}-backbone"), seed)
-    backbone.max_seq_length = max_seq_length
-    modules = [backbone, Pooling(HIDDEN, pooling)]
+    transformer = _transformer(folder.with_name(f"{folder.name}-backbone"), seed)
+    transformer.max_seq_length = max_seq_length
+    modules = [transformer, Pooling(HIDDEN, pooling)]
     if head is not None:
         torch.manual_seed(seed + 1)
         modules.append(Dense(HIDDEN, head))
@@ -110,17 +72,19 @@ def save_late(
     similarity: str | None = None,
     pool_factor: int | None = None,
     seed: int = 0,
+    family: str = "bert",
+    **config: Any,
 ) -> Path:
-    """A native MultiVectorEncoder with a token projection."""
+    """A native MultiVectorEncoder with a token projection; ``config`` is the backbone's."""
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
 
-    backbone = _transformer(folder.with_name(f"{folder.name}-backbone"), seed)
-    backbone.query_length, backbone.document_length = query_length, document_length
-    backbone.query_expansion = expansion
+    transformer = _transformer(folder.with_name(f"{folder.name}-backbone"), seed, family, **config)
+    transformer.query_length, transformer.document_length = query_length, document_length
+    transformer.query_expansion = expansion
     modules = [
-        backbone,
+        transformer,
         _projection(dim, seed),
         MultiVectorMask(skiplist_words=skiplist),
         Normalize(module_input_name="token_embeddings"),
@@ -134,12 +98,24 @@ def save_late(
     return folder
 
 
-def save_pylate(folder: Path, *, dim: int = 16, query_length: int = 24, seed: int = 0) -> Path:
-    """What PyLate 3 writes: prefixes and lengths at the top, only Transformer and Dense as modules."""
-    save_backbone(folder, seed)
-    words = tokenizer()
-    words.add_tokens(["[Q] ", "[D] "])
-    words.save_pretrained(folder)
+def save_pylate(
+    folder: Path,
+    *,
+    dim: int = 16,
+    query_length: int = 24,
+    expands: bool = True,
+    attends: bool = False,
+    seed: int = 0,
+    family: str = "bert",
+    **config: Any,
+) -> Path:
+    """What PyLate 3 writes: prefixes and lengths at the top, only Transformer and Dense as modules.
+
+    ``expands`` says whether queries are padded with mask tokens, ``attends`` whether those are seen.
+    """
+    base = backbone(family, seed, **config)
+    base.tokenizer.add_tokens(["[Q] ", "[D] "])
+    _save(base, folder)
     head = folder / "1_Dense"
     head.mkdir()
     _projection(dim, seed).save(str(head))
@@ -171,32 +147,53 @@ def save_pylate(folder: Path, *, dim: int = 16, query_length: int = 24, seed: in
             "document_prefix": "[D] ",
             "query_length": query_length,
             "document_length": 40,
-            "attend_to_expansion_tokens": False,
+            "do_query_expansion": expands,
+            "attend_to_expansion_tokens": attends,
             "skiplist_words": list(string.punctuation),
         },
     )
     return folder
 
 
-def save_stanford(folder: Path, *, dim: int = 16, query_length: int = 20, seed: int = 0) -> Path:
-    """What Stanford ColBERT writes: one weight file with ``linear.weight``, and artifact.metadata."""
+def save_stanford(
+    folder: Path,
+    *,
+    dim: int = 16,
+    query_length: int = 20,
+    attends: bool = False,
+    masks_punctuation: bool = True,
+    adds_markers: bool = True,
+    seed: int = 0,
+    family: str = "bert",
+    **config: Any,
+) -> Path:
+    """What Stanford ColBERT writes: one weight file with ``linear.weight``, and artifact.metadata.
+
+    ``adds_markers`` puts the markers into a vocabulary that lacks them; without it they stay
+    unknown, as in ColBERT-XM.
+    """
     from safetensors.torch import save_file
 
-    save_backbone(folder, seed)
-    weights = {f"bert.{name}": tensor for name, tensor in bert(seed).state_dict().items()}
+    base = backbone(family, seed, **config)
+    if adds_markers:
+        known = base.tokenizer.get_vocab()
+        base.tokenizer.add_tokens([marker for marker in ("[unused0]", "[unused1]") if marker not in known])
+    _save(base, folder)
+    weights = {f"{base.prefix}.{name}": tensor for name, tensor in base.model.state_dict().items()}
     weights["linear.weight"] = _projection(dim, seed).linear.weight.detach()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", {**config, "architectures": ["HF_ColBERT"]})
+    settings = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**settings, "architectures": ["HF_ColBERT"]})
     write_json(
         folder / "artifact.metadata",
         {
+            "dim": dim,
             "query_token_id": "[unused0]",
             "doc_token_id": "[unused1]",
             "query_maxlen": query_length,
             "doc_maxlen": 48,
-            "mask_punctuation": True,
-            "attend_to_mask_tokens": False,
+            "mask_punctuation": masks_punctuation,
+            "attend_to_mask_tokens": attends,
         },
     )
     return folder
@@ -216,10 +213,17 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
-def _transformer(folder: Path, seed: int) -> Any:
+def _save(base: Backbone, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _transformer(folder: Path, seed: int, family: str = "bert", **config: Any) -> Any:
     from sentence_transformers.base.modules import Transformer
 
-    return Transformer(str(save_backbone(folder, seed)))
+    return Transformer(str(save_backbone(folder, seed, family, **config)))
 
 
 def _projection(dim: int, seed: int) -> Any:

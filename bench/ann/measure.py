@@ -6,12 +6,10 @@ works on threads of its own gains nothing by it.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.ann.data import Data, exact_scores
+from bench.memory import free_memory
 from bench.peers.base import Ask, Bytes, Engine, Setting
+from bench.timing import latencies, workers
 from retrieval.types import FloatArray
 
 __all__ = ["Built", "Options", "Point", "Tell", "build_all", "measure", "recall"]
@@ -95,7 +95,7 @@ def build_all(engines: Sequence[Engine], data: Data, threads: int, tell: Tell) -
     built = []
     for engine in engines:
         need = COPIES * data.vectors.nbytes
-        if (free := _free_memory()) is not None and free < need:
+        if (free := free_memory()) is not None and free < need:
             tell(f"skipped {engine.name}: {free >> 20} MiB of memory free, {need >> 20} wanted")
             continue
         try:
@@ -161,7 +161,7 @@ def _is_dominated(point: Point, points: Sequence[Point]) -> bool:
 def _time(
     points: Sequence[Point], engines: dict[str, Engine], queries: FloatArray, threads: int, options: Options
 ) -> None:
-    with _workers(threads) as pool:
+    with workers(threads) as pool:
         for _ in range(options.rounds):
             for point in points:
                 engine = engines[point.engine]
@@ -178,10 +178,10 @@ def _time_once(
 ) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     if pool is None:
-        each = _latencies(ask, queries)
+        each = latencies(ask, queries)
     else:  # every thread asks all queries, each beginning elsewhere
         starts = [i * len(queries) // threads for i in range(threads)]
-        list(pool.map(lambda start: _latencies(ask, np.roll(queries, -start, axis=0)), starts))
+        list(pool.map(lambda start: latencies(ask, np.roll(queries, -start, axis=0)), starts))
         each = None
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     answered = len(queries) * threads
@@ -191,36 +191,3 @@ def _time_once(
         p50, p99 = (1000 * float(value) for value in np.percentile(each, (50, 99)))
         point.p50_ms = min(p50, point.p50_ms or np.inf)
         point.p99_ms = min(p99, point.p99_ms or np.inf)
-
-
-def _latencies(ask: Ask, queries: FloatArray) -> NDArray[np.float64]:
-    clock = time.perf_counter
-    ends = np.empty(len(queries) + 1)
-    ends[0] = clock()
-    for i, query in enumerate(queries):
-        ask(query)
-        ends[i + 1] = clock()
-    return np.diff(ends)
-
-
-@contextmanager
-def _workers(threads: int) -> Iterator[ThreadPoolExecutor | None]:
-    """A pool whose threads may start none of their own: OpenMP counts by the thread that asks."""
-    if threads == 1:
-        yield None
-        return
-    with ThreadPoolExecutor(threads, initializer=lambda: threadpool_limits(1)) as pool:
-        yield pool
-
-
-def _free_memory() -> int | None:
-    """What the system could give, its file cache included."""
-    path = Path("/proc/meminfo")
-    if path.is_file():
-        for line in path.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None

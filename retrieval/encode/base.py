@@ -106,6 +106,8 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
     "dense": ("dot", "cosine", "l2"),
     "late": ("maxsim", "meanmaxsim"),
 }
+RECORDED_LATER = frozenset({"settings_sha256"})
+"""Fingerprint keys that indexes of earlier versions lack, which says nothing against their encoder."""
 LARGEST = 1e15
 """Beyond this, sums of products leave the range of float32."""
 
@@ -235,7 +237,8 @@ def check_fingerprint(built_with: Mapping[str, Any], given: Mapping[str, Any]) -
     Raises:
         EncoderMismatchError: any key differs.
     """
-    keys = [key for key in sorted({*built_with, *given}) if built_with.get(key) != given.get(key)]
+    recorded = {*built_with, *(key for key in given if key not in RECORDED_LATER)}
+    keys = [key for key in sorted(recorded) if built_with.get(key) != given.get(key)]
     if not keys:
         return
     if "kind" in keys:  # the rest follows from it

@@ -19,6 +19,7 @@ __all__ = ["Checkpoint"]
 
 LATE_TYPES = ("MultiVectorEncoder", "ColBERT")  # ColBERT: PyLate up to version 3
 STANFORD = "HF_ColBERT"
+WEIGHTED = ("Transformer", "Dense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,13 @@ class Checkpoint:
             ) from None
 
     @property
+    def weighted_folders(self) -> tuple[str, ...]:
+        """Folders, below this one, of the modules that hold weights: the backbone and dense heads."""
+        if self.modules is None:
+            return ("",)
+        return tuple(path for name, path in self.modules if name.rsplit(".", 1)[-1] in WEIGHTED)
+
+    @property
     def kind(self) -> EncoderKind:
         """What the checkpoint was made for.
 
@@ -91,6 +99,11 @@ class Checkpoint:
         if self._is_rebuilt:
             return self._is_stanford or self._is_native_retriever
         return self._late_type in LATE_TYPES
+
+    @property
+    def is_stanford(self) -> bool:
+        """Whether Stanford ColBERT wrote it, and nothing rewrote its markers as prompts since."""
+        return self.modules is None and self._is_stanford
 
     @property
     def has_trained_projection(self) -> bool:

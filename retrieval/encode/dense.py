@@ -10,9 +10,10 @@ import numpy as np
 from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.encode.base import EncodeProgress
 from retrieval.encode.checkpoint import Checkpoint
+from retrieval.encode.language import choose_language
 from retrieval.encode.runtime import library_errors, library_kwargs, quiet_loading
 from retrieval.encode.text_model import Task, TextModel, position_limit, resolve_prompts
-from retrieval.encode.weights import tokenizer_sha256, weights_sha256
+from retrieval.encode.weights import settings_sha256, tokenizer_sha256, weights_sha256
 from retrieval.errors import EncoderError
 from retrieval.types import EncoderKind, FloatArray, Metric
 
@@ -39,6 +40,7 @@ class DenseEncoder:
         self.config = config
         with library_errors(f"cannot load encoder {config.name!r}"):
             model = _load(config, checkpoint, runtime)
+            language = choose_language(model, config)
         self.metric = _metric(model, config)
         self.dim = _dim(model, config)
         is_unit = _normalizes(model)
@@ -54,7 +56,9 @@ class DenseEncoder:
         self._fingerprint = {
             "weights_sha256": weights_sha256(checkpoint.folder),
             "tokenizer_sha256": tokenizer_sha256(checkpoint.folder),
+            "settings_sha256": settings_sha256(checkpoint.folder, checkpoint.weighted_folders),
             "kind": self.kind,
+            "language": language,
             "pooling": _pooling(model),
             "normalize": is_unit,
             "query_prompt": self._model.prompts["query"],

@@ -9,11 +9,12 @@ from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.encode.base import EncodeProgress
 from retrieval.encode.builtin import SkipList
 from retrieval.encode.checkpoint import Checkpoint
+from retrieval.encode.language import choose_language
 from retrieval.encode.late_loading import load_late
 from retrieval.encode.runtime import library_errors
 from retrieval.encode.text_model import Task, TextModel, position_limit, resolve_prompts
 from retrieval.encode.tokens import vector_tokens
-from retrieval.encode.weights import tokenizer_sha256, weights_sha256
+from retrieval.encode.weights import settings_sha256, tokenizer_sha256, weights_sha256
 from retrieval.errors import EncoderError
 from retrieval.types import EncoderKind, Metric, Ragged, Token
 
@@ -25,7 +26,8 @@ class LateEncoder:
 
     ``query_length`` is the length of an expanded query where the checkpoint expands queries, and
     the token limit otherwise; ``document_length`` is the token limit of a document. Prefix
-    markers, expansion and skip list are the checkpoint's.
+    markers, expansion and skip list are the checkpoint's. ``language`` picks the adapters of an XMOD
+    checkpoint.
 
     Raises:
         UntrainedProjectionError: the checkpoint has no token projection and none was not asked for.
@@ -45,6 +47,7 @@ class LateEncoder:
         self.config = config
         with library_errors(f"cannot load encoder {config.name!r}"):
             model = load_late(config, checkpoint, runtime, skiplist)
+            language = choose_language(model, config)
             self.metric: Metric = model.similarity_fn_name
             self.dim = _dim(model, config)
             limits: dict[Task, int | None] = {
@@ -65,7 +68,9 @@ class LateEncoder:
         self._fingerprint = {
             "weights_sha256": weights_sha256(checkpoint.folder),
             "tokenizer_sha256": tokenizer_sha256(checkpoint.folder),
+            "settings_sha256": settings_sha256(checkpoint.folder, checkpoint.weighted_folders),
             "kind": self.kind,
+            "language": language,
             "pooling": [pooling.get_config_dict() for pooling in _token_poolings(model)] or None,
             "normalize": is_unit,
             "query_prompt": self._model.prompts["query"],

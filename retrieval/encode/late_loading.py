@@ -7,6 +7,7 @@ from typing import Any
 from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.encode.builtin import SkipList
 from retrieval.encode.checkpoint import Checkpoint
+from retrieval.encode.late_markers import repair_markers
 from retrieval.encode.runtime import library_kwargs, quiet_loading
 from retrieval.errors import EncoderError
 
@@ -23,7 +24,8 @@ def load_late(
 
     Raises:
         UntrainedProjectionError: the checkpoint has no token projection.
-        EncoderError: ``projection="none"`` for a checkpoint that is nothing without its projection.
+        EncoderError: ``projection="none"`` for a checkpoint that is nothing without its projection, or
+            markers that its tokenizer cannot write.
     """
     from sentence_transformers import MultiVectorEncoder
 
@@ -36,7 +38,10 @@ def load_late(
         return _without_projection(checkpoint, runtime, skiplist)
     checkpoint.check_projection()
     with quiet_loading():
-        return MultiVectorEncoder(str(checkpoint.folder), **library_kwargs(runtime))
+        model = MultiVectorEncoder(str(checkpoint.folder), **library_kwargs(runtime))
+    if checkpoint.is_stanford:
+        repair_markers(model, config)
+    return model
 
 
 def _without_projection(checkpoint: Checkpoint, runtime: RuntimeConfig, skiplist: SkipList | None) -> Any:

@@ -117,13 +117,30 @@ def position_limit(model: Any, name: str, asked: int | None) -> int | None:
     Raises:
         EncoderError: ``asked`` is more than the positions that the model has.
     """
+    positions, unused = _positions(model)
     if asked is None:
         own = model.max_seq_length
+        if own is not None and 0 < own - positions <= unused:
+            # The library takes every row of the table for a place, and fails at the longest texts.
+            model.max_seq_length = own = positions
         return int(own) if own is not None and own < NO_LIMIT else None
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and 0 < positions < asked:
+    if 0 < positions < asked:
         raise EncoderError(f"{name}={asked} is more than the {positions} positions of this model")
     return asked
+
+
+def _positions(model: Any) -> tuple[int, int]:
+    """How many tokens the model can tell apart by place (0: it does not say), and its unused places.
+
+    The RoBERTa family counts its places from the one after the padding token's id.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return 0, 0
+    modules = getattr(getattr(model[0], "model", None), "modules", tuple)
+    paddings = (getattr(m, "padding_idx", None) for m in modules() if hasattr(m, "position_embeddings"))
+    unused = next((padding + 1 for padding in paddings if isinstance(padding, int)), 0)
+    return positions - unused, unused
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from retrieval.errors import EncoderError
 
-__all__ = ["refuse_pickled", "tokenizer_sha256", "weights_sha256"]
+__all__ = ["refuse_pickled", "settings_sha256", "tokenizer_sha256", "weights_sha256"]
 
 CHUNK = 1 << 20
 SAFE = "model.safetensors"
@@ -16,6 +17,11 @@ SAFE_SHARDS = "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 EXPORTED = {"onnx": ("*.onnx", "*.onnx_data"), "openvino": ("*openvino*.xml", "*openvino*.bin")}
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "*.model", "added_tokens.json")
+SETTINGS_FILES = ("config.json", "tokenizer_config.json")
+NOT_SETTINGS = (
+    *("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"),
+    *("model_max_length", "default_language", "is_local", "local_files_only", "tokenizer_class", "backend"),
+)
 
 
 def weights_sha256(folder: Path) -> str:
@@ -46,6 +52,23 @@ def tokenizer_sha256(folder: Path) -> str | None:
     files = _matching(folder, TOKENIZER_FILES[:1], recursive=True)
     files = files or _matching(folder, TOKENIZER_FILES[1:], recursive=True)
     return _digest(folder, files) if files else None
+
+
+def settings_sha256(folder: Path, subfolders: Iterable[str]) -> str:
+    """One digest of the settings that say how the weights and the vocabulary are used.
+
+    ``subfolders`` are those of the modules with weights. What a file says of its origin, its
+    precision and its text limit does not count: no vector follows from it, or the limit is named
+    by itself.
+    """
+    lines = []
+    for name in sorted(set(subfolders)):
+        for path in (folder / name / file for file in SETTINGS_FILES):
+            if path.is_file():
+                values = json.loads(path.read_text(encoding="utf-8"))
+                kept = {key: value for key, value in values.items() if key not in NOT_SETTINGS}
+                lines.append(f"{name}/{path.name} {json.dumps(kept, sort_keys=True)}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def refuse_pickled(folder: Path, subfolders: Iterable[str], *, shards: bool, backend: str) -> None:

@@ -13,16 +13,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.index.base import Effort, Found, SegmentSearch
+from retrieval.index.base import Effort, Found, Probe
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
+from retrieval.index.stored import stored_rows
 from retrieval.kernels.backend import Backend, kernel
-from retrieval.kernels.rescore.prepared import Rows, prepare_rows
 from retrieval.kernels.topk import select
 from retrieval.quantize import Codec, Int8Codec
-from retrieval.types import FloatArray, IntArray, Metric
+from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
-__all__ = ["Arranged", "Work", "stored_rows"]
+__all__ = ["Arranged", "Work"]
 
 CONFIDENCE = 3.0
 """Standard deviations by which an estimate may be wrong before refine stops too early."""
@@ -46,11 +46,6 @@ class Work:
         self.modes[mode] = self.modes.get(mode, 0) + 1
 
 
-def stored_rows(rows: NDArray[Any], codec: Codec) -> Rows:
-    """Stored vectors ``(n, d)``, codes of ``codec``, as kernels take them."""
-    return prepare_rows(rows, codec.span, codec.low) if isinstance(codec, Int8Codec) else prepare_rows(rows)
-
-
 class Arranged:
     """One segment of one vector a document.
 
@@ -61,7 +56,7 @@ class Arranged:
 
     def __init__(
         self,
-        search: SegmentSearch,
+        search: Probe,
         rows: NDArray[Any],
         codec: Codec,
         metric: Metric,
@@ -83,17 +78,17 @@ class Arranged:
 
     def candidates(
         self,
-        queries: FloatArray,
-        probes: FloatArray,
+        queries: Ragged,
+        probes: Ragged,
         k: int,
         effort: Effort,
         accept: NDArray[np.bool_] | None,
         work: Work,
     ) -> list[Pool]:
-        """What may be among the best ``k`` of each query: ``queries`` ``(n_q, d)`` are prepared,
-        ``probes`` the same as the index takes them (`Pipeline.reduce_queries`)."""
-        found = self._search.search(probes, effort, accept)
-        return [self._refined(queries[i : i + 1], each, k, work) for i, each in enumerate(found)]
+        """What may be among the best ``k`` of each query: ``queries`` are prepared, ``probes`` the same as
+        the index takes them (`Searcher.reduce_queries`)."""
+        found, values = self._search.search(probes, effort, accept), queries.values
+        return [self._refined(values[i : i + 1], each, k, work) for i, each in enumerate(found)]
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         """The candidates of one query ``(1, d)`` by their stored vectors."""

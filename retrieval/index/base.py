@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.quantize.base import Codec
-from retrieval.types import FloatArray, IntArray
+from retrieval.types import FloatArray, IntArray, Ragged
 
-__all__ = ["Arrays", "Block", "Effort", "Found", "SegmentSearch", "VectorIndex"]
+__all__ = ["Arrays", "Block", "Effort", "Found", "Probe", "SegmentSearch", "VectorIndex"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -20,13 +20,15 @@ Arrays = Mapping[str, NDArray[Any]]
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are
-    visited (IVF); ``ef_search`` is the width of the walk (HNSW). Under a filter, lists are added until they
+    visited (IVF), or centroids by each query token (tokens); ``ef_search`` is the width of the walk (HNSW);
+    ``scored`` documents are scored by all their codes (tokens). Under a filter, lists are added until they
     hold the share ``accepted`` of all accepted documents: these may lie far from the query."""
 
     depth: int = 100
     nprobe: int = 32
     ef_search: int = 64
     accepted: float = 0.0
+    scored: int = 400
 
 
 class Block(NamedTuple):
@@ -44,7 +46,8 @@ class Found:
     ``estimates`` are of inner product plus bias; ``errors`` their standard deviations for a query of
     length 1, None where unknown. ``scanned`` counts the codes that were looked at (hnsw: how wide the walk
     was, which is less). Where fewer bits of the codes were scanned than there are, ``ranks`` are the places
-    among the candidates that these gave.
+    among the candidates that these gave. ``cost`` is what finding them took, in nanoseconds by the model of
+    `retrieval.search.curve`, where that is not the same for every code.
     """
 
     ordinals: IntArray
@@ -52,15 +55,24 @@ class Found:
     errors: FloatArray | None
     scanned: int
     ranks: IntArray | None = None
+    cost: float | None = None
 
 
 class SegmentSearch(Protocol):
-    """The index of one segment, ready to be asked. Safe to share between threads."""
+    """The index of one segment's vectors, ready to be asked. Safe to share between threads."""
 
     def search(
         self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
     ) -> list[Found]:
         """Candidates for reduced queries ``(n_q, d)``; ``accept`` is a mask over ordinals."""
+
+
+class Probe(Protocol):
+    """The trained search of one segment, whatever it is made of. Safe to share between threads."""
+
+    def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
+        """Candidates for queries as `Searcher.reduce_queries` gives them; ``accept`` is a mask over
+        ordinals."""
 
 
 class VectorIndex(Protocol):

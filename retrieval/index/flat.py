@@ -8,6 +8,7 @@ decides in float64: equal documents tie exactly, wherever they are stored.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool, merge
+from retrieval.index.stored import stored_tokens
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
-from retrieval.quantize import Codec
+from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
 __all__ = ["FlatIndex"]
@@ -52,6 +55,11 @@ class FlatIndex:
         self._metric, self._max_norm, self._segment = metric, max_norm, segment
         self._backend = backend
 
+    @cached_property
+    def _tokens(self) -> Tokens:
+        """The codes as the kernel reads them that looks at one query."""
+        return stored_tokens(self._codes, self._offsets, self._codec, self._max_norm)
+
     def candidates(self, queries: Ragged, k: int, accept: NDArray[np.bool_] | None = None) -> list[Pool]:
         """For each query everything in this segment that may be among its best ``k``.
 
@@ -75,6 +83,8 @@ class FlatIndex:
     ) -> list[Pool]:
         """Pools from blocks of scores; ``chosen`` are the ordinals that the blocks count, if not all."""
         slacks = self._slacks(queries)
+        if self._one_by_one(queries):
+            slacks = [slack + self._error(queries[i]) for i, slack in enumerate(slacks)]
         found: list[list[Pool]] = [[Pool.empty(slack)] for slack in slacks]
         for first, scores in blocks:
             last = first + scores.shape[1]
@@ -93,9 +103,7 @@ class FlatIndex:
     def _score_chosen(self, queries: Ragged, chosen: IntArray) -> Iterator[tuple[int, FloatArray]]:
         """As `_score_blocks`, of these documents alone: their codes are read and no others."""
         if self._one_by_one(queries):
-            score = kernel("maxsim", self._backend)
-            rows = [score(queries[i], self._codes, self._offsets, chosen) for i in range(len(queries))]
-            yield 0, np.stack(rows)
+            yield 0, np.stack([self._score_one(queries[i], chosen) for i in range(len(queries))])
             return
         doclens = self._offsets[chosen + 1] - self._offsets[chosen]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(doclens)])
@@ -108,13 +116,28 @@ class FlatIndex:
     def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, FloatArray]]:
         """Blocks of whole documents: (first ordinal, ``(n_queries, n_block)`` scores)."""
         if self._one_by_one(queries):
-            score = kernel("maxsim", self._backend)
-            yield 0, np.stack([score(queries[i], self._codes, self._offsets) for i in range(len(queries))])
+            yield 0, np.stack([self._score_one(queries[i]) for i in range(len(queries))])
             return
         for first, last in _block_bounds(self._offsets):
             start, stop = self._offsets[first], self._offsets[last]
             values = self._codec.decode(self._codes[start:stop])
             yield first, self._score(queries, values, self._offsets[first : last + 1] - start)
+
+    def _score_one(self, query: FloatArray, chosen: IntArray | None = None) -> FloatArray:
+        """One query against the chosen documents, or all, as they are stored."""
+        if self._codes.dtype.kind == "f":
+            scores: FloatArray = kernel("maxsim", self._backend)(query, self._codes, self._offsets, chosen)
+            return scores
+        ordinals = np.arange(len(self._offsets) - 1) if chosen is None else chosen
+        stored: FloatArray = kernel("maxsim_stored", self._backend)(query, self._tokens, ordinals)[0]
+        return stored
+
+    def _error(self, query: FloatArray) -> float:
+        """What a query rounded to bytes may change in the order of `_score_one`."""
+        if self._codes.dtype.kind == "f":
+            return 0.0
+        none = np.empty(0, np.int64)
+        return float(kernel("maxsim_stored", self._backend)(query, self._tokens, none)[1])
 
     def _score(self, queries: Ragged, values: FloatArray, offsets: IntArray) -> FloatArray:
         scores: FloatArray = kernel("maxsim_batch", self._backend)(
@@ -130,10 +153,9 @@ class FlatIndex:
 
         The kernel reads codes as they are stored; a single float32 vector gains nothing by it.
         """
-        plain = (
-            self._metric != "l2" and self._codes.dtype in (np.float16, np.float32) and len(self._codes) > 0
-        )
-        single = queries.doclens.max(initial=0) <= 1 and self._codes.dtype == np.float32
+        plain = self._metric != "l2" and len(self._codes) > 0
+        plain = plain and (self._codes.dtype.kind == "f" or isinstance(self._codec, Int8Codec))
+        single = queries.doclens.max(initial=0) <= 1 and self._codes.dtype != np.float16
         return plain and not single and len(queries) <= FEW_QUERIES
 
     def _slacks(self, queries: Ragged) -> list[float]:

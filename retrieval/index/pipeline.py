@@ -1,4 +1,4 @@
-"""How single vectors are found: reduce, then an index over what is left; trained once, then frozen."""
+"""How documents of one vector are found: reduce, then an index over what is left; trained once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from numpy.typing import NDArray
 
 from retrieval.config import RecipeConfig
 from retrieval.errors import IndexFormatError
-from retrieval.index.base import Arrays, Block, SegmentSearch, VectorIndex
+from retrieval.index.base import Arrays, Block, Effort, Found, SegmentSearch, VectorIndex
 from retrieval.index.checking import under
 from retrieval.index.funnel import FunnelIndex
+from retrieval.index.pieces import Pieces
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.quantize import Codec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
-from retrieval.types import FloatArray, Metric
+from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
-__all__ = ["Pipeline"]
+__all__ = ["OneVector", "Pipeline"]
+
+
+class OneVector:
+    """A `Probe` of one vector a document."""
+
+    def __init__(self, search: SegmentSearch) -> None:
+        self._search = search
+
+    def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
+        """See `Probe.search`."""
+        return self._search.search(probes.values, effort, accept)
 
 
 class Pipeline:
@@ -55,31 +67,39 @@ class Pipeline:
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether `arrange` gives no arrays, because the stored vectors themselves are searched."""
+        """See `Searcher`."""
         return self.index.name == FunnelIndex.name and self.metric != "l2"
 
-    def arrange(self, vectors: Iterable[FloatArray], n: int) -> dict[str, NDArray[Any]]:
-        """What a segment of ``n`` documents keeps; ``vectors`` are its stored ones, decoded, in blocks."""
-        return self.index.arrange(self._blocks(vectors), n, len(os.sched_getaffinity(0)))
+    @property
+    def is_bounded(self) -> bool:
+        """See `Searcher`: where nothing was reduced."""
+        return self.reducer is None
 
-    def _blocks(self, vectors: Iterable[FloatArray]) -> Iterator[Block]:
-        for values in vectors:
+    @property
+    def nlist(self) -> int:
+        """See `Searcher`."""
+        return int(getattr(self.index, "nlist", 1))
+
+    def arrange(self, vectors: Iterable[Ragged], n: int) -> Pieces:
+        """See `Searcher.arrange`."""
+        yield from self.index.arrange(self._blocks(vectors), n, len(os.sched_getaffinity(0))).items()
+
+    def _blocks(self, vectors: Iterable[Ragged]) -> Iterator[Block]:
+        for values in (block.values for block in vectors):
             biases = None
             if self.metric == "l2":
                 biases = (-np.einsum("nd,nd->n", values, values) / 2).astype(np.float32)
             yield Block(values if self.reducer is None else self.reducer.transform_documents(values), biases)
 
-    def attach(self, arrays: Arrays, n: int, rows: NDArray[Any], codec: Codec) -> SegmentSearch:
-        """The search of one segment, from what `arrange` gave and its stored vectors ``rows``.
+    def attach(self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any], codec: Codec) -> OneVector:
+        """See `Searcher.attach`."""
+        return OneVector(self.index.attach(arrays, len(offsets) - 1, rows, codec))
 
-        Raises:
-            IndexDamagedError: they do not fit each other.
-        """
-        return self.index.attach(arrays, n, rows, codec)
-
-    def reduce_queries(self, queries: FloatArray) -> FloatArray:
-        """Prepared queries ``(n, d)`` as the index takes them."""
-        return queries if self.reducer is None else self.reducer.transform_queries(queries)
+    def reduce_queries(self, queries: Ragged) -> Ragged:
+        """See `Searcher.reduce_queries`."""
+        if self.reducer is None:
+            return queries
+        return Ragged(self.reducer.transform_queries(queries.values), queries.offsets)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """JSON configuration and trained arrays."""

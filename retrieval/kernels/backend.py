@@ -16,6 +16,7 @@ Backend = Literal["reference", "cpu", "cuda"]
 OPERATIONS = {
     "maxsim": ("maxsim", "maxsim_batch", "maxsim_bf16", "maxsim_i8"),
     "centroid_maxsim": ("centroid_maxsim",),
+    "centroid_scores": ("prepare_centroids", "score_centroids"),
     "coded_maxsim": ("coded_maxsim_pq", "coded_maxsim_bits"),
     "hamming": ("hamming", "hamming_distances"),
     "asymmetric": ("asymmetric", "asymmetric_topk"),
@@ -24,12 +25,15 @@ OPERATIONS = {
     "assign": ("assign", "assign_i8"),
     "fde": ("fde_documents", "fde_queries"),
     "gather": ("gather",),
+    "postings": ("distinct", "invert"),
     "rotate": ("rotate", "unrotate"),
     "grid": ("grid_codes", "grid_scales"),
     "tables": ("grid_tables", "pq_tables"),
     "lists": ("scan_lists", "choose_lists", "probe_lists"),
+    "residuals": ("product_codes", "product_values", "bucket_codes", "bucket_values", "inverse_norms"),
     "rescore": ("rescore", "rescore_best", "score_exactly"),
     "sharpen": ("sharpen", "probe_whole"),
+    "token_rescore": ("maxsim_stored", "best_stored", "maxsim_exactly"),
 }
 """Operation (a folder) -> its functions."""
 

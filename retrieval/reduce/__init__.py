@@ -5,18 +5,17 @@ Reducers expose their state as values; only ``storage`` touches disk.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval.errors import ConfigError
 from retrieval.reduce.base import Arrays, FittableReducer, Reducer
 from retrieval.reduce.chain import Chain
 from retrieval.reduce.linear import LeanVec, Pca
 from retrieval.reduce.matryoshka import LayerNormMatryoshka, Matryoshka
 from retrieval.reduce.quality import ReducerError, held_out_error
-from retrieval.reduce.registry import REDUCERS, asked_reducer, stored_reducer
+from retrieval.reduce.registry import REDUCERS, stored_reducer
 from retrieval.reduce.sparse import SparseProjection
+from retrieval.reduce.spec import Split, check_spec, parsed, split_spec
 from retrieval.types import FloatArray
 
 __all__ = [
@@ -30,10 +29,12 @@ __all__ = [
     "Reducer",
     "ReducerError",
     "SparseProjection",
+    "Split",
     "check_spec",
     "fit_reducer",
     "held_out_error",
     "reducer_from_state",
+    "split_spec",
 ]
 
 
@@ -48,41 +49,13 @@ def fit_reducer(
         ConfigError: not such a text, an unknown name, or more dimensions than there are.
         ValueError: a wrong shape, no documents, or values that are not finite.
     """
-    parts = _parsed(spec)
+    parts = parsed(spec)
     if not parts:
         return None
     if len(parts) == 1:
         ((kind, output_dim),) = parts
         return kind.fit(sample, output_dim, queries, seed)
     return Chain.fit(parts, sample, queries, seed)
-
-
-def check_spec(spec: str, dim: int) -> None:
-    """Refuse what could not be fitted to vectors of ``dim``.
-
-    Raises:
-        ConfigError: not such a text, an unknown name, or more dimensions than there are.
-    """
-    before = dim
-    for kind, output_dim in _parsed(spec):
-        if not 1 <= output_dim <= before:
-            raise ConfigError(
-                f"reduce is {spec!r}: {kind.name} cannot make {output_dim} dimensions of {before}; "
-                f"ask for 1 to {before}"
-            )
-        before = output_dim
-
-
-def _parsed(spec: str) -> list[tuple[type[FittableReducer], int]]:
-    parts: list[tuple[type[FittableReducer], int]] = []
-    for part in [] if spec == "none" else spec.split("+"):
-        if (match := re.fullmatch(r"([a-z0-9_-]+):([0-9]{1,9})", part)) is None:
-            raise ConfigError(
-                f"reduce is {spec!r}; write none, or a reducer and its dimensions (pca:128), or several of "
-                "these joined by +"
-            )
-        parts.append((asked_reducer(match[1]), int(match[2])))
-    return parts
 
 
 def reducer_from_state(name: str, config: Mapping[str, Any], arrays: Arrays) -> Reducer:

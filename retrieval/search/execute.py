@@ -93,7 +93,7 @@ class _Search:
         """For each prepared query what may be among its best, of all segments."""
         pools: list[Pool] = []
         pipeline = self._prepared.snapshot.trained.pipeline
-        probes = pipeline.reduce_queries(queries.values) if pipeline and "probe" in self._plan.modes else None
+        probes = pipeline.reduce_queries(queries) if pipeline and "probe" in self._plan.modes else None
         for position, mask in enumerate(self._accept):
             if probes is not None and self._plan.modes[position] == "probe":
                 found = self._probe(position, queries, probes, mask)
@@ -110,13 +110,13 @@ class _Search:
         return self._prepared.flat(position).candidates(queries, self._k, mask)
 
     def _probe(
-        self, position: int, queries: Ragged, probes: FloatArray, mask: NDArray[np.bool_] | None
+        self, position: int, queries: Ragged, probes: Ragged, mask: NDArray[np.bool_] | None
     ) -> list[Pool]:
         """Candidates of the trained search; exactly after all where it found fewer than there are, or where
         the filter accepts little of what is near the query."""
         index, effort = self._prepared.arranged(position), self._plan.effort
         self.work.count("probe")
-        found = index.candidates(queries.values, probes, self._k, effort, mask, self.work)
+        found = index.candidates(queries, probes, self._k, effort, mask, self.work)
         enough, far = min(self._k, self._plan.counts[position]), self._far(position, probes, mask)
         for i, pool in enumerate(found):
             if i in far or len(pool) < enough:
@@ -124,13 +124,13 @@ class _Search:
                 found[i] = self._exact(position, alone, mask)[0]
         return found
 
-    def _far(self, position: int, probes: FloatArray, mask: NDArray[np.bool_] | None) -> set[int]:
+    def _far(self, position: int, probes: Ragged, mask: NDArray[np.bool_] | None) -> set[int]:
         """Queries around which far fewer documents are accepted than everywhere. The best accepted ones
         then lie beyond those that the recall curve was measured on, hardly told apart by their codes."""
         plan, view = self._plan, self._prepared.snapshot.segments[position]
         if mask is None or mask is view.live or not plan.is_measured or view.search is None:
             return set()
-        effort = replace(plan.effort, depth=NEAR, accepted=0.0)
+        effort = replace(plan.effort, depth=NEAR, accepted=0.0, scored=NEAR)
         share = plan.counts[position] / view.n_documents
         near = view.search.search(probes, effort, view.live)
         return {i for i, one in enumerate(near) if mask[one.ordinals].sum() < share / 2 * len(one.ordinals)}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from retrieval.config import SearchConfig
 from retrieval.index import Effort, Work
 from retrieval.search.accept import Accept
-from retrieval.search.curve import CODE_COST, ROW_COST
+from retrieval.search.curve import ROW_COST, Choice
 from retrieval.search.prepared import Prepared
 from retrieval.storage import SegmentView, Snapshot
 
@@ -52,12 +52,12 @@ def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) 
     target = wanted.recall_target if wanted.recall_target is not None else snapshot.record.recall_target
     if wanted.exact or target >= 1 or snapshot.trained.pipeline is None:
         return Plan(_all_exact(snapshot), DEFAULT_EFFORT, None, None, counts, selectivity)
-    effort, recall, share = _effort(prepared, k, target, selectivity)
-    effort = _changed(effort, k, wanted)
+    choice = _choice(prepared, k, target, selectivity, wanted.budget_ms)
+    effort, recall = _changed(choice.effort, k, wanted), choice.recall
     # Who asks for so many lists means to probe, whatever it costs.
-    asked = bool(wanted.num_candidates or wanted.nprobe or wanted.ef_search)
+    asked = bool(wanted.num_candidates or wanted.nprobe or wanted.ef_search or wanted.num_scored)
     modes = tuple(
-        _mode(view, count, effort, share, asked)
+        _mode(view, count, choice, view.n_documents / max(there, 1), asked)
         for view, count in zip(snapshot.segments, counts, strict=True)
     )
     # What was measured is neither a filter's recall, nor that of an index that has outgrown it.
@@ -70,14 +70,12 @@ def _all_exact(snapshot: Snapshot) -> tuple[Mode, ...]:
     return tuple("exact" for _ in snapshot.segments)
 
 
-def _effort(
-    prepared: Prepared, k: int, target: float, selectivity: float
-) -> tuple[Effort, float | None, float]:
-    """The effort for a target, its measured recall, and the share of a segment's codes it scans."""
+def _choice(prepared: Prepared, k: int, target: float, selectivity: float, budget_ms: float | None) -> Choice:
+    """The effort for a target; one that is no promise where nothing was measured."""
     if prepared.choose is None:
-        return replace(DEFAULT_EFFORT, depth=max(10 * k, DEFAULT_EFFORT.depth)), None, 1.0
-    choice = prepared.choose(k, target, selectivity, prepared.documents)
-    return choice.effort, choice.recall, choice.share
+        effort = replace(DEFAULT_EFFORT, depth=max(10 * k, DEFAULT_EFFORT.depth))
+        return Choice(effort, None, float(prepared.documents), ROW_COST, reached=False)
+    return prepared.choose(k, target, selectivity, prepared.documents, budget_ms)
 
 
 def _changed(effort: Effort, k: int, wanted: SearchConfig) -> Effort:
@@ -86,15 +84,17 @@ def _changed(effort: Effort, k: int, wanted: SearchConfig) -> Effort:
         nprobe=wanted.nprobe or effort.nprobe,
         ef_search=wanted.ef_search or effort.ef_search,
         accepted=0.0 if wanted.nprobe else effort.accepted,
+        scored=wanted.num_scored or effort.scored,
     )
 
 
-def _mode(view: SegmentView, accepted: int, effort: Effort, share: float, asked: bool) -> Mode:
-    """Whether scoring the accepted documents one by one is cheaper than probing."""
+def _mode(view: SegmentView, accepted: int, choice: Choice, share: float, asked: bool) -> Mode:
+    """Whether scoring the accepted documents one by one is cheaper than probing; ``share`` of all documents
+    lie in this segment."""
     if view.search is None or asked:
         return "exact" if view.search is None else "probe"
-    probing = OVERHEAD + share * view.n_documents * CODE_COST + min(effort.depth, accepted) * ROW_COST
-    return "exact" if accepted * ROW_COST <= probing else "probe"
+    probing = OVERHEAD + share * choice.finding + min(choice.effort.depth, accepted) * choice.row_cost
+    return "exact" if accepted * choice.row_cost <= probing else "probe"
 
 
 def describe(plan: Plan, work: Work) -> dict[str, Any]:
@@ -114,5 +114,6 @@ def describe(plan: Plan, work: Work) -> dict[str, Any]:
             "nprobe": plan.effort.nprobe,
             "num_candidates": plan.effort.depth,
             "ef_search": plan.effort.ef_search,
+            "num_scored": plan.effort.scored,
         }
     return told

@@ -7,9 +7,10 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from retrieval.index import Arranged, FlatIndex, stored_rows
+from retrieval.index import Arranged, ArrangedTokens, FlatIndex, stored_rows, stored_tokens
 from retrieval.kernels.backend import Backend
 from retrieval.kernels.rescore.cpu import Rows
+from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.search.accept import Accept
 from retrieval.search.curve import Choice, RecallCurve
 from retrieval.storage import Snapshot
@@ -27,8 +28,10 @@ class Prepared:
 
     def __init__(self, snapshot: Snapshot, backend: Backend = "cpu") -> None:
         self.snapshot, self._backend = snapshot, backend
-        self._arranged: dict[int, Arranged] = {}
+        self._arranged: dict[int, Arranged | ArrangedTokens] = {}
+        self._flat: dict[int, FlatIndex] = {}
         self._rows: dict[int, Rows] = {}
+        self._tokens: dict[int, Tokens] = {}
 
     @cached_property
     def _curve(self) -> RecallCurve | None:
@@ -36,7 +39,7 @@ class Prepared:
         return RecallCurve.from_json(quality["curve"]) if quality and quality.get("curve") else None
 
     @cached_property
-    def choose(self) -> Callable[[int, float, float, int], Choice] | None:
+    def choose(self) -> Callable[[int, float, float, int, float | None], Choice] | None:
         """`RecallCurve.choose` of the trained search, None if nothing was measured.
 
         Raises:
@@ -68,26 +71,42 @@ class Prepared:
 
     def flat(self, position: int) -> FlatIndex:
         """Exact search of a segment."""
-        snapshot, view = self.snapshot, self.snapshot.segments[position]
-        metric, codec = snapshot.record.metric, snapshot.codec
-        return FlatIndex(view.codes, view.offsets, codec, metric, view.max_norm, position, self._backend)
+        if position not in self._flat:
+            snapshot, view = self.snapshot, self.snapshot.segments[position]
+            given = view.codes, view.offsets, snapshot.codec, snapshot.record.metric, view.max_norm
+            self._flat[position] = FlatIndex(*given, position, self._backend)
+        return self._flat[position]
 
-    def arranged(self, position: int) -> Arranged:
+    def arranged(self, position: int) -> Arranged | ArrangedTokens:
         """The trained search of a segment that has one."""
         if position not in self._arranged:
-            snapshot, view = self.snapshot, self.snapshot.segments[position]
-            assert view.search is not None and snapshot.trained.pipeline is not None  # the plan says so
-            self._arranged[position] = Arranged(
-                view.search,
-                view.codes,
-                snapshot.codec,
-                snapshot.record.metric,
-                view.max_norm,
-                position,
-                is_bounded=snapshot.trained.pipeline.reducer is None,
-                backend=self._backend,
-            )
+            self._arranged[position] = self._arrange(position)
         return self._arranged[position]
+
+    def _arrange(self, position: int) -> Arranged | ArrangedTokens:
+        snapshot, view = self.snapshot, self.snapshot.segments[position]
+        assert view.search is not None and snapshot.trained.pipeline is not None  # the plan says so
+        if snapshot.record.kind == "late":
+            return ArrangedTokens(view.search, self.tokens(position), position, self._backend)
+        return Arranged(
+            view.search,
+            view.codes,
+            snapshot.codec,
+            snapshot.record.metric,
+            view.max_norm,
+            position,
+            is_bounded=snapshot.trained.pipeline.is_bounded,
+            backend=self._backend,
+        )
+
+    def tokens(self, position: int) -> Tokens:
+        """The stored vectors of a segment of many vectors a document, to be scored exactly."""
+        if position not in self._tokens:
+            view = self.snapshot.segments[position]
+            self._tokens[position] = stored_tokens(
+                view.codes, view.offsets, self.snapshot.codec, view.max_norm
+            )
+        return self._tokens[position]
 
     def rows(self, position: int) -> Rows:
         """The stored vectors of a segment of one vector a document, to be scored exactly."""

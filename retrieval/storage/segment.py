@@ -14,8 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError, IndexFolderError
-from retrieval.index import Pipeline, SegmentSearch
+from retrieval.index import Probe, Searcher
 from retrieval.quantize import Codec
+from retrieval.storage.array_files import ArrayFiles
 from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import DocumentTable, write_documents
 from retrieval.storage.files import (
@@ -31,7 +32,7 @@ from retrieval.storage.files import (
 )
 from retrieval.storage.records import SegmentRecord
 from retrieval.storage.trained import Trained
-from retrieval.types import FloatArray, IntArray, Ragged
+from retrieval.types import IntArray, Ragged
 
 __all__ = [
     "SEGMENTS",
@@ -91,7 +92,7 @@ class SegmentWriter:
 
         ``births`` are the `birth_keys` of documents that came to the index in other segments.
         """
-        shape = (self.n_tokens, self._dim)
+        shape = (self.n_tokens, self._codec.width(self._dim))
         files = [self._codes.finish("codes", self._codec.dtype.name, shape)]
         offsets = np.zeros(self.n_documents + 1, dtype=np.int64)
         if self._doclens:
@@ -100,25 +101,33 @@ class SegmentWriter:
         if births is not None:
             files.append(self._write_array("births", births))
         if self._trained.pipeline is not None:
-            files += self._arrange(self._trained.pipeline, files[0])
+            files += self._arrange(self._trained.pipeline, files[0], offsets)
         files.append(write_documents(self._root, f"{self._folder}/documents.arrow", schema, batches))
         sync_folder(self._root / self._folder)
         self.files = tuple(files)
 
-    def _arrange(self, pipeline: Pipeline, codes: FileRecord) -> list[FileRecord]:
+    def _arrange(self, pipeline: Searcher, codes: FileRecord, offsets: IntArray) -> list[FileRecord]:
         """Let the trained search make its arrays of the codes just written."""
         stored = map_array(self._root, codes)
 
-        def blocks() -> Iterator[FloatArray]:
-            for first in range(0, len(stored), BLOCK):
-                yield self._codec.decode(stored[first : first + BLOCK])
+        def blocks() -> Iterator[Ragged]:
+            first, n = 0, len(offsets) - 1
+            while first < n:
+                last = int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1
+                last = min(max(last, first + 1), n)
+                start, stop = offsets[first], offsets[last]
+                values = np.ascontiguousarray(self._codec.decode(stored[start:stop]), dtype=np.float32)
+                yield Ragged(values, offsets[first : last + 1] - start)
+                first = last
 
-        arranged = pipeline.arrange(blocks(), len(stored))
+        files = ArrayFiles(self._root, self._folder)
         try:
-            check_numbers(arranged)
-        except ValueError:  # vectors far longer than those trained on: this segment is scored whole
-            return []
-        return [self._write_array(ARRANGED + name, array) for name, array in arranged.items()]
+            for name, piece in pipeline.arrange(blocks(), self.n_documents):
+                files.append(ARRANGED + name, piece)
+        except BaseException:
+            files.abandon()
+            raise
+        return files.finish()
 
     def _write_array(self, name: str, array: NDArray[Any]) -> FileRecord:
         with HashingFile(self._root, f"{self._folder}/{name.replace('/', '-')}.bin") as file:
@@ -172,7 +181,7 @@ class SegmentReader:
         if found := self._misfits():
             told = f"segment {record.segment}: {found[0]}"
             raise IndexDamagedError(f"{told}; restore the index from a copy")
-        self.search: SegmentSearch | None = None
+        self.search: Probe | None = None
         pipeline = None if trained is None else trained.pipeline
         if trained is not None and pipeline is not None and (record.is_arranged or pipeline.keeps_nothing):
             arranged = {
@@ -182,7 +191,7 @@ class SegmentReader:
             }
             try:
                 check_numbers(arranged)
-                self.search = pipeline.attach(arranged, record.n_documents, self.codes, trained.codec)
+                self.search = pipeline.attach(arranged, self.offsets, self.codes, trained.codec)
             except (IndexDamagedError, ValueError, KeyError, TypeError) as error:
                 raise IndexDamagedError(
                     f"segment {record.segment}: {error}; repair the index, or restore it from a copy"

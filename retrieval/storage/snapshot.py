@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError
-from retrieval.index import SegmentSearch
+from retrieval.index import Probe
 from retrieval.storage.births import birth_keys, find_births
 from retrieval.storage.catalog import Catalog
 from retrieval.storage.pending import PendingBuffer, PendingReader
@@ -64,7 +64,7 @@ class SegmentView:
         return isinstance(self._reader, PendingReader)
 
     @property
-    def search(self) -> SegmentSearch | None:
+    def search(self) -> Probe | None:
         """The trained search of this segment, None where every vector is scored."""
         return self._reader.search if isinstance(self._reader, SegmentReader) else None
 

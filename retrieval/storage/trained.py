@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFolderError
-from retrieval.index import Pipeline
+from retrieval.index import Searcher, searcher_from_state
 from retrieval.quantize import Codec, codec_from_state
 from retrieval.storage import disk
 from retrieval.storage.files import (
@@ -62,7 +62,7 @@ class Trained:
     scoring all of them)."""
 
     codec: Codec
-    pipeline: Pipeline | None = None
+    pipeline: Searcher | None = None
 
 
 def write_trained(root: Path, generation: int, trained: Trained) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def load_trained(root: Path, record: CodecRecord) -> Trained:
     if record.pipeline is None:
         return Trained(codec)
     with _usable(root, record, REPAIR):
-        return Trained(codec, Pipeline.from_state(record.pipeline, _arrays(root, record, PIPELINE)))
+        return Trained(codec, searcher_from_state(record.pipeline, _arrays(root, record, PIPELINE)))
 
 
 def load_codec(root: Path, record: CodecRecord) -> Codec:

@@ -3,7 +3,7 @@
 from retrieval.training.geometry import Geometry, check_geometry, geometry_of
 from retrieval.training.measure import measure
 from retrieval.training.queries import pseudo_queries
-from retrieval.training.sample import held_out_split, sample_vectors
+from retrieval.training.sample import held_out_split, sample_documents
 from retrieval.training.train import fit, silent
 
 __all__ = [
@@ -14,6 +14,6 @@ __all__ = [
     "held_out_split",
     "measure",
     "pseudo_queries",
-    "sample_vectors",
+    "sample_documents",
     "silent",
 ]

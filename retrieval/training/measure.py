@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from retrieval.index import Effort, FlatIndex, Found, VectorIndex
+from retrieval.index import Effort, FlatIndex, Found, Searcher
+from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.lists import WIDEN
-from retrieval.search.curve import CurvePoint, RecallCurve, frontier
+from retrieval.index.token_pipeline import TokenPipeline
+from retrieval.index.token_search import is_gathered
+from retrieval.search.curve import ROW_COST, CurvePoint, RecallCurve, document_cost, frontier
 from retrieval.storage import SegmentView, Snapshot
-from retrieval.types import FloatArray, IntArray, Ragged
+from retrieval.types import IntArray, Ragged
 
 __all__ = ["measure"]
 
@@ -18,12 +22,16 @@ KS = (1, 10, 100, 1000)
 DEPTHS = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100)
 """Candidates refined, as multiples of k."""
 DEEPEST = 10_000
+SCORED = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
+"""Documents scored by their codes (tokens)."""
+PROBES = (2, 4, 8, 16, 32, 64, 128, 256)
+"""Centroids probed by each query token."""
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Widths of a walk through a graph."""
 
 
-def measure(snapshot: Snapshot, queries: FloatArray) -> RecallCurve:
-    """Search for prepared ``queries`` ``(n, d)`` with more and more effort.
+def measure(snapshot: Snapshot, queries: Ragged) -> RecallCurve:
+    """Search for prepared ``queries`` with more and more effort.
 
     Recall at k is the share of the best k by exact scores that are among the candidates; which of
     them are looked up (``depth``) is read off the order of one search's estimates.
@@ -33,27 +41,42 @@ def measure(snapshot: Snapshot, queries: FloatArray) -> RecallCurve:
     pipeline = snapshot.trained.pipeline
     if pipeline is None or not len(queries) or not documents:
         return RecallCurve(documents, len(queries), 1, ())
+    row_cost = _row_cost(snapshot, views, queries)
     ks = [k for k in KS if k == 1 or 2 * k <= documents]
     truth = _exact(snapshot, views, queries, min(max(ks), documents))
-    probes, points = pipeline.reduce_queries(queries), []
-    deepest = min(documents, max(DEEPEST, *ks))
-    for effort in _efforts(pipeline.index, deepest):
+    probes, points, pace = pipeline.reduce_queries(queries), [], []
+    for effort in _efforts(pipeline, documents, max(ks)):
+        started = time.perf_counter()
         found = [view.search.search(probes, effort, view.live) for view in views if view.search is not None]
-        points += _points(truth, _merged(found), ks, effort, _scanned(found))
-    return RecallCurve(documents, len(queries), _nlist(pipeline.index), tuple(frontier(points)))
+        taken = 1e9 * (time.perf_counter() - started) / len(queries)
+        some = _points(truth, _merged(found), ks, effort, _scanned(found), _work(found))
+        pace += [taken / max(point.finding, 1.0) for point in some[:1]]
+        points += some
+    kept = tuple(frontier(points, row_cost))
+    return RecallCurve(documents, len(queries), pipeline.nlist, kept, row_cost, float(np.median(pace)))
 
 
-def _nlist(index: VectorIndex) -> int:
-    return int(getattr(index, "nlist", 1))
+def _row_cost(snapshot: Snapshot, views: Sequence[SegmentView], queries: Ragged) -> float:
+    """What the exact score of one document costs; see `retrieval.search.curve`."""
+    if snapshot.record.kind == "dense":
+        return ROW_COST
+    tokens = sum(int(view.offsets[-1]) for view in views) / max(sum(v.n_documents for v in views), 1)
+    codes = views[0].codes
+    return document_cost(tokens, float(queries.doclens.mean()), snapshot.record.dim, codes.itemsize)
 
 
-def _efforts(index: VectorIndex, depth: int) -> Iterator[Effort]:
+def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
     """From the least to all of it."""
-    if index.name == "hnsw":
+    if isinstance(pipeline, TokenPipeline):
+        yield from _token_efforts(documents, pipeline.nlist)
+        return
+    index = pipeline.vectors.index if isinstance(pipeline, FoldPipeline) else getattr(pipeline, "index", None)
+    depth = min(documents, max(DEEPEST, k))
+    if index is not None and index.name == "hnsw":
         for width in WIDTHS:
             yield Effort(depth=min(depth, width), nprobe=1, ef_search=width)
         return
-    nlist = _nlist(index)
+    nlist = pipeline.nlist
     nprobe = 1.0
     while int(nprobe) < nlist:
         yield Effort(depth=depth, nprobe=int(nprobe), ef_search=0)
@@ -61,16 +84,24 @@ def _efforts(index: VectorIndex, depth: int) -> Iterator[Effort]:
     yield Effort(depth=depth, nprobe=nlist, ef_search=0)
 
 
+def _token_efforts(documents: int, ncentroids: int) -> Iterator[Effort]:
+    """Documents scored by their codes, and centroids probed where that decides which are."""
+    for scored in sorted({min(scored, documents) for scored in SCORED}):
+        probes = [nprobe for nprobe in PROBES if nprobe <= ncentroids]
+        for nprobe in probes if is_gathered(documents, scored) else probes[:1]:
+            yield Effort(depth=scored, nprobe=nprobe, ef_search=0, scored=scored)
+
+
 def _exact(
-    snapshot: Snapshot, views: Sequence[SegmentView], queries: FloatArray, k: int
+    snapshot: Snapshot, views: Sequence[SegmentView], queries: Ragged, k: int
 ) -> list[tuple[IntArray, IntArray]]:
     """Positions of segments and ordinals of the best ``k``, best first."""
-    ragged, found = Ragged.from_matrix(queries), []
+    found = []
     for position, view in enumerate(views):
         index = FlatIndex(
             view.codes, view.offsets, snapshot.codec, snapshot.record.metric, view.max_norm, position
         )
-        found.append(index.candidates(ragged, k, view.live))
+        found.append(index.candidates(queries, k, view.live))
     best = []
     for pools in zip(*found, strict=True):
         scores = np.concatenate([pool.scores for pool in pools])
@@ -106,12 +137,20 @@ def _scanned(found: Sequence[Sequence[Found]]) -> float:
     return float(np.mean([sum(one.scanned for one in each) for each in zip(*found, strict=True)]))
 
 
+def _work(found: Sequence[Sequence[Found]]) -> float | None:
+    """The mean cost of finding candidates, where searches tell it."""
+    if any(one.cost is None for each in found for one in each):
+        return None
+    return float(np.mean([sum(one.cost or 0.0 for one in each) for each in zip(*found, strict=True)]))
+
+
 def _points(
     truth: Sequence[tuple[IntArray, IntArray]],
     merged: Sequence[tuple[IntArray, IntArray]],
     ks: Sequence[int],
     effort: Effort,
     scanned: float,
+    work: float | None,
 ) -> list[CurvePoint]:
     deepest = max(truth[0][0].shape[0], 1)
     needed = np.full((len(truth), deepest), np.inf)
@@ -127,7 +166,7 @@ def _points(
         for depth in sorted({min(effort.depth, int(np.ceil(multiple * k))) for multiple in DEPTHS}):
             recalls = (needed[:, :k] < depth).mean(axis=1)
             error = float(recalls.std(ddof=1) / np.sqrt(len(recalls))) if len(recalls) > 1 else 0.0
-            points.append(
-                CurvePoint(k, effort.nprobe, effort.ef_search, depth, float(recalls.mean()), error, scanned)
-            )
+            point = k, effort.nprobe, effort.ef_search, depth, float(recalls.mean()), error, scanned
+            scored = 0 if work is None else effort.scored
+            points.append(CurvePoint(*point, scored, work))
     return points

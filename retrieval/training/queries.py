@@ -7,43 +7,60 @@ Where there is no text or no encoder, documents' vectors with noise take their p
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.encode import Encoder
 from retrieval.encode.base import encode_queries
 from retrieval.index import prepare_queries
-from retrieval.storage import Snapshot
+from retrieval.storage import SegmentView, Snapshot
 from retrieval.training.sample import living
-from retrieval.types import FloatArray, Ragged
+from retrieval.types import Ragged
 
 __all__ = ["noisy_documents", "pseudo_queries", "span_of"]
 
 SPAN_WORDS = (4, 16)
 """Words of a span, from and to: the lengths of questions."""
+SPAN_TOKENS = (8, 32)
+"""Vectors of one, where there are no words."""
 NOISE = 0.5
 """Length of the noise beside that of the document."""
 
 
-def pseudo_queries(snapshot: Snapshot, encoder: Encoder | None, size: int, seed: int) -> FloatArray:
-    """Up to ``size`` prepared query vectors ``(n, d)``."""
+def pseudo_queries(snapshot: Snapshot, encoder: Encoder | None, size: int, seed: int) -> Ragged:
+    """Up to ``size`` prepared queries."""
     if encoder is None:
         return noisy_documents(snapshot, size, seed)
     texts = _spans(snapshot, size, seed)
     if not texts:
         return noisy_documents(snapshot, size, seed)
-    return prepare_queries(encode_queries(encoder, texts), snapshot.record.metric).values
+    return prepare_queries(encode_queries(encoder, texts), snapshot.record.metric)
 
 
-def noisy_documents(snapshot: Snapshot, size: int, seed: int) -> FloatArray:
-    """Documents' vectors with Gaussian noise of half their length, as prepared queries."""
-    vectors = [snapshot.codec.decode(view.codes[[ordinal]]) for view, ordinal in _drawn(snapshot, size, seed)]
-    documents = np.concatenate([np.empty((0, snapshot.record.dim), np.float32), *vectors])
+def noisy_documents(snapshot: Snapshot, size: int, seed: int) -> Ragged:
+    """Documents' vectors, of many some that follow each other, with Gaussian noise of half their length, as
+    prepared queries."""
     random = np.random.default_rng([seed, 1])
-    noise = random.standard_normal(documents.shape) / np.sqrt(max(documents.shape[1], 1))
-    lengths = np.linalg.norm(documents, axis=1, keepdims=True)
-    noisy = (documents + NOISE * lengths * noise).astype(np.float32)
-    return prepare_queries(Ragged.from_matrix(noisy), snapshot.record.metric).values
+    drawn = [_some_of(view, ordinal, random) for view, ordinal in _drawn(snapshot, size, seed)]
+    vectors = [snapshot.codec.decode(codes) for codes in drawn if len(codes)]
+    documents = Ragged.from_list(vectors, snapshot.record.dim)
+    values = documents.values
+    noise = random.standard_normal(values.shape) / np.sqrt(max(values.shape[1], 1))
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    noisy = (values + NOISE * lengths * noise).astype(np.float32)
+    return prepare_queries(Ragged(noisy, documents.offsets), snapshot.record.metric)
+
+
+def _some_of(view: SegmentView, ordinal: int, random: np.random.Generator) -> NDArray[Any]:
+    """Codes of one of a document's spans of vectors."""
+    start, stop = int(view.offsets[ordinal]), int(view.offsets[ordinal + 1])
+    if stop - start > 1:
+        length = min(int(random.integers(SPAN_TOKENS[0], SPAN_TOKENS[1] + 1)), stop - start)
+        start += int(random.integers(0, stop - start - length + 1))
+        stop = start + length
+    return view.codes[start:stop]
 
 
 def span_of(text: str, random: np.random.Generator) -> str:

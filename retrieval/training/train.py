@@ -8,10 +8,10 @@ import numpy as np
 
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError
-from retrieval.index import Pipeline
+from retrieval.index import fit_searcher
 from retrieval.quantize import Codec, FloatCodec, Int8Codec
 from retrieval.storage import Snapshot, Trained
-from retrieval.types import FloatArray, Precision
+from retrieval.types import Precision, Ragged
 
 __all__ = ["fit", "silent"]
 
@@ -25,14 +25,14 @@ def silent(stage: str, fraction: float | None) -> None:
 
 def fit(
     snapshot: Snapshot,
-    sample: FloatArray,
+    sample: Ragged,
     recipe: RecipeConfig,
     precision: Precision,
-    queries: FloatArray | None,
+    queries: Ragged | None,
 ) -> Trained:
     """Train the codec of the stored vectors and, unless everything is to be scored, the search.
 
-    ``sample`` is ``(n, d)`` of the index's vectors, ``queries`` prepared ones, for reducers that use them.
+    ``sample`` are documents of the index, ``queries`` prepared ones, for reducers that use them.
 
     Raises:
         ConfigError: nothing to train on, or a recipe that cannot be made of such vectors.
@@ -40,16 +40,14 @@ def fit(
     codec = _stored_codec(snapshot, precision)
     if recipe.index == "exact":
         return Trained(codec)
-    if snapshot.record.kind != "dense":
-        raise ConfigError(
-            f"the recipe {recipe.index!r} is for one vector a document; this index has one a token"
-        )
-    if len(sample) == 0:
+    if not len(sample.values):
         raise ConfigError("there are no documents to train on; add some first")
     # What is searched are the vectors as stored: train on what storing leaves of them.
-    seen = np.asarray(codec.decode(codec.encode(sample)), dtype=np.float32)
-    threads = len(os.sched_getaffinity(0))
-    return Trained(codec, Pipeline.fit(seen, len(snapshot), recipe, snapshot.record.metric, queries, threads))
+    seen = np.asarray(codec.decode(codec.encode(sample.values)), dtype=np.float32)
+    tokens = sum(int(view.offsets[-1]) for view in snapshot.segments)
+    threads, metric = len(os.sched_getaffinity(0)), snapshot.record.metric
+    documents = Ragged(seen, sample.offsets)
+    return Trained(codec, fit_searcher(documents, len(snapshot), tokens, recipe, metric, queries, threads))
 
 
 def _stored_codec(snapshot: Snapshot, precision: Precision) -> Codec:
@@ -64,9 +62,10 @@ def _calibrated(snapshot: Snapshot) -> Int8Codec:
     low = np.full(snapshot.record.dim, np.inf, dtype=np.float32)
     high = -low
     for view in snapshot.segments:
-        for first in range(0, view.n_documents, BLOCK):
+        alive = None if view.live is None else np.repeat(view.live, np.diff(view.offsets))
+        for first in range(0, len(view.codes), BLOCK):
             values = snapshot.codec.decode(view.codes[first : first + BLOCK])
-            kept = values if view.live is None else values[view.live[first : first + BLOCK]]
+            kept = values if alive is None else values[alive[first : first + BLOCK]]
             np.minimum(low, kept.min(axis=0, initial=np.inf), out=low)
             np.maximum(high, kept.max(axis=0, initial=-np.inf), out=high)
     if not (low <= high).all():

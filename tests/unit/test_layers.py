@@ -23,9 +23,9 @@ LAYERS = [
     ["retrieval.storage"],
     ["retrieval.index"],
     ["retrieval.encode", "retrieval.corpus", "retrieval.filters"],
+    ["retrieval.presets"],
     ["retrieval.quantize", "retrieval.reduce"],
     ["retrieval.kernels"],
-    ["retrieval.presets"],
     ["retrieval.config"],
     ["retrieval.types", "retrieval.errors", "retrieval.jsonable"],
 ]

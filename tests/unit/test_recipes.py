@@ -88,7 +88,7 @@ def recall(engine: Engine, k: int = 10, **params: Any) -> float:
 
 
 RECIPES: dict[str, dict[str, Any]] = {
-    **{name: preset for name, preset in PRESETS.items() if name not in ("exact", "small")},
+    **{name: PRESETS[name] for name in ("fast", "accurate", "graph")},
     "small": {"index": "ivf", "reduce": "leanvec:24", "bits": 2},
     "flat bits": {"index": "flat", "codec": "bits", "bits": 2},
     "flat bits 4 after 1": {"index": "flat", "codec": "bits", "bits": 4, "scan_bits": 1},
@@ -162,6 +162,12 @@ def test_what_is_added_later_is_found_at_once_and_after_every_merge(tmp_path: Pa
         assert engine.inspect().recipe is not None
 
 
+def untimed(quality: Any) -> dict[str, Any]:
+    """What was measured but for how fast it was."""
+    assert quality["curve"]["pace"] > 0
+    return {**quality, "curve": {**quality["curve"], "pace": None}}
+
+
 def test_an_index_that_is_there_gets_a_recipe_and_loses_it_again(tmp_path: Path) -> None:
     encoder = Clustered()
     Engine.build(tmp_path / "index", documents(), encoder, runtime=MANUAL)
@@ -175,9 +181,9 @@ def test_an_index_that_is_there_gets_a_recipe_and_loses_it_again(tmp_path: Path)
         assert (report.training.quality or {})["curve"]["points"]
         assert (tmp_path / "index" / "codecs" / "00000002").is_dir()
         assert [found(reader, query, params=EVERYTHING) for query in QUERIES] == exact
-        first = engine.inspect().quality
+        first = untimed(engine.inspect().quality)
         engine.compact(retrain=True)
-        assert engine.inspect().quality == first  # the same documents, the same seed
+        assert untimed(engine.inspect().quality) == first  # the same documents, the same seed
         assert [entry.name for entry in (tmp_path / "index" / "codecs").iterdir()] == ["00000003"]
         engine.compact(recipe=RecipeConfig())
         assert engine.inspect().recipe is None

@@ -16,11 +16,11 @@ from retrieval.kernels.arrays import plain
 from retrieval.kernels.assign.door import check, check_finite
 from retrieval.kernels.assign.prepare import prepare
 from retrieval.kernels.assign.reference import Assignment, AssignMetric
-from retrieval.kernels.assign.tile import CHOICE, MARGIN, NOTHING
+from retrieval.kernels.assign.tile import CHOICE, MARGIN, NOTHING, Problem
 from retrieval.kernels.blocks import over_blocks
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["assign", "assign_i8"]
+__all__ = ["assign", "assign_i8", "assign_prepared", "prepare_centroids"]
 
 ROWS = 1024
 
@@ -66,11 +66,27 @@ def assign_i8(
     return _scan(values, centroids, metric, CHOICE if exact else NOTHING, threads)
 
 
-def _scan(
-    values: FloatArray, centroids: FloatArray, metric: AssignMetric, exact: int, threads: int
-) -> Assignment:
-    check(values, centroids, metric)
-    problem, out = prepare(centroids, metric, exact, _level().pack), _outputs(len(values))
+def prepare_centroids(centroids: FloatArray, metric: AssignMetric = "dot", exact: bool = True) -> Problem:
+    """What `assign_prepared` needs: for centroids that are asked for time and again.
+
+    Raises:
+        ValueError: as `assign_i8`.
+    """
+    check(centroids, centroids, metric)
+    return prepare(centroids, metric, CHOICE if exact else NOTHING, _level().pack)
+
+
+def assign_prepared(values: FloatArray, problem: Problem, threads: int = 1) -> Assignment:
+    """`assign_i8` with the arguments of `prepare_centroids`.
+
+    Raises:
+        ValueError: values of another shape or type than the centroids', NaN or infinity.
+    """
+    if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != problem.centroids.shape[1]:
+        raise ValueError(
+            f"values are {values.dtype} {values.shape}: give float32 (n, {problem.centroids.shape[1]})"
+        )
+    out = _outputs(len(values))
 
     def work(start: int, stop: int) -> int:
         rows = plain(values[start:stop])
@@ -80,3 +96,10 @@ def _scan(
         return doubtful
 
     return Assignment(*out, sum(over_blocks(work, len(values), ROWS, threads)))
+
+
+def _scan(
+    values: FloatArray, centroids: FloatArray, metric: AssignMetric, exact: int, threads: int
+) -> Assignment:
+    check(values, centroids, metric)
+    return assign_prepared(values, prepare(centroids, metric, exact, _level().pack), threads)

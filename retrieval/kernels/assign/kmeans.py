@@ -17,7 +17,7 @@ from retrieval.kernels.assign.reference import AssignMetric
 from retrieval.kernels.blocks import over_blocks
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["KMeansProgress", "KMeansResult", "kmeans"]
+__all__ = ["KMeansProgress", "KMeansResult", "cluster_means", "kmeans"]
 
 EPSILON = np.float32(1 / 1024)  # how far the halves of a split cluster are moved apart, as in faiss
 
@@ -75,7 +75,7 @@ def kmeans(
         total = float(scores.sum(dtype=np.float64))
         objective.append(-total if metric == "l2" else total)
         counts = np.bincount(ordinals, minlength=k)
-        centroids = _means(sample, ordinals, counts, centroids, threads)
+        centroids = cluster_means(sample, ordinals, counts, centroids, threads)
         _split_largest(centroids, counts)
         if spherical:
             _normalise(centroids)
@@ -101,7 +101,7 @@ def _add_rows(sample: Any, ordinals: Any, first: int, last: int, sums: Any) -> N
             sums[row, j] += sample[i, j]
 
 
-def _means(
+def cluster_means(
     sample: FloatArray, ordinals: IntArray, counts: IntArray, previous: FloatArray, threads: int
 ) -> FloatArray:
     """Mean of each cluster; of an empty one the previous centroid.

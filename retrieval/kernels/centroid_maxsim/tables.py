@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ NOT_FINITE, TINY = 0x7F800000, 1e-30
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """An empty array that begins on a cache line, so that no row of 32 or 64 bytes lies on two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(size + LINE, dtype=np.uint8)
-    skip = -room.ctypes.data % LINE
+    skip = -room.__array_interface__["data"][0] % LINE
     return room[skip : skip + size].view(dtype).reshape(shape)
 
 

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from retrieval.kernels.centroid_maxsim.tables import aligned
 from retrieval.kernels.maxsim.packing import LANES, pack
 
-__all__ = ["COLUMNS", "ByteTables", "RowTables", "byte_tables", "nibble_table", "row_tables"]
+__all__ = [
+    "COLUMNS",
+    "ByteTables",
+    "RowTables",
+    "byte_tables",
+    "nibble_table",
+    "residual_rows",
+    "row_error",
+    "row_tables",
+    "row_unit",
+]
 
 COLUMNS = 32
 """Query tokens in a block of columns: a row of a block is one 64-byte vector of int16."""
@@ -68,23 +78,47 @@ def row_tables(centroid_scores: NDArray[np.float32], residual_table: NDArray[np.
     Raises:
         ValueError: a score that is not a finite number.
     """
-    m, n_codes, n_q = residual_table.shape
-    n_bytes = m if n_codes == 256 else -(-m // 2)
     scores = np.ascontiguousarray(centroid_scores)
+    unit = row_unit(_largest(scores, 1), residual_table)
+    n_q = scores.shape[1]
+    centroid = aligned((-(-n_q // COLUMNS), len(scores), COLUMNS), np.int16)
+    _round_rows(scores, np.float32(1 / unit), centroid)
+    return RowTables(centroid, residual_rows(residual_table, unit), unit, row_error(residual_table, unit))
+
+
+def row_unit(bounds: NDArray[np.float64], residual_table: NDArray[np.float32]) -> float:
+    """The unit of `row_tables`, where a query token's scores of centroids lie within ``bounds`` ``(n_q,)``.
+
+    Raises:
+        ValueError: a number of the table that is not finite.
+    """
+    m, n_codes, n_q = residual_table.shape
     flat = np.ascontiguousarray(residual_table).reshape(m * n_codes, n_q)
-    bound = _largest(scores, 1) + _largest(flat, m)
-    top = float(bound.max(initial=0.0))
-    unit = top / (LARGEST - n_bytes / 2 - 1) if top > TINY else 1.0
-    blocks = -(-n_q // COLUMNS)
-    centroid = aligned((blocks, len(scores), COLUMNS), np.int16)
-    residual = aligned((blocks, n_bytes, 256, COLUMNS), np.int16)
-    scale = np.float32(1 / unit)
-    _round_rows(scores, scale, centroid)
+    top = float((bounds + _largest(flat, m)).max(initial=0.0))
+    return top / (LARGEST - _row_count(residual_table) / 2 - 1) if top > TINY else 1.0
+
+
+def row_error(residual_table: NDArray[np.float32], unit: float) -> float:
+    """What rounding to ``unit`` does to a document's score at most; see `row_tables`."""
+    return residual_table.shape[2] * unit * ((_row_count(residual_table) + 1) / 2 + 2)
+
+
+def residual_rows(residual_table: NDArray[np.float32], unit: float) -> NDArray[np.int16]:
+    """``(m, codes, n_q)`` scores in a unit, ``(blocks, bytes, 256, 32)``: half of `RowTables`."""
+    m, n_codes, n_q = residual_table.shape
+    flat = np.ascontiguousarray(residual_table).reshape(m * n_codes, n_q)
+    residual = aligned((-(-n_q // COLUMNS), _row_count(residual_table), 256, COLUMNS), np.int16)
     if n_codes == 256:
-        _round_rows(flat, scale, residual.reshape(blocks, -1, COLUMNS))
+        _round_rows(flat, np.float32(1 / unit), residual.reshape(len(residual), -1, COLUMNS))
     else:
-        _round_pairs(flat, scale, residual)
-    return RowTables(centroid, residual, unit, n_q * unit * ((n_bytes + 1) / 2 + 2))
+        _round_pairs(flat, np.float32(1 / unit), residual)
+    return residual
+
+
+def _row_count(residual_table: NDArray[np.float32]) -> int:
+    """Rows that a token adds: bytes of its code."""
+    m, n_codes, _ = residual_table.shape
+    return m if n_codes == 256 else -(-m // 2)
 
 
 def _largest(values: NDArray[np.float32], groups: int) -> NDArray[np.float64]:

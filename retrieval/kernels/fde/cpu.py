@@ -17,7 +17,6 @@ from retrieval.types import FloatArray, IntArray
 
 __all__ = ["Matrices", "Sketch", "draw_matrices", "fde_documents", "fde_queries"]
 
-TOKENS = 1024  # of a block: its products stay in the second-level cache
 FAR = 2**14  # further than any pattern: no key yet
 
 
@@ -164,10 +163,8 @@ def _encode(
     distances = _pattern_distances(ksim)[: n_partitions if fill else 0]
     sketch = _as_sketch(final, 1)
     out = np.empty((len(offsets) - 1, final.dim if final else reps * n_partitions * dim), np.float32)
-    bounds = _block_bounds(offsets)
 
-    def work(first: int, _last: int) -> None:
-        begin, end = bounds[first], bounds[first + 1]
+    def work(begin: int, end: int) -> None:
         tokens = plain(values[offsets[begin] : offsets[end]])
         check_finite(tokens)
         products = plain(tokens @ weights)
@@ -176,7 +173,9 @@ def _encode(
         shape = reps, ksim, dim
         _encode_documents(products, points, rows, distances, mean, *sketch, shape, out[begin:end])
 
-    over_blocks(work, len(bounds) - 1, 1, threads)
+    # One text a block: BLAS has other loops for other shapes, and a sign lost to rounding is another
+    # partition. So an encoding is a function of its text, whatever is encoded with it.
+    over_blocks(work, len(out), 1, threads)
     return out
 
 
@@ -186,15 +185,6 @@ def _as_sketch(sketch: Sketch | None, ndim: int) -> tuple[IntArray, FloatArray]:
         shape = (0,) * ndim
         return plain(np.empty(shape, np.int64)), plain(np.empty(shape, np.float32))
     return plain(sketch.targets, np.int64), plain(sketch.signs, np.float32)
-
-
-def _block_bounds(offsets: IntArray) -> list[int]:
-    """Documents where blocks begin, and the end: whole documents, about `TOKENS` tokens each."""
-    n, bounds = len(offsets) - 1, [0]
-    while bounds[-1] < n:
-        end = int(np.searchsorted(offsets, offsets[bounds[-1]] + TOKENS, side="right")) - 1
-        bounds.append(min(max(end, bounds[-1] + 1), n))
-    return bounds
 
 
 def fde_documents(

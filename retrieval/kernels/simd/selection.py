@@ -75,7 +75,7 @@ def count_bits(_context: Any, mask: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.zext(builder.ctpop(builder.zext(args[0], _INT32)), ir.IntType(64))
 
-    return (types.int64(mask), generate) if mask in {types.uint8, types.uint16} else None
+    return (types.int64(mask), generate) if mask in {types.uint8, types.uint16, types.uint32} else None
 
 
 @intrinsic

@@ -15,6 +15,7 @@ from numba.extending import register_model
 
 __all__ = [
     "F32x16",
+    "F64x8",
     "I8x32",
     "I8x64",
     "I16x16",
@@ -44,11 +45,14 @@ I32x16 = Vector("i", 32, 16)
 I32x8 = Vector("i", 32, 8)  # half a vector
 I64x8 = Vector("i", 64, 8)
 F32x16 = Vector("f", 32, 16)
+F64x8 = Vector("f", 64, 8)
 
 
 def element_ir(vector: Vector) -> Any:
     """LLVM type of one lane."""
-    return ir.FloatType() if vector.kind == "f" else ir.IntType(vector.bits)
+    if vector.kind == "f":
+        return ir.DoubleType() if vector.bits == 64 else ir.FloatType()
+    return ir.IntType(vector.bits)
 
 
 def vector_ir(vector: Vector) -> Any:

@@ -138,7 +138,7 @@ def test_what_cannot_be_built_is_skipped_by_name(
 
 
 def test_too_little_memory_skips(small: datasets.Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.ann.measure._free_memory", lambda: small.vectors.nbytes)
+    monkeypatch.setattr("bench.ann.measure.free_memory", lambda: small.vectors.nbytes)
     told: list[str] = []
     assert build_all([Brute("brute")], small, 1, told.append) == []
     assert "memory free" in told[0]

@@ -31,6 +31,8 @@ LATE = {
     ),
     "pylate": lambda folder: tiny_models.save_pylate(folder),
     "stanford": lambda folder: tiny_models.save_stanford(folder),
+    "modernbert": lambda folder: tiny_models.save_pylate(folder, family="modernbert"),
+    "xmod": lambda folder: tiny_models.save_stanford(folder, family="xmod"),
 }
 
 

@@ -153,19 +153,32 @@ def test_bad_matrices_are_refused(wrong: dict[str, int]) -> None:
         draw_matrices(**{**good, **wrong})
 
 
-def test_threads_blocks_and_mapped_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_and_mapped_memory(tmp_path: Path) -> None:
     values, offsets = texts(1, [3, 0, 40, 1, 7] * 20, 16)
     matrices = whole(draw_matrices(16, 2, 3, 4, None, 0))
     expected = reference.fde_documents(values, offsets, *matrices)
     (tmp_path / "values").write_bytes(b"x" + values.tobytes())
     mapped = np.memmap(tmp_path / "values", np.uint8, "r")[1:].view(np.float32).reshape(values.shape)
-    monkeypatch.setattr(cpu, "TOKENS", 32)
     for threads in (1, 4):
         got = cpu.fde_documents(mapped, offsets, *matrices, threads=threads)
         np.testing.assert_allclose(got, expected, atol=1e-4)
     with ThreadPoolExecutor(8) as pool:
         for got in pool.map(lambda _: cpu.fde_queries(mapped, offsets, *matrices), range(8)):
             np.testing.assert_allclose(got, reference.fde_queries(values, offsets, *matrices), atol=1e-4)
+
+
+def test_a_text_alone_is_encoded_as_among_others() -> None:
+    """Byte for byte, whatever rounding does to a sign near zero."""
+    rng = np.random.default_rng(3)
+    lengths = [1, 2, 31, 0, 33, 5, 64, 1, 17, 200]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = rng.standard_normal((offsets[-1], 128)).astype(np.float32)
+    matrices = draw_matrices(128, 20, 1, 4, None, 0)
+    for encode in (cpu.fde_documents, cpu.fde_queries):
+        together = encode(values, offsets, *matrices, threads=2)
+        for i, (a, b) in enumerate(itertools.pairwise(offsets)):
+            alone = encode(values[a:b], np.array([0, b - a]), *matrices)
+            assert alone.tobytes() == together[i : i + 1].tobytes()
 
 
 def test_one_very_long_document() -> None:

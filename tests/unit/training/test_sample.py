@@ -9,7 +9,7 @@ import pytest
 
 from retrieval import Document, Engine, RuntimeConfig
 from retrieval.storage import Catalog, SnapshotKeeper
-from retrieval.training import held_out_split, pseudo_queries, sample_vectors
+from retrieval.training import held_out_split, pseudo_queries, sample_documents
 from tests.encoders import HashingDense
 
 MANUAL = RuntimeConfig.of(maintenance="manual")
@@ -31,24 +31,24 @@ def keeper(tmp_path: Path) -> SnapshotKeeper:
 
 def test_a_sample_is_of_the_living_without_repetition(keeper: SnapshotKeeper) -> None:
     snapshot = keeper.latest()
-    everything = sample_vectors(snapshot, 1000, seed=0)
+    everything = sample_documents(snapshot, 1000, seed=0).values
     assert everything.shape == (36, 32)
     assert len(np.unique(everything, axis=0)) == 36
-    some = sample_vectors(snapshot, 20, seed=1)
+    some = sample_documents(snapshot, 20, seed=1).values
     assert len(np.unique(some, axis=0)) == 20
     assert {row.tobytes() for row in some} <= {row.tobytes() for row in everything}
-    assert (some == sample_vectors(snapshot, 20, seed=1)).all()
-    assert not (some == sample_vectors(snapshot, 20, seed=2)).all()
-    assert sample_vectors(snapshot, 0, seed=0).shape == (0, 32)
+    assert (some == sample_documents(snapshot, 20, seed=1).values).all()
+    assert not (some == sample_documents(snapshot, 20, seed=2).values).all()
+    assert sample_documents(snapshot, 0, seed=0).values.shape == (0, 32)
 
 
 def test_pseudo_queries_are_unit_vectors_of_spans_or_of_noisy_documents(keeper: SnapshotKeeper) -> None:
     snapshot = keeper.latest()
     for encoder in (HashingDense(), None):
-        queries = pseudo_queries(snapshot, encoder, 15, seed=4)
+        queries = pseudo_queries(snapshot, encoder, 15, seed=4).values
         assert queries.shape == (15, 32)
         np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, rtol=1e-5)
-        assert (queries == pseudo_queries(snapshot, encoder, 15, seed=4)).all()
+        assert (queries == pseudo_queries(snapshot, encoder, 15, seed=4).values).all()
     assert len(pseudo_queries(snapshot, None, 100, seed=0)) == 36
 
 

@@ -1,0 +1,1 @@
+"""Late interaction: ours and other engines on the same token vectors."""

@@ -1,0 +1,117 @@
+"""This engine, as a user builds and asks it: `Engine.build` with a recipe, `Engine.search` with vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.peers.base import folder_bytes, grid
+from bench.peers.late_base import AskTokens, LateBytes, LateEngine, LateSetting, Tokens
+from retrieval.types import EncoderKind, FloatArray, Metric
+
+__all__ = ["RECIPES", "LateRecipe", "OursLate", "engines"]
+
+SPANS, SPAN = 256, 24
+"""Pseudo-queries that a recipe is fitted and measured with: that many spans of so many tokens."""
+
+
+class LateRecipe(NamedTuple):
+    """``precision`` of the stored vectors, the recipe's settings, and what of `SearchConfig` is swept."""
+
+    precision: str
+    recipe: Mapping[str, Any]
+    sweep: Mapping[str, Iterable[Any]]
+
+
+RECIPES: dict[str, LateRecipe] = {
+    "exact float32": LateRecipe("float32", {"index": "exact"}, {}),
+    "exact float16": LateRecipe("float16", {"index": "exact"}, {}),
+    "exact int8": LateRecipe("int8", {"index": "exact"}, {}),
+}
+"""What is compared, by the name that tables show."""
+
+
+class GivenTokens:
+    """An encoder whose texts are numbers of documents; it knows no others."""
+
+    kind: EncoderKind = "late"
+    metric: Metric = "maxsim"
+
+    def __init__(self, documents: Tokens) -> None:
+        self._documents, self.dim = documents, documents.dim
+
+    def fingerprint(self) -> dict[str, Any]:
+        """It fits every index of this dimension."""
+        return {"name": "given tokens", "dim": self.dim}
+
+    def encode_document(self, texts: Sequence[str]) -> list[FloatArray]:
+        """Vectors of the documents of these numbers."""
+        return [self._documents[int(text)] for text in texts]
+
+    encode_query = encode_document
+
+
+class OursLate:
+    """One line of `RECIPES`."""
+
+    shared, copies = True, 1.0
+
+    def __init__(self, name: str, recipe: LateRecipe) -> None:
+        self.name, self._recipe = f"ours {name}", recipe
+
+    def build(self, documents: Tokens, folder: Path, threads: int) -> None:  # noqa: ARG002
+        from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig
+
+        self._folder = folder / "index"
+        recipe = RecipeConfig.of(**self._recipe.recipe)
+        learns = recipe.index != "exact"
+        config = IndexConfig.of(precision=self._recipe.precision, recipe=recipe)
+        runtime = RuntimeConfig.of(maintenance="manual")
+        encoder = GivenTokens(documents)
+        texts = (Document(str(i), str(i)) for i in range(len(documents)))
+        queries = _spans(documents, recipe.seed) if learns else None
+        Engine.build(self._folder, texts, encoder, config=config, runtime=runtime, queries=queries)
+        self._engine = Engine.open(self._folder, encoder, runtime=runtime)
+        self._learns = learns
+
+    def settings(self, k: int) -> list[LateSetting]:  # noqa: ARG002
+        return list(grid(**self._recipe.sweep))
+
+    def prepare(self, k: int, setting: LateSetting) -> AskTokens:
+        from retrieval import SearchConfig
+
+        search, params = self._engine.search, SearchConfig.of(**setting)
+
+        def ask(query: FloatArray) -> Any:
+            hits = search(query, k, fields=(), params=params)
+            return np.array([int(hit.id) for hit in hits], dtype=np.int64)
+
+        return ask
+
+    def measure_bytes(self) -> LateBytes:
+        """A recipe's arrays stay in memory, stored vectors are mapped; without one they are scanned."""
+        wanted = "arranged-*" if self._learns else "codes.bin"
+        resident = sum(path.stat().st_size for path in self._folder.glob(f"segments/*/{wanted}"))
+        return LateBytes(resident + folder_bytes(self._folder / "codecs"), folder_bytes(self._folder))
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _spans(documents: Tokens, seed: int) -> list[FloatArray]:
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(documents))[:SPANS])
+    spans = []
+    for i in chosen:
+        vectors = documents[int(i)]
+        start = int(rng.integers(max(len(vectors) - SPAN, 0) + 1))
+        spans.append(vectors[start : start + SPAN])
+    return spans
+
+
+def engines() -> list[LateEngine]:
+    """The recipes that are compared."""
+    return [OursLate(name, recipe) for name, recipe in RECIPES.items()]

@@ -1,0 +1,62 @@
+"""Late candidates of one segment by its trained search, scored again from the stored tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.index.arranged import PAGE, Work
+from retrieval.index.base import Effort, Found, Probe
+from retrieval.index.metric import UNIT_ROUNDOFF
+from retrieval.index.pool import Pool
+from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.token_rescore.prepared import Tokens
+from retrieval.kernels.topk import select
+from retrieval.types import FloatArray, IntArray, Ragged
+
+__all__ = ["ArrangedTokens"]
+
+
+class ArrangedTokens:
+    """One segment of many vectors a document; ``segment`` is its position in the snapshot."""
+
+    def __init__(self, search: Probe, tokens: Tokens, segment: int, backend: Backend = "cpu") -> None:
+        self._search, self._tokens, self._segment = search, tokens, segment
+        self._score = kernel("maxsim_stored", backend)
+
+    def candidates(
+        self,
+        queries: Ragged,
+        probes: Ragged,
+        k: int,
+        effort: Effort,
+        accept: NDArray[np.bool_] | None,
+        work: Work,
+    ) -> list[Pool]:
+        """What may be among the best ``k`` of each query: ``queries`` are prepared, ``probes`` the same as
+        the index takes them (`Searcher.reduce_queries`)."""
+        found = self._search.search(probes, effort, accept)
+        return [self._refined(queries[i], each, k, work) for i, each in enumerate(found)]
+
+    def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
+        query, tokens = np.ascontiguousarray(query), self._tokens
+        norms = float(np.linalg.norm(query, axis=1).sum())
+        rounding = 2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * tokens.norm
+        scores, error = self._score(query, tokens, found.ordinals)
+        ordinals = found.ordinals
+        work.codes += found.scanned
+        work.vectors += int((tokens.offsets[ordinals + 1] - tokens.offsets[ordinals]).sum())
+        if work.is_detailed:
+            work.pages += self._pages(ordinals)
+        kept = select(scores, k, rounding + error)
+        segments = np.full(len(kept), self._segment, np.int64)
+        return Pool(segments, ordinals[kept], scores[kept], rounding + error)
+
+    def _pages(self, ordinals: IntArray) -> int:
+        """Pages that the tokens of documents lie on, one of two documents counted once."""
+        offsets = self._tokens.offsets
+        width = self._tokens.codes.shape[1] * self._tokens.codes.itemsize
+        read = np.sort(ordinals)
+        first, last = offsets[read] * width // PAGE, (offsets[read + 1] * width - 1) // PAGE
+        before = np.concatenate([[-1], last[:-1]])
+        return int(np.maximum(last - np.maximum(first, before + 1) + 1, 0).sum())

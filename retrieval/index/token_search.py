@@ -1,0 +1,134 @@
+"""One segment searched by its tokens' centroids: probe, gather, score by centroids, score by codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.index.base import Effort, Found
+from retrieval.index.best import best_of, nothing
+from retrieval.kernels.arrays import plain
+from retrieval.kernels.centroid_maxsim.cpu import centroid_maxsim
+from retrieval.kernels.centroid_scores.reference import CentroidScores
+from retrieval.kernels.coded_maxsim.cpu import score_rows
+from retrieval.kernels.gather.cpu import gather
+from retrieval.kernels.topk import select
+from retrieval.types import FloatArray, IntArray, Ragged
+
+if TYPE_CHECKING:
+    from retrieval.index.tokens import TokensIndex
+
+__all__ = ["TokenArrays", "TokenSearch", "is_gathered"]
+
+FEW = 4096
+"""Accepted documents that are all scored by their centroids: gathering would hardly cost less."""
+GATHERED = 4
+"""Times as many documents are gathered as are scored by their codes, at least `LEAST`."""
+LEAST = 512
+POSTING_COST, NAMED_COST, CODE_COST = 3.0, 1.2, 1.0
+"""Nanoseconds to follow one posting, to add one centroid's row, and to add one byte's row of a code."""
+
+
+def is_gathered(n: int, scored: int) -> bool:
+    """Whether postings say which of ``n`` accepted documents are looked at; else all are."""
+    return n > max(FEW, GATHERED * scored)
+
+
+class TokenArrays(NamedTuple):
+    """What a segment keeps: document ``i`` has the centroids ``named[starts[i]:starts[i + 1]]``, centroid
+    ``c`` the documents ``postings[posting_starts[c]:posting_starts[c + 1]]``; ``coded`` are the centroids,
+    codes and inverse norms of all tokens, of which document ``i`` owns ``offsets[i]:offsets[i + 1]``."""
+
+    offsets: IntArray
+    named: NDArray[Any]
+    starts: IntArray
+    postings: NDArray[np.uint32]
+    posting_starts: IntArray
+    coded: tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float16]] | None
+
+
+class TokenSearch:
+    """A `Probe` of one segment."""
+
+    def __init__(self, index: TokensIndex, arrays: TokenArrays) -> None:
+        self._index, self._arrays = index, TokenArrays(*(_plain(array) for array in arrays))
+        self._n = len(arrays.offsets) - 1
+
+    def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
+        """See `Probe.search`. ``effort.scored`` documents are scored by all their codes, where there are
+        codes; estimates are of MaxSim itself."""
+        accepted = None if accept is None or accept.all() else np.flatnonzero(accept)
+        n = self._n if accepted is None else len(accepted)
+        if n == 0:
+            return [nothing()] * len(probes)
+        mask = None if accepted is None else accept
+        return [
+            self._best(probes[i], effort, n, accepted, mask) if len(probes[i]) else nothing()
+            for i in range(len(probes))
+        ]
+
+    def _best(
+        self,
+        query: FloatArray,
+        effort: Effort,
+        n: int,
+        accepted: IntArray | None,
+        accept: NDArray[np.bool_] | None,
+    ) -> Found:
+        arrays = self._arrays
+        coded = arrays.coded is not None
+        kept = max(effort.scored, effort.depth)
+        gathers = is_gathered(n, kept)
+        seen = self._index.score(query, effort.nprobe if gathers else 0, rows=coded)
+        cost = self._index.table_cost(len(query))
+        ordinals, touched = accepted, 0
+        if gathers:
+            ordinals, touched = self._gather(seen.scores, max(GATHERED * kept, LEAST), accept)
+        sums = centroid_maxsim(seen.scores.table, arrays.named, arrays.starts, ordinals)
+        named = self._counted(arrays.starts, ordinals)
+        cost += POSTING_COST * touched + NAMED_COST * named
+        estimates = seen.scores.score_table().restore(sums)
+        ordinals = np.arange(self._n) if ordinals is None else ordinals
+        if not coded:
+            return _with_cost(best_of(estimates, ordinals, effort.depth, touched + named), cost)
+        best = select(estimates, kept, 0.0)[:kept]
+        ordinals = ordinals[best]
+        assert arrays.coded is not None and seen.tables is not None  # the same question as above
+        estimates = score_rows(seen.tables, *arrays.coded, arrays.offsets, ordinals)
+        codes = self._counted(arrays.offsets, ordinals)
+        cost += CODE_COST * codes * self._index.codec.nbytes
+        return _with_cost(best_of(estimates, ordinals, effort.depth, touched + named + codes), cost)
+
+    def _gather(
+        self, scores: CentroidScores, wanted: int, accept: NDArray[np.bool_] | None
+    ) -> tuple[IntArray, int]:
+        """The best documents by the probed centroids alone, and how many postings were followed. What a
+        document lacks counts as the worst centroid probed: it may just have missed."""
+        arrays, probes = self._arrays, scores.probes
+        ordinals, sums = gather(
+            probes,
+            scores.scores,
+            arrays.posting_starts,
+            arrays.postings,
+            self._n,
+            accept,
+            np.ascontiguousarray(scores.scores[:, -1]),
+        )
+        touched = int((arrays.posting_starts[probes + 1] - arrays.posting_starts[probes]).sum())
+        return ordinals[select(sums, wanted, 0.0)], touched
+
+    def _counted(self, starts: IntArray, ordinals: IntArray | None) -> int:
+        """How many tokens, or names, documents have."""
+        return int(starts[-1] if ordinals is None else (starts[ordinals + 1] - starts[ordinals]).sum())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(plain(array) for array in value)
+    return None if value is None else plain(value)
+
+
+def _with_cost(found: Found, cost: float) -> Found:
+    return Found(found.ordinals, found.estimates, None, found.scanned, None, cost)

@@ -1,0 +1,162 @@
+"""Centroid gather: late interaction searched by the centroids of tokens, and by codes of what they leave.
+
+A document is first what its tokens' centroids are: each query token looks at the nearest centroids, whose
+postings name documents; those are scored by all their centroids, through a table of the query's products
+with every centroid; the best by codes of the residuals, where there are any (PLAID, Santhanam et al., CIKM
+2022, section 3; the order of the stages is that of TACHIOM, SIGIR 2026). A document names a centroid once
+however many of its tokens have it: a maximum does not change by repetition.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import IndexDamagedError
+from retrieval.index.base import Arrays
+from retrieval.index.checking import check_keys, check_starts, take, under
+from retrieval.index.pieces import Pieces
+from retrieval.index.token_search import TokenArrays, TokenSearch
+from retrieval.kernels.centroid_scores.coded import score_coded
+from retrieval.kernels.centroid_scores.cpu import prepare_centroids, score_centroids
+from retrieval.kernels.centroid_scores.reference import CentroidScores
+from retrieval.kernels.coded_maxsim.tables import RowTables
+from retrieval.kernels.postings.cpu import distinct, invert
+from retrieval.quantize.residual import ResidualCodec
+from retrieval.quantize.residual.tokens import id_type
+from retrieval.types import FloatArray, IntArray, Ragged
+
+__all__ = ["Seen", "TokensIndex"]
+
+CENTROID_COST = 0.35
+"""Nanoseconds to multiply a query token with a centroid and look at it, for every 8 dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one query makes of the centroids, whatever the segment: its ``scores`` with all of them, and
+    ``tables`` to score codes by, where they were asked for."""
+
+    scores: CentroidScores
+    tables: RowTables | None
+
+
+class TokensIndex:
+    """A codec of tokens, whose centroids are also what is looked up."""
+
+    name: ClassVar[str] = "tokens"
+
+    def __init__(self, codec: ResidualCodec) -> None:
+        self.codec = codec
+        self._prepared = prepare_centroids(codec.centroids)
+        self._last = threading.local()
+
+    @property
+    def ncentroids(self) -> int:
+        """How many centroids there are to probe."""
+        return self.codec.ncentroids
+
+    @classmethod
+    def fit(
+        cls, sample: FloatArray, n_tokens: int, options: Mapping[str, Any], seed: int = 0, threads: int = 1
+    ) -> Self:
+        """Train on tokens ``(n_sample, d)`` for an index of about ``n_tokens``; ``options`` are a recipe's.
+
+        Raises:
+            ConfigError: options that cannot be met.
+        """
+        return cls(ResidualCodec.fit(sample, n_tokens, options, seed, threads))
+
+    def arrange(self, blocks: Iterable[Ragged], n: int, threads: int = 1) -> Pieces:
+        """Codes of tokens, piece by piece; then which centroids each document has, both ways.
+
+        Raises:
+            ValueError: the blocks do not hold ``n`` documents of the right dimension.
+        """
+        named: list[NDArray[Any]] = []
+        counts: list[IntArray] = []
+        for block in blocks:
+            codes = self.codec.encode_tokens(np.ascontiguousarray(block.values), threads)
+            if self.codec.nbytes:
+                yield "centroids", codes.centroids
+                yield "codes", codes.codes
+                yield "inv_norms", codes.inv_norms
+            centroids, own = distinct(codes.centroids, block.offsets, self.ncentroids)
+            named.append(centroids)
+            counts.append(own)
+            yield "named", centroids
+        starts = np.zeros(n + 1, np.int64)
+        if sum(map(len, counts)) != n:
+            raise ValueError(f"there are {sum(map(len, counts))} documents instead of {n}")
+        np.cumsum(np.concatenate([np.empty(0, np.int64), *counts]), out=starts[1:])
+        yield "named_starts", starts
+        every = np.concatenate(named) if named else np.empty(0, np.uint16)
+        posting_starts, postings = invert(every, starts, self.ncentroids)
+        yield "posting_starts", posting_starts
+        yield "postings", postings
+
+    def attach(self, arrays: Arrays, offsets: IntArray) -> TokenSearch:
+        """The inverse of `arrange`, for documents that own tokens ``offsets[i]:offsets[i + 1]``.
+
+        Raises:
+            IndexDamagedError: the arrays do not fit each other, or the documents.
+        """
+        n, n_tokens, codec = len(offsets) - 1, int(offsets[-1]), self.codec
+        starts = take(arrays, "named_starts", np.int64, (n + 1,))
+        named = take(arrays, "named", id_type(codec.ncentroids), (int(starts[-1]) if n else 0,))
+        check_starts(starts, "named_starts", len(named))
+        posting_starts = take(arrays, "posting_starts", np.int64, (codec.ncentroids + 1,))
+        postings = take(arrays, "postings", np.uint32, (len(named),))
+        check_starts(posting_starts, "posting_starts", len(postings))
+        if len(named) and (int(named.max()) >= codec.ncentroids or int(postings.max()) >= n):
+            raise IndexDamagedError("the postings name centroids or documents that there are not; run verify")
+        coded = None
+        if codec.nbytes:
+            coded = (
+                take(arrays, "centroids", id_type(codec.ncentroids), (n_tokens,)),
+                take(arrays, "codes", np.uint8, (n_tokens, codec.nbytes)),
+                take(arrays, "inv_norms", np.float16, (n_tokens,)),
+            )
+        return TokenSearch(self, TokenArrays(offsets, named, starts, postings, posting_starts, coded))
+
+    def score(self, query: FloatArray, nprobe: int, *, rows: bool) -> Seen:
+        """Products of a query ``(n_q, d)`` with the centroids, the ``nprobe`` best of each token, and
+        ``rows`` for codes. The segments of a snapshot share the last one's, which a thread remembers."""
+        asked = nprobe, rows
+        last = getattr(self._last, "seen", None)
+        if last is not None and last[0] is query and last[1] == asked:
+            seen: Seen = last[2]
+            return seen
+        query = np.ascontiguousarray(query)
+        if rows:
+            table = self.codec.residual_table(query)
+            seen = Seen(*score_coded(query, self._prepared, table, nprobe, table=True))
+        else:
+            seen = Seen(score_centroids(query, self._prepared, nprobe), None)
+        self._last.seen = query, asked, seen
+        return seen
+
+    def table_cost(self, n_q: int) -> float:
+        """Nanoseconds that `score` takes, by the model of the recall curve."""
+        return CENTROID_COST * n_q * self.ncentroids * self.codec.dim / 8
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Configuration and trained arrays."""
+        config, arrays = self.codec.state()
+        return {"codec": config}, {f"codec/{name}": array for name, array in arrays.items()}
+
+    @classmethod
+    def from_state(cls, config: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The inverse of `state`.
+
+        Raises:
+            IndexFormatError: a part that this version does not know.
+            IndexDamagedError: arrays that do not fit.
+        """
+        check_keys(config, {"codec"}, "index of tokens")
+        return cls(ResidualCodec.from_state(config["codec"], under(arrays, "codec")))

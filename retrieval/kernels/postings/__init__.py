@@ -1,0 +1,1 @@
+"""Which centroids a document has, and which documents a centroid has."""

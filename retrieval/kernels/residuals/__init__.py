@@ -1,0 +1,1 @@
+"""Codes of what is left of tokens after their centroids, and the lengths that coding changed."""
