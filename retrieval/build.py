@@ -19,7 +19,8 @@ from typing import Any
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.corpus import ErrorPolicy, check_document, metadata_columns
 from retrieval.encode import ConfiguredEncoder, Encoder
-from retrieval.encode.base import encode_documents, fingerprint_of
+from retrieval.encode.base import fingerprint_of
+from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import ConfigError, DataError
 from retrieval.index import prepare_documents
 from retrieval.quantize import FloatCodec
@@ -37,8 +38,9 @@ _Span = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build or an add did. ``documents`` and ``tokens`` count this run and, with
-    ``resumed_documents``, what an interrupted one had committed before."""
+    """What a build or an add did. ``documents`` and ``tokens`` (vectors stored, pooled ones where tokens
+    are pooled) count this run and, with ``resumed_documents``, what an interrupted one had committed
+    before."""
 
     documents: int
     tokens: int
@@ -92,6 +94,7 @@ class Ingest:
         self._policy = policy or ErrorPolicy()
         self._progress = progress
         self._config = IndexConfig.of(**catalog.meta("config"))
+        self._document_encoder = DocumentEncoder(encoder, self._config.pooling)
         self._record = catalog.codec()
         self._trained = load_trained(root, self._record)
         self._types = catalog.fields()
@@ -218,7 +221,7 @@ class Ingest:
             for first in range(0, len(documents), ENCODE_CHUNK):
                 texts = [document.full_text for document in documents[first : first + ENCODE_CHUNK]]
                 started = time.perf_counter()
-                vectors = encode_documents(self._encoder, texts, encoded)
+                vectors = self._document_encoder.encode(texts, encoded)
                 self._encode_seconds += time.perf_counter() - started
                 writer.append(prepare_documents(vectors, self._record.metric))
             rows = document_batch(documents, metadata_columns(documents, self._types.types))

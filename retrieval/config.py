@@ -132,7 +132,13 @@ class RecipeConfig(_Config):
         default="global", description="levels of bits: the same for all dimensions, or each its own (tokens)"
     )
     reps: int = Field(default=20, ge=1, le=1024, description="repetitions (muvera)")
-    ksim: int = Field(default=5, ge=0, le=8, description="hyperplanes a repetition (muvera)")
+    ksim: int | None = Field(
+        default=None,
+        ge=0,
+        le=8,
+        description="hyperplanes a repetition (muvera); default: the fewest, up to 5, that give as many "
+        "dimensions",
+    )
     proj_dim: int = Field(default=16, ge=1, description="dimensions of a partition (muvera)")
     m_links: int = Field(default=16, ge=2, le=128, description="links a vector (hnsw)")
     ef_construction: int = Field(default=100, ge=8, description="width of the search while building (hnsw)")
@@ -190,7 +196,8 @@ class IndexConfig(_Config):
     """How documents are stored."""
 
     precision: Precision | Literal["auto"] = Field(
-        default="auto", description="stored vectors; auto: float32 for dense, float16 for late"
+        default="auto", description="stored vectors; auto: float32 for dense, float16 for late; residual: only the codes of the "
+        "index tokens"
     )
     pooling: str = Field(
         default="none",
@@ -209,10 +216,10 @@ class IndexConfig(_Config):
 
     @property
     def first_precision(self) -> Precision:
-        """What vectors are stored as before anything is trained: int8 is calibrated on documents."""
+        """What vectors are stored as before anything is trained: int8 and residual learn from documents."""
         if self.precision == "auto":
             raise ConfigError("the precision is auto; resolve it for a kind of encoder first")
-        return "float16" if self.precision == "int8" else self.precision
+        return "float16" if self.precision in ("int8", "residual") else self.precision
 
     def as_json(self) -> dict[str, Any]:
         """As a JSON value; without what is the default and older versions do not know."""

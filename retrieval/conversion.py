@@ -19,7 +19,7 @@ from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
 from retrieval.errors import IndexFolderError
 from retrieval.index import Pipeline
-from retrieval.presets import check_kind, check_options
+from retrieval.presets import check_kind, check_options, check_stored
 from retrieval.quantize.residual.training import choose_ncentroids
 from retrieval.reduce import check_spec, held_out_error
 from retrieval.registering import merged_record, register_merged
@@ -89,11 +89,12 @@ def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
     check_spec(config.recipe.reduce, dim)
     check_options(config.recipe, dim)
     check_kind(config.recipe, kind)
+    check_stored(config)
 
 
 def is_trained_later(config: IndexConfig) -> bool:
     """Whether a build with this configuration has something to train when its documents are in."""
-    return config.recipe.index != "exact" or config.precision == "int8"
+    return config.recipe.index != "exact" or config.precision in ("int8", "residual")
 
 
 def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
@@ -167,7 +168,7 @@ class _Converting:
     def _train(self) -> tuple[Trained, dict[str, Any]]:
         """Fit on a sample, after a look at its geometry."""
         snapshot, recipe = self._snapshot, self._recipe
-        if recipe.index == "exact" and self._precision != "int8":
+        if recipe.index == "exact" and self._precision not in ("int8", "residual"):
             return fit(snapshot, sample_documents(snapshot, 0, 0), recipe, self._precision, None), {}
         self._tell("sample", None)
         size = CALIBRATION_SAMPLE if recipe.index == "exact" else recipe.sample
@@ -212,11 +213,10 @@ class _Converting:
         record = merged_record(files, files.origins, self._generation, 0)
         view = SegmentView(SegmentReader(self._root, record, trained))
         new = self._record(trained, config)
-        after = Snapshot(self._snapshot.generation, new, trained, [view], self._snapshot.fields)
-        curve = measure(after, queries)
+        curve = measure([view] if view.search is not None else [], new, trained, queries)
         if curve.points:
             warnings += _shortfall(curve, self._recipe)
-        return {"curve": curve.to_json(), "documents": len(after), **self._reduction(trained, queries)}
+        return {"curve": curve.to_json(), "documents": len(view), **self._reduction(trained, queries)}
 
     def _reduction(self, trained: Trained, queries: Ragged) -> dict[str, Any]:
         """What the reducer loses on documents that it was not fitted on."""

@@ -20,6 +20,7 @@ from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
 from retrieval.encode.base import check_encoder
+from retrieval.encode.documents import check_pooling
 from retrieval.errors import ConfigError, QueryError
 from retrieval.filters import Filter
 from retrieval.index import prepare_queries
@@ -80,11 +81,13 @@ class Engine(Reader):
         """Make an empty index, ready for `add`. A recipe, or int8, is trained by the first `compact`.
 
         Raises:
+            ConfigError: a recipe or a pooling that does not fit this encoder.
             IndexExistsError: there is an index, or another file or folder, at ``path``.
         """
         check_target(Path(path))
         known, config = _resolve(encoder, runtime), config or IndexConfig.of()
         check_trainable(config, known.kind, known.dim)
+        check_pooling(config.pooling, known)
         create_index(Path(path), known, config)
         return cls(Path(path), known, runtime)
 
@@ -120,10 +123,12 @@ class Engine(Reader):
             IndexExistsError: a complete index is there and ``resume`` is False.
             IndexUnfinishedError: an unfinished one is there and ``resume`` is False.
             DataError: a document cannot be used and the policy is ``stop``.
+            ConfigError: a recipe or a pooling that does not fit this encoder; nothing was encoded.
         """
         check_target(Path(path), resume=resume)  # before a model is loaded
         known, config = _resolve(encoder, runtime), config or IndexConfig.of()
         check_trainable(config, known.kind, known.dim)
+        check_pooling(config.pooling, known)
         if queries is not None and not is_trained_later(config):
             raise ConfigError("queries are for a recipe to learn from, and there is none; choose a preset")
         with begin_build(Path(path), known, config, resume) as catalog:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from retrieval.config import RecipeConfig
+from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.errors import ConfigError
 from retrieval.reduce import split_spec
 from retrieval.types import EncoderKind
 
-__all__ = ["PRESETS", "check_kind", "check_options", "recipe_of"]
+__all__ = ["PRESETS", "check_kind", "check_options", "check_stored", "recipe_of"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": {"index": "exact"},
@@ -21,7 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
     "tokens": {"index": "tokens", "codec": "none", "recall_target": 0.95},
     "muvera": {"index": "ivf", "reduce": "muvera:10240", "codec": "bits", "bits": 4, "recall_target": 0.95},
-    "lemur": {"index": "ivf", "reduce": "lemur:2048", "codec": "bits", "bits": 4, "recall_target": 0.95},
+    "lemur": {"index": "ivf", "reduce": "lemur:512", "codec": "bits", "bits": 4, "recall_target": 0.95},
     "auto": {"index": "auto"},
 }
 """Recipes by name: what a person chooses from, and changes with single settings."""
@@ -32,6 +32,9 @@ _READ_BY = {
     "bits": ("codec", ("bits",)),
     "buckets": ("codec", ("bits", "ternary")),
     "ncentroids": ("index", ("tokens",)),
+    "reps": ("fold", ("muvera",)),
+    "ksim": ("fold", ("muvera",)),
+    "proj_dim": ("fold", ("muvera",)),
     "scan_bits": ("codec", ("bits",)),
     "m": ("codec", ("pq", "opq")),
     "nbits": ("codec", ("pq", "opq")),
@@ -65,6 +68,24 @@ def check_kind(recipe: RecipeConfig, kind: EncoderKind) -> None:
         )
     if recipe.index == "tokens" and fold is not None:
         raise ConfigError(f"reduce={recipe.reduce} leaves no tokens for index=tokens; leave {fold} out")
+
+
+def check_stored(config: IndexConfig) -> None:
+    """Refuse a precision that the recipe cannot store.
+
+    Raises:
+        ConfigError: residual without the index of tokens that trains the codes, or with a reducer.
+    """
+    recipe = config.recipe
+    if config.precision != "residual":
+        return
+    if recipe.index != "tokens" or recipe.reduce != "none":
+        raise ConfigError(
+            f"precision residual stores the codes of index=tokens with reduce=none, not of "
+            f"index={recipe.index} with reduce={recipe.reduce}"
+        )
+    if recipe.codec == "none":
+        raise ConfigError("precision residual needs codes: set codec=pq or codec=bits")
 
 
 def check_options(recipe: RecipeConfig, dim: int) -> None:
@@ -126,11 +147,11 @@ def _check_is_read(recipe: RecipeConfig, name: str) -> None:
     if recipe.index == "exact" and name not in ("index", "recall_target"):
         raise ConfigError(f"{name} means nothing with index=exact; choose a preset, or set index too")
     by, those = _READ_BY.get(name, ("index", (recipe.index,)))
-    if getattr(recipe, by) not in those:
-        raise ConfigError(
-            f"{name} means nothing with {by}={getattr(recipe, by)}; it is for {', '.join(those)}"
-        )
-    if by != "index":
+    has = split_spec(recipe.reduce).fold if by == "fold" else getattr(recipe, by)
+    if has not in those:
+        told = f"reduce={recipe.reduce}" if by == "fold" else f"{by}={has}"
+        raise ConfigError(f"{name} means nothing with {told}; it is for {', '.join(those)}")
+    if by not in ("index", "fold"):
         _check_is_read(recipe, by)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from retrieval.checks import inspect_index, verify_index
-from retrieval.config import RuntimeConfig, SearchConfig
+from retrieval.config import IndexConfig, RuntimeConfig, SearchConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of, text_tokens
+from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import (
     ConfigError,
     DocumentNotFoundError,
@@ -166,6 +167,9 @@ class Reader:
     def explain(self, query: str, doc_id: str) -> Explanation:
         """Take the score of one document for a query apart, token by token.
 
+        Where the index pools tokens, the document is encoded once more to tell which tokens a vector
+        stands for; see `TokenMatch` for how they are named.
+
         Raises:
             DocumentNotFoundError: no such document.
             QueryError: an id that no document can have, or a query that is no text.
@@ -178,14 +182,15 @@ class Reader:
             raise QueryError(f"only a text can be explained, not {type(query).__name__}")
         vectors = self._query_vectors([query])
         query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
+        encoder = DocumentEncoder(self.encoder, IndexConfig.of(**self._catalog.meta("config")).pooling)
         explanations = []
         for doc_id in doc_ids:
             snapshot, segment, ordinal = self._locate(doc_id)
             text = fetch_document(snapshot, segment, ordinal).full_text
-            n_tokens = len(snapshot.segments[segment].document_codes(ordinal))
-            document_tokens = text_tokens(self.encoder, text, n_tokens, side="document")
+            stored = snapshot.codec.decode(snapshot.segments[segment].document_codes(ordinal))
+            named = encoder.name_vectors(text, stored)
             explanations.append(
-                explain_document(query, vectors, query_tokens, document_tokens, snapshot, segment, ordinal)
+                explain_document(query, vectors, query_tokens, named, snapshot, segment, ordinal)
             )
         return explanations
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.build import ENCODE_CHUNK
-from retrieval.config import RuntimeConfig
+from retrieval.config import IndexConfig, RuntimeConfig
 from retrieval.encode import Encoder, load_stored_encoder
-from retrieval.encode.base import check_encoder, check_fingerprint, encode_documents, fingerprint_of
+from retrieval.encode.base import check_encoder, check_fingerprint, fingerprint_of
+from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import IndexDamagedError, IndexFolderError, IndexLockedError, IndexUnfinishedError
 from retrieval.index import prepare_documents
 from retrieval.registering import register_merged
@@ -255,7 +256,7 @@ class _Repair:
         try:
             for chunk in _chunks(ordinals):
                 texts = [documents.document(int(ordinal)).full_text for ordinal in chunk]
-                vectors = encode_documents(self._encoder(), texts)
+                vectors = self._document_encoder().encode(texts)
                 writer.append(prepare_documents(vectors, self._record.metric))
                 tell(writer.n_documents)
             rows = (documents.rows(chunk, self._fields) for chunk in _chunks(ordinals))
@@ -272,6 +273,9 @@ class _Repair:
                 self._root, record.encoder, record.encoder_fingerprint, self._runtime
             )
         return self._given
+
+    def _document_encoder(self) -> DocumentEncoder:
+        return DocumentEncoder(self._encoder(), IndexConfig.of(**self._catalog.meta("config")).pooling)
 
     def _drop(self, record: SegmentRecord) -> None:
         with self._catalog.transaction("drop"):

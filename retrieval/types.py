@@ -42,7 +42,7 @@ EncoderKind = Literal["dense", "late"]
 Metric = Literal["dot", "cosine", "l2", "maxsim", "meanmaxsim"]
 """How a query and a document are compared. Larger is better for every one of them."""
 
-Precision = Literal["float32", "float16", "int8"]
+Precision = Literal["float32", "float16", "int8", "residual"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,10 @@ class TokenMatch:
     """A query token, the document token that served it best, and what it added.
 
     ``similarity`` is the inner product of the two vectors as they are scored;
-    ``contribution`` is what it added to the score.
+    ``contribution`` is what it added to the score. Where a document's tokens were pooled, one vector
+    stands for several: ``document_tokens``. ``document_token`` then has their stretch of the text if they
+    follow each other, else their texts with dots between and no place; where it is not known which they
+    are, it has a number, and ``document_tokens`` is empty.
     """
 
     query_token: Token
@@ -173,6 +176,7 @@ class TokenMatch:
     document_position: int | None
     similarity: float
     contribution: float
+    document_tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,9 @@ class Explanation:
     """Why a document got its score: the contributions of ``matches`` add up to ``score``.
 
     Spans of query tokens index ``query``, spans of document tokens index ``text`` (the title
-    and the text joined, as the encoder read them).
+    and the text joined, as the encoder read them). ``scored_from`` says what the document's vectors are:
+    as they are ``stored`` (float32, float16, int8), or made again from lossy ``codes``, where nothing else is
+    kept of them.
     """
 
     id: str
@@ -188,6 +194,7 @@ class Explanation:
     text: str
     score: float
     matches: tuple[TokenMatch, ...]
+    scored_from: Literal["stored", "codes"] = "stored"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.build import ENCODE_CHUNK, BuildReport, Ingest, truncated_documents, with_place
+from retrieval.config import IndexConfig
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document
 from retrieval.encode import Encoder
-from retrieval.encode.base import encode_documents
+from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import ConfigError, DataError, QueryError
 from retrieval.index import prepare_documents
 from retrieval.storage import (
@@ -245,9 +246,10 @@ class _SmallCommit:
         self, documents: Sequence[Document], catalog: Catalog, progress: ProgressCallback | None
     ) -> Ragged:
         record, parts, done = catalog.codec(), [], 0
+        encoder = DocumentEncoder(self._encoder, IndexConfig.of(**catalog.meta("config")).pooling)
         for first in range(0, len(documents), ENCODE_CHUNK):
             texts = [document.full_text for document in documents[first : first + ENCODE_CHUNK]]
-            parts.append(prepare_documents(encode_documents(self._encoder, texts), record.metric))
+            parts.append(prepare_documents(encoder.encode(texts), record.metric))
             done += len(texts)
             if progress is not None:
                 tokens = sum(len(part.values) for part in parts)

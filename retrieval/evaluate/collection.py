@@ -51,7 +51,7 @@ def evaluate_beir(
     say) and counts them.
 
     Raises:
-        ConfigError: an unknown split or measure, or an index with another precision.
+        ConfigError: an unknown split or measure, or an index with another precision, pooling or recipe.
         DataError: the collection cannot be read.
         EncoderMismatchError: the index at ``index_path`` was built with another encoder.
         MissingExtraError: the extra ``eval`` is not installed.
@@ -118,16 +118,21 @@ def _check_stored(engine: Engine, config: IndexConfig | None) -> None:
     """An index that was there already must be what was asked for."""
     if config is None:
         return
-    recipe = engine.inspect().recipe
+    found = engine.inspect()
+    recipe = found.recipe
     if config.recipe != (RecipeConfig() if recipe is None else RecipeConfig.of(**recipe)):
         raise ConfigError(
             f"the index at {engine.path} was made by another recipe; choose another folder for this one"
         )
-    asked, found = config.resolve(engine.kind).precision, engine.inspect().precision
-    if asked != found:
-        raise ConfigError(
-            f"the index at {engine.path} has precision {found}, not {asked}; choose another folder for it"
-        )
+    asked = config.resolve(engine.kind)
+    for name, wanted, there in (
+        ("precision", asked.precision, found.precision),
+        ("pooling", asked.pooling, found.pooling),
+    ):
+        if wanted != there:
+            raise ConfigError(
+                f"the index at {engine.path} has {name} {there}, not {wanted}; choose another folder for it"
+            )
 
 
 def _count_missing(engine: Engine, dataset: BeirDataset) -> int:

@@ -82,6 +82,7 @@ def describe_index(info: IndexInfo) -> dict[str, Any]:
         "metric": info.metric,
         "dim": info.dim,
         "precision": info.precision,
+        "pooling": info.pooling,
         "documents": info.documents,
         "tokens": info.tokens,
         "segments": info.segments,

@@ -1,7 +1,7 @@
 """Where to look: from a query's vectors to a pool of candidates in one segment."""
 
 from retrieval.index.arranged import Arranged, Work
-from retrieval.index.arranged_tokens import ArrangedTokens
+from retrieval.index.arranged_tokens import ArrangedCodes, ArrangedTokens
 from retrieval.index.base import Effort, Found, Probe, VectorIndex
 from retrieval.index.flat import FlatIndex
 from retrieval.index.metric import prepare_documents, prepare_queries
@@ -10,10 +10,13 @@ from retrieval.index.pipeline import Pipeline
 from retrieval.index.pool import Pool, merge
 from retrieval.index.searcher import Searcher
 from retrieval.index.searchers import fit_searcher, searcher_from_state
-from retrieval.index.stored import stored_rows, stored_tokens
+from retrieval.index.stored import decoded_tokens, stored_rows, stored_tokens
+from retrieval.index.token_pipeline import TokenPipeline
+from retrieval.index.tokens import TokensIndex
 
 __all__ = [
     "Arranged",
+    "ArrangedCodes",
     "ArrangedTokens",
     "Effort",
     "FlatIndex",
@@ -23,8 +26,11 @@ __all__ = [
     "Pool",
     "Probe",
     "Searcher",
+    "TokenPipeline",
+    "TokensIndex",
     "VectorIndex",
     "Work",
+    "decoded_tokens",
     "fit_searcher",
     "in_memory",
     "merge",

@@ -14,7 +14,11 @@ from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.types import FloatArray, IntArray, Ragged
 
-__all__ = ["ArrangedTokens"]
+__all__ = ["ArrangedCodes", "ArrangedTokens"]
+
+CERTAIN = 8
+"""The bound of what rounding does to a sum of maxima is at least so many times what it ever does: it adds up
+the bounds of all query tokens, each of which is twenty standard deviations."""
 
 
 class ArrangedTokens:
@@ -60,3 +64,30 @@ class ArrangedTokens:
         first, last = offsets[read] * width // PAGE, (offsets[read + 1] * width - 1) // PAGE
         before = np.concatenate([[-1], last[:-1]])
         return int(np.maximum(last - np.maximum(first, before + 1) + 1, 0).sum())
+
+
+class ArrangedCodes:
+    """One segment whose codes are all that is stored: what the search estimates by all of them is the score,
+    but for rounding."""
+
+    def __init__(self, search: Probe, segment: int) -> None:
+        self._search, self._segment = search, segment
+
+    def candidates(
+        self,
+        queries: Ragged,  # noqa: ARG002
+        probes: Ragged,
+        k: int,
+        effort: Effort,
+        accept: NDArray[np.bool_] | None,
+        work: Work,
+    ) -> list[Pool]:
+        """See `ArrangedTokens.candidates`."""
+        pools = []
+        for found in self._search.search(probes, effort, accept):
+            work.codes += found.scanned
+            slack = found.rounding / CERTAIN
+            kept = select(found.estimates, k, slack)
+            segments = np.full(len(kept), self._segment, np.int64)
+            pools.append(Pool(segments, found.ordinals[kept], found.estimates[kept], slack))
+        return pools

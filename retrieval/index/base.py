@@ -47,7 +47,8 @@ class Found:
     length 1, None where unknown. ``scanned`` counts the codes that were looked at (hnsw: how wide the walk
     was, which is less). Where fewer bits of the codes were scanned than there are, ``ranks`` are the places
     among the candidates that these gave. ``cost`` is what finding them took, in nanoseconds by the model of
-    `retrieval.search.curve`, where that is not the same for every code.
+    `retrieval.search.curve`, where that is not the same for every code; ``rounding`` how far an estimate may
+    lie from what the codes say exactly, where those are all that is stored.
     """
 
     ordinals: IntArray
@@ -56,6 +57,7 @@ class Found:
     scanned: int
     ranks: IntArray | None = None
     cost: float | None = None
+    rounding: float = 0.0
 
 
 class SegmentSearch(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.kernels.rescore.prepared import Rows, prepare_rows
@@ -11,7 +12,7 @@ from retrieval.kernels.token_rescore.prepared import Tokens, prepare_tokens
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import IntArray
 
-__all__ = ["stored_rows", "stored_tokens"]
+__all__ = ["decoded_tokens", "stored_rows", "stored_tokens"]
 
 
 def stored_rows(rows: NDArray[Any], codec: Codec) -> Rows:
@@ -20,9 +21,19 @@ def stored_rows(rows: NDArray[Any], codec: Codec) -> Rows:
 
 
 def stored_tokens(codes: NDArray[Any], offsets: IntArray, codec: Codec, max_norm: float) -> Tokens:
-    """Stored tokens ``(n_tokens, d)``, codes of ``codec``, as kernels take them."""
+    """Stored tokens ``(n_tokens, d)``, numbers of ``codec``, as kernels take them."""
     if isinstance(codec, Int8Codec):
         return prepare_tokens(codes, offsets, codec.span, codec.low, max_norm)
-    if codes.dtype.kind != "f":  # codes that stand for vectors only together
-        return prepare_tokens(codec.decode(codes), offsets, max_norm=max_norm)
     return prepare_tokens(codes, offsets, max_norm=max_norm)
+
+
+def decoded_tokens(
+    codes: NDArray[Any], offsets: IntArray, codec: Codec, ordinals: IntArray, max_norm: float
+) -> Tokens:
+    """The tokens of these documents alone, in their order, where codes cannot be read as they are."""
+    parts = [codec.decode(codes[offsets[i] : offsets[i + 1]]) for i in ordinals.tolist()]
+    own = np.zeros(len(ordinals) + 1, np.int64)
+    np.cumsum(offsets[ordinals + 1] - offsets[ordinals], out=own[1:])
+    dim = codec.decode(codes[:0]).shape[1]
+    values = np.concatenate([np.empty((0, dim), np.float32), *parts])
+    return prepare_tokens(values, own, max_norm=max_norm)

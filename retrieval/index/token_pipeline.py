@@ -15,7 +15,7 @@ from retrieval.index.checking import check_keys, under
 from retrieval.index.pieces import Pieces
 from retrieval.index.token_search import TokenSearch
 from retrieval.index.tokens import TokensIndex
-from retrieval.quantize import Codec
+from retrieval.quantize import Codec, ResidualCodec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -64,6 +64,12 @@ class TokenPipeline:
         """See `Searcher.arrange`."""
         return self.index.arrange(self._reduced(vectors), n, len(os.sched_getaffinity(0)))
 
+    def arrange_stored(self, blocks: Iterable[tuple[NDArray[np.uint8], IntArray]], n: int) -> Pieces:
+        """As `arrange`, of stored rows of the index's own codec with the offsets of their documents: the
+        codes themselves are not kept twice."""
+        split = ((self.index.codec.split(rows), offsets) for rows, offsets in blocks)
+        return self.index.arrange_coded(split, n, keeps_codes=False)
+
     def _reduced(self, vectors: Iterable[Ragged]) -> Iterator[Ragged]:
         for block in vectors:
             yield Ragged(self._documents(block.values), block.offsets)
@@ -71,9 +77,9 @@ class TokenPipeline:
     def _documents(self, values: FloatArray) -> FloatArray:
         return values if self.reducer is None else self.reducer.transform_documents(values)
 
-    def attach(self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any], codec: Codec) -> TokenSearch:  # noqa: ARG002
+    def attach(self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any], codec: Codec) -> TokenSearch:
         """See `Searcher.attach`."""
-        return self.index.attach(arrays, offsets)
+        return self.index.attach(arrays, offsets, rows if isinstance(codec, ResidualCodec) else None)
 
     def reduce_queries(self, queries: Ragged) -> Ragged:
         """See `Searcher.reduce_queries`."""

@@ -55,6 +55,7 @@ class TokenSearch:
     def __init__(self, index: TokensIndex, arrays: TokenArrays) -> None:
         self._index, self._arrays = index, TokenArrays(*(_plain(array) for array in arrays))
         self._n = len(arrays.offsets) - 1
+        self._wordless = np.flatnonzero(np.diff(self._arrays.starts) == 0)
 
     def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
         """See `Probe.search`. ``effort.scored`` documents are scored by all their codes, where there are
@@ -89,8 +90,10 @@ class TokenSearch:
         sums = centroid_maxsim(seen.scores.table, arrays.named, arrays.starts, ordinals)
         named = self._counted(arrays.starts, ordinals)
         cost += POSTING_COST * touched + NAMED_COST * named
-        estimates = seen.scores.score_table().restore(sums)
         ordinals = np.arange(self._n) if ordinals is None else ordinals
+        estimates = seen.scores.score_table().restore(sums)
+        if len(self._wordless):  # who has no tokens scores 0, not the least that there is
+            estimates[np.isin(ordinals, self._wordless, assume_unique=True)] = 0
         if not coded:
             return _with_cost(best_of(estimates, ordinals, effort.depth, touched + named), cost)
         best = select(estimates, kept, 0.0)[:kept]
@@ -99,7 +102,8 @@ class TokenSearch:
         estimates = score_rows(seen.tables, *arrays.coded, arrays.offsets, ordinals)
         codes = self._counted(arrays.offsets, ordinals)
         cost += CODE_COST * codes * self._index.codec.nbytes
-        return _with_cost(best_of(estimates, ordinals, effort.depth, touched + named + codes), cost)
+        found = best_of(estimates, ordinals, effort.depth, touched + named + codes)
+        return _with_cost(found, cost, seen.tables.error)
 
     def _gather(
         self, scores: CentroidScores, wanted: int, accept: NDArray[np.bool_] | None
@@ -130,5 +134,5 @@ def _plain(value: Any) -> Any:
     return None if value is None else plain(value)
 
 
-def _with_cost(found: Found, cost: float) -> Found:
-    return Found(found.ordinals, found.estimates, None, found.scanned, None, cost)
+def _with_cost(found: Found, cost: float, rounding: float = 0.0) -> Found:
+    return Found(found.ordinals, found.estimates, None, found.scanned, None, cost, rounding)

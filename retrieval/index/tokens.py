@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ from retrieval.kernels.centroid_scores.cpu import prepare_centroids, score_centr
 from retrieval.kernels.centroid_scores.reference import CentroidScores
 from retrieval.kernels.coded_maxsim.tables import RowTables
 from retrieval.kernels.postings.cpu import distinct, invert
-from retrieval.quantize.residual import ResidualCodec
+from retrieval.quantize.residual import ResidualCodec, TokenCodes
 from retrieval.quantize.residual.tokens import id_type
 from retrieval.types import FloatArray, IntArray, Ragged
 
@@ -78,30 +79,44 @@ class TokensIndex:
         Raises:
             ValueError: the blocks do not hold ``n`` documents of the right dimension.
         """
+        codec = self.codec
+        coded = (
+            (codec.encode_tokens(np.ascontiguousarray(block.values), threads), block.offsets)
+            for block in blocks
+        )
+        return self.arrange_coded(coded, n, keeps_codes=codec.nbytes > 0)
+
+    def arrange_coded(
+        self, blocks: Iterable[tuple[TokenCodes, IntArray]], n: int, *, keeps_codes: bool
+    ) -> Pieces:
+        """As `arrange`, of tokens that are coded, with the offsets of their documents."""
         named: list[NDArray[Any]] = []
         counts: list[IntArray] = []
-        for block in blocks:
-            codes = self.codec.encode_tokens(np.ascontiguousarray(block.values), threads)
-            if self.codec.nbytes:
+        codec = self.codec
+        none = codec.encode_tokens(np.empty((0, codec.dim), np.float32)), np.zeros(1, np.int64)
+        for codes, offsets in chain([none], blocks):  # who has no documents has all arrays too
+            if keeps_codes:
                 yield "centroids", codes.centroids
                 yield "codes", codes.codes
                 yield "inv_norms", codes.inv_norms
-            centroids, own = distinct(codes.centroids, block.offsets, self.ncentroids)
+            centroids, own = distinct(codes.centroids, offsets, self.ncentroids)
             named.append(centroids)
             counts.append(own)
             yield "named", centroids
         starts = np.zeros(n + 1, np.int64)
         if sum(map(len, counts)) != n:
             raise ValueError(f"there are {sum(map(len, counts))} documents instead of {n}")
-        np.cumsum(np.concatenate([np.empty(0, np.int64), *counts]), out=starts[1:])
+        np.cumsum(np.concatenate(counts), out=starts[1:])
         yield "named_starts", starts
-        every = np.concatenate(named) if named else np.empty(0, np.uint16)
-        posting_starts, postings = invert(every, starts, self.ncentroids)
+        posting_starts, postings = invert(np.concatenate(named), starts, self.ncentroids)
         yield "posting_starts", posting_starts
         yield "postings", postings
 
-    def attach(self, arrays: Arrays, offsets: IntArray) -> TokenSearch:
-        """The inverse of `arrange`, for documents that own tokens ``offsets[i]:offsets[i + 1]``.
+    def attach(
+        self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any] | None = None
+    ) -> TokenSearch:
+        """The inverse of `arrange`, for documents that own tokens ``offsets[i]:offsets[i + 1]``; of
+        `arrange_coded`, where the codes lie in stored ``rows``.
 
         Raises:
             IndexDamagedError: the arrays do not fit each other, or the documents.
@@ -116,23 +131,31 @@ class TokensIndex:
         if len(named) and (int(named.max()) >= codec.ncentroids or int(postings.max()) >= n):
             raise IndexDamagedError("the postings name centroids or documents that there are not; run verify")
         coded = None
-        if codec.nbytes:
+        if rows is not None:
+            tokens = codec.split(rows)
+            coded = tokens.centroids, tokens.codes, tokens.inv_norms
+            if n_tokens and int(tokens.centroids.max()) >= codec.ncentroids:
+                raise IndexDamagedError("a stored token has a centroid that there is not; run verify")
+        elif codec.nbytes:
             coded = (
                 take(arrays, "centroids", id_type(codec.ncentroids), (n_tokens,)),
                 take(arrays, "codes", np.uint8, (n_tokens, codec.nbytes)),
                 take(arrays, "inv_norms", np.float16, (n_tokens,)),
             )
+            if n_tokens and int(coded[0].max()) >= codec.ncentroids:
+                raise IndexDamagedError("tokens name centroids that there are not; run verify")
         return TokenSearch(self, TokenArrays(offsets, named, starts, postings, posting_starts, coded))
 
     def score(self, query: FloatArray, nprobe: int, *, rows: bool) -> Seen:
         """Products of a query ``(n_q, d)`` with the centroids, the ``nprobe`` best of each token, and
-        ``rows`` for codes. The segments of a snapshot share the last one's, which a thread remembers."""
+        ``rows`` for codes. The segments of a snapshot share the last one's, which a thread remembers with
+        a copy of the query: who asks may write other numbers into the same memory."""
         asked = nprobe, rows
         last = getattr(self._last, "seen", None)
-        if last is not None and last[0] is query and last[1] == asked:
+        if last is not None and last[1] == asked and np.array_equal(last[0], query):
             seen: Seen = last[2]
             return seen
-        query = np.ascontiguousarray(query)
+        query = np.array(query, order="C")
         if rows:
             table = self.codec.residual_table(query)
             seen = Seen(*score_coded(query, self._prepared, table, nprobe, table=True))

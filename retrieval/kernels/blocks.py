@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -35,10 +36,39 @@ def _pools() -> Any:
     return ThreadpoolController()
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+class _Limit:
+    """The limit that is in force while anybody asks for it: who comes first sets it, who goes last takes it
+    back. Were each to restore what it found, two threads could leave the limit behind."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._inside = 0
+        self._limits: Any = None
+
+    def enter(self) -> None:
+        with self._turn:
+            if not self._inside:
+                self._limits = _pools().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._turn:
+            self._inside -= 1
+            if not self._inside:
+                self._limits.restore_original_limits()
+
+
+_LIMIT = _Limit()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to the calling thread, as the blocks already share the processor among themselves.
 
-    The setting is the process's: for builds, not for requests.
+    The setting is the process's: for builds, not for requests. Threads may hold it at the same time.
     """
-    limits: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
-    return limits
+    _LIMIT.enter()
+    try:
+        yield
+    finally:
+        _LIMIT.leave()

@@ -17,6 +17,7 @@ from retrieval.quantize.imported import bits_from_arrays, int8_from_arrays, pq_f
 from retrieval.quantize.int8 import Int8Codec
 from retrieval.quantize.opq import OPQCodec
 from retrieval.quantize.pq import PQCodec
+from retrieval.quantize.residual import ResidualCodec
 from retrieval.quantize.sign import SignCodec
 from retrieval.types import FloatArray
 
@@ -31,6 +32,7 @@ __all__ = [
     "Int8Codec",
     "OPQCodec",
     "PQCodec",
+    "ResidualCodec",
     "SearchCodec",
     "SignCodec",
     "TableCodec",
@@ -52,7 +54,11 @@ SEARCH_CODECS: dict[str, type[SearchCodec]] = {
 }
 """What indexes may code with."""
 
-CODECS: dict[str, type[Codec]] = {FloatCodec.name: FloatCodec, **SEARCH_CODECS}
+CODECS: dict[str, type[Codec]] = {
+    FloatCodec.name: FloatCodec,
+    ResidualCodec.name: ResidualCodec,
+    **SEARCH_CODECS,
+}
 
 
 def fit_codec(

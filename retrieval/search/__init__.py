@@ -2,10 +2,11 @@
 
 from retrieval.search.accept import Accept, accepted, accepted_ids, count_accepted, facet
 from retrieval.search.curve import CurvePoint, RecallCurve
-from retrieval.search.execute import Executed, Scored, execute
+from retrieval.search.execute import Executed, Scored, best, execute
 from retrieval.search.explain import explain_document
 from retrieval.search.hits import FIELDS, check_fields, fetch, fetch_document
 from retrieval.search.prepared import Prepared
+from retrieval.search.refine import refine
 
 __all__ = [
     "FIELDS",
@@ -17,6 +18,7 @@ __all__ = [
     "Scored",
     "accepted",
     "accepted_ids",
+    "best",
     "check_fields",
     "count_accepted",
     "execute",
@@ -24,4 +26,5 @@ __all__ = [
     "facet",
     "fetch",
     "fetch_document",
+    "refine",
 ]

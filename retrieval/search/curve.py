@@ -18,9 +18,9 @@ VISIT_COST = 60.0
 """Nanoseconds, of which only the ratios matter: to estimate one code, to look up one stored vector,
 and to visit a node of a graph. Measured by bench.ann; the same everywhere, so that one index is
 searched in one way."""
-BYTE_COST, HALF_COST, WORD_COST = 18.0, 58.0, 60.0
-"""Nanoseconds for 32 query tokens and a stored token of 128 dimensions of one, two or four bytes.
-Measured by bench.kernels."""
+BYTE_COST, HALF_COST, WORD_COST, CODED_COST = 18.0, 58.0, 60.0, 250.0
+"""Nanoseconds for 32 query tokens and a stored token of 128 dimensions of one, two or four bytes, or of one
+that has to be decoded first. Measured by bench.kernels."""
 GROWN = 1.5
 """Times more documents than were measured from which on the curve says too little."""
 MARGIN = 1.0
@@ -177,8 +177,8 @@ class RecallCurve:
 
 def document_cost(tokens: float, query_tokens: float, dim: int, itemsize: int) -> float:
     """Nanoseconds to score a late document by its stored tokens, by the model above: ``tokens`` of ``dim``
-    numbers of ``itemsize`` bytes."""
-    per_token = {1: BYTE_COST, 2: HALF_COST}.get(itemsize, WORD_COST)
+    numbers of ``itemsize`` bytes, 0 for residual codes."""
+    per_token = {0: CODED_COST, 1: BYTE_COST, 2: HALF_COST}.get(itemsize, WORD_COST)
     return tokens * per_token * (query_tokens / 32) * (dim / 128)
 
 

@@ -21,7 +21,7 @@ from retrieval.storage import DocumentTable, Snapshot
 from retrieval.storage.pending import PendingDocuments
 from retrieval.types import FloatArray, IntArray, Ragged
 
-__all__ = ["Executed", "Scored", "execute"]
+__all__ = ["Executed", "Scored", "best", "execute"]
 
 NEAR = 32
 """Neighbours of a query that tell what a filter accepts around it."""
@@ -76,7 +76,7 @@ def execute(
         found = time.perf_counter()
         for query, pool in enumerate(pools):
             scores = refine(part[query], pool, prepared)
-            results.append(_best(pool, scores, prepared.snapshot, k))
+            results.append(best(pool, scores, prepared.snapshot, k))
         seconds["candidates"] += found - started
         seconds["refine"] += time.perf_counter() - found
     return Executed(results, seconds, describe(plan, search.work) if is_detailed else {})
@@ -150,8 +150,9 @@ def _parts(queries: Ragged) -> Iterator[Ragged]:
         first = last
 
 
-def _best(pool: Pool, scores: FloatArray, snapshot: Snapshot, k: int) -> list[Scored]:
-    """Sort exactly and cut to ``k``; ``scores`` are the refined ones of the pool."""
+def best(pool: Pool, scores: FloatArray, snapshot: Snapshot, k: int) -> list[Scored]:
+    """Sort exactly and cut to ``k``, score descending, then id ascending; ``scores`` ``(n,)`` are the final
+    ones of the pool."""
     found: list[tuple[float, str, int, int]] = []
     for position, mine in pool.by_segment():
         ordinals = pool.ordinals[mine]

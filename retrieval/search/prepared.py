@@ -7,16 +7,19 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from retrieval.index import Arranged, ArrangedTokens, FlatIndex, stored_rows, stored_tokens
+from retrieval.index import Arranged, ArrangedCodes, ArrangedTokens, FlatIndex, decoded_tokens, stored_rows, stored_tokens
 from retrieval.kernels.backend import Backend
 from retrieval.kernels.rescore.cpu import Rows
 from retrieval.kernels.token_rescore.prepared import Tokens
+from retrieval.quantize import ResidualCodec
 from retrieval.search.accept import Accept
 from retrieval.search.curve import Choice, RecallCurve
 from retrieval.storage import Snapshot
+from retrieval.types import IntArray
 
 __all__ = ["Prepared"]
 
+SegmentCandidates = Arranged | ArrangedCodes | ArrangedTokens
 CHOICES = 256
 """Answers of the recall curve that are remembered."""
 
@@ -28,7 +31,7 @@ class Prepared:
 
     def __init__(self, snapshot: Snapshot, backend: Backend = "cpu") -> None:
         self.snapshot, self._backend = snapshot, backend
-        self._arranged: dict[int, Arranged | ArrangedTokens] = {}
+        self._arranged: dict[int, SegmentCandidates] = {}
         self._flat: dict[int, FlatIndex] = {}
         self._rows: dict[int, Rows] = {}
         self._tokens: dict[int, Tokens] = {}
@@ -77,15 +80,17 @@ class Prepared:
             self._flat[position] = FlatIndex(*given, position, self._backend)
         return self._flat[position]
 
-    def arranged(self, position: int) -> Arranged | ArrangedTokens:
+    def arranged(self, position: int) -> SegmentCandidates:
         """The trained search of a segment that has one."""
         if position not in self._arranged:
             self._arranged[position] = self._arrange(position)
         return self._arranged[position]
 
-    def _arrange(self, position: int) -> Arranged | ArrangedTokens:
+    def _arrange(self, position: int) -> SegmentCandidates:
         snapshot, view = self.snapshot, self.snapshot.segments[position]
         assert view.search is not None and snapshot.trained.pipeline is not None  # the plan says so
+        if self.is_coded:
+            return ArrangedCodes(view.search, position)
         if snapshot.record.kind == "late":
             return ArrangedTokens(view.search, self.tokens(position), position, self._backend)
         return Arranged(
@@ -98,6 +103,16 @@ class Prepared:
             is_bounded=snapshot.trained.pipeline.is_bounded,
             backend=self._backend,
         )
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether stored vectors have to be decoded before anything can be computed of them."""
+        return isinstance(self.snapshot.codec, ResidualCodec)
+
+    def decoded(self, position: int, ordinals: IntArray) -> Tokens:
+        """Documents of a segment that `is_coded`, in their order."""
+        view, codec = self.snapshot.segments[position], self.snapshot.codec
+        return decoded_tokens(view.codes, view.offsets, codec, ordinals, view.max_norm)
 
     def tokens(self, position: int) -> Tokens:
         """The stored vectors of a segment of many vectors a document, to be scored exactly."""

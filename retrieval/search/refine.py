@@ -27,6 +27,9 @@ def refine(query: FloatArray, pool: Pool, prepared: Prepared) -> FloatArray:
     for position, mine in pool.by_segment():
         if record.kind == "dense":
             scores[mine] = score_exactly(query, prepared.rows(position), pool.ordinals[mine], metric)
+        elif prepared.is_coded:
+            some = prepared.decoded(position, pool.ordinals[mine])
+            scores[mine] = maxsim_exactly(query, some, np.arange(len(some.offsets) - 1))
         else:
             scores[mine] = maxsim_exactly(query, prepared.tokens(position), pool.ordinals[mine])
     return scores

@@ -127,6 +127,14 @@ class DocumentTable:
         """Text of one document."""
         return self._text("text", ordinal)
 
+    def full_texts(self, start: int, stop: int) -> list[str]:
+        """Title and text of the documents ``start:stop``, joined as `Document.full_text`."""
+        near = self._table.select(["title", "text"]).slice(start, stop - start)
+        with _reading(self._where):
+            near.validate(full=True)
+            pairs = zip(near.column("title").to_pylist(), near.column("text").to_pylist(), strict=True)
+            return [f"{title} {text}".strip() for title, text in pairs]
+
     def metadata(self, ordinal: int) -> dict[str, Any]:
         """Metadata of one document, without the fields it does not have."""
         columns = {name: self._column(METADATA_PREFIX + name) for name in self.fields}

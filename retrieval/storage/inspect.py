@@ -17,8 +17,8 @@ class IndexInfo:
     """Facts about an index. ``pending`` documents are not yet in a segment, ``deleted`` ones still take
     room; ``bytes`` maps components to bytes on disk; ``recipe`` is what documents are found by and
     ``quality`` what was measured of it (None: every stored vector is scored); ``encoder`` is None for a
-    caller's own class;
-    ``complete`` is False while a build is unfinished."""
+    caller's own class; ``complete`` is False while a build is unfinished; ``pooling`` says how tokens share
+    vectors (`IndexConfig.pooling`)."""
 
     path: str
     format_version: int
@@ -40,6 +40,7 @@ class IndexInfo:
     fields: dict[str, str]
     created_at: str
     complete: bool
+    pooling: str = "none"
 
 
 def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> IndexInfo:
@@ -48,6 +49,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         codec, segments = catalog.codec(), catalog.segments()
         generation, build = catalog.generation(), catalog.build_state()
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
+        pooling = catalog.meta("config").get("pooling", "none")
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())
         replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0
@@ -80,4 +82,5 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         fields=fields,
         created_at=created,
         complete=build["complete"],
+        pooling=pooling,
     )

@@ -60,7 +60,7 @@ class PendingBuffer:
     def __init__(self, number: int, codec: Codec, dim: int) -> None:
         self.number = number
         self.generation = 0
-        self._codes = _Growing(np.empty((0, dim), dtype=codec.dtype))
+        self._codes = _Growing(np.empty((0, codec.width(dim)), dtype=codec.dtype))
         self._offsets = _Growing(np.zeros(1, dtype=np.int64))
         self._tables: list[DocumentTable] = []
         self._firsts: list[int] = []
@@ -71,8 +71,8 @@ class PendingBuffer:
     def append(self, batch: PendingBatch) -> None:
         """Take in the next batch."""
         table = DocumentTable.from_bytes(batch.documents)
-        dim, dtype = self._codes.array.shape[1], self._codes.array.dtype
-        self._codes.extend(np.frombuffer(batch.codes, dtype=dtype).reshape(-1, dim))
+        width, dtype = self._codes.array.shape[1], self._codes.array.dtype
+        self._codes.extend(np.frombuffer(batch.codes, dtype=dtype).reshape(-1, width))
         doclens = np.frombuffer(batch.doclens, dtype=np.int64)
         self._offsets.extend(self._offsets.array[-1] + np.cumsum(doclens))
         self._firsts.append(self._n_documents)
@@ -156,6 +156,16 @@ class PendingDocuments:
         """Text of one document."""
         table, within = self._at(ordinal)
         return table.text(within)
+
+    def full_texts(self, start: int, stop: int) -> list[str]:
+        """Title and text of the documents ``start:stop``, joined as `Document.full_text`."""
+        if not 0 <= start <= stop <= self._n:
+            raise IndexError(start, stop)
+        texts: list[str] = []
+        for first, table in zip(self._firsts, self._tables, strict=True):
+            here = max(start - first, 0), min(stop - first, len(table))
+            texts += table.full_texts(*here) if here[0] < here[1] else []
+        return texts
 
     def metadata(self, ordinal: int) -> dict[str, Any]:
         """Metadata of one document, without the fields it does not have."""

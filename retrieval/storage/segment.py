@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError, IndexFolderError
-from retrieval.index import Probe, Searcher
-from retrieval.quantize import Codec
+from retrieval.index import Probe, Searcher, TokenPipeline
+from retrieval.quantize import Codec, ResidualCodec
 from retrieval.storage.array_files import ArrayFiles
 from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import DocumentTable, write_documents
@@ -110,19 +110,27 @@ class SegmentWriter:
         """Let the trained search make its arrays of the codes just written."""
         stored = map_array(self._root, codes)
 
-        def blocks() -> Iterator[Ragged]:
+        def runs() -> Iterator[tuple[int, int]]:
             first, n = 0, len(offsets) - 1
             while first < n:
                 last = int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1
-                last = min(max(last, first + 1), n)
+                yield first, (last := min(max(last, first + 1), n))
+                first = last
+
+        def blocks() -> Iterator[Ragged]:
+            for first, last in runs():
                 start, stop = offsets[first], offsets[last]
                 values = np.ascontiguousarray(self._codec.decode(stored[start:stop]), dtype=np.float32)
                 yield Ragged(values, offsets[first : last + 1] - start)
-                first = last
 
         files = ArrayFiles(self._root, self._folder)
+        if isinstance(self._codec, ResidualCodec) and isinstance(pipeline, TokenPipeline):
+            rows = ((stored[offsets[i] : offsets[j]], offsets[i : j + 1] - offsets[i]) for i, j in runs())
+            pieces = pipeline.arrange_stored(rows, self.n_documents)
+        else:
+            pieces = pipeline.arrange(blocks(), self.n_documents)
         try:
-            for name, piece in pipeline.arrange(blocks(), self.n_documents):
+            for name, piece in pieces:
                 files.append(ARRANGED + name, piece)
         except BaseException:
             files.abandon()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrieval.index import Effort, FlatIndex, Found, Searcher
+from retrieval.index import Effort, FlatIndex, Found, Probe, Searcher
 from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.lists import WIDEN
 from retrieval.index.token_pipeline import TokenPipeline
 from retrieval.index.token_search import is_gathered
+from retrieval.quantize.residual import ResidualCodec
 from retrieval.search.curve import ROW_COST, CurvePoint, RecallCurve, document_cost, frontier
-from retrieval.storage import SegmentView, Snapshot
+from retrieval.storage import CodecRecord, Trained
 from retrieval.types import IntArray, Ragged
 
 __all__ = ["measure"]
@@ -30,20 +33,37 @@ WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Widths of a walk through a graph."""
 
 
-def measure(snapshot: Snapshot, queries: Ragged) -> RecallCurve:
-    """Search for prepared ``queries`` with more and more effort.
+class Searched(Protocol):
+    """A segment, or a sample of documents, that a trained search has arranged."""
+
+    codes: NDArray[Any]
+    offsets: IntArray
+    live: NDArray[np.bool_] | None
+    max_norm: float
+
+    def __len__(self) -> int:
+        """Documents that are not deleted."""
+
+    @property
+    def search(self) -> Probe | None:
+        """How they are found."""
+
+
+def measure(
+    views: Sequence[Searched], record: CodecRecord, trained: Trained, queries: Ragged
+) -> RecallCurve:
+    """Search for prepared ``queries`` with more and more effort; ``record`` says what the vectors are.
 
     Recall at k is the share of the best k by exact scores that are among the candidates; which of
     them are looked up (``depth``) is read off the order of one search's estimates.
     """
-    views = [view for view in snapshot.segments if view.search is not None]
     documents = sum(len(view) for view in views)
-    pipeline = snapshot.trained.pipeline
+    pipeline = trained.pipeline
     if pipeline is None or not len(queries) or not documents:
         return RecallCurve(documents, len(queries), 1, ())
-    row_cost = _row_cost(snapshot, views, queries)
+    row_cost = _row_cost(record, trained, views, queries)
     ks = [k for k in KS if k == 1 or 2 * k <= documents]
-    truth = _exact(snapshot, views, queries, min(max(ks), documents))
+    truth = _exact(record, trained, views, queries, min(max(ks), documents))
     probes, points, pace = pipeline.reduce_queries(queries), [], []
     for effort in _efforts(pipeline, documents, max(ks)):
         started = time.perf_counter()
@@ -56,13 +76,15 @@ def measure(snapshot: Snapshot, queries: Ragged) -> RecallCurve:
     return RecallCurve(documents, len(queries), pipeline.nlist, kept, row_cost, float(np.median(pace)))
 
 
-def _row_cost(snapshot: Snapshot, views: Sequence[SegmentView], queries: Ragged) -> float:
+def _row_cost(
+    record: CodecRecord, trained: Trained, views: Sequence[Searched], queries: Ragged
+) -> float:
     """What the exact score of one document costs; see `retrieval.search.curve`."""
-    if snapshot.record.kind == "dense":
+    if record.kind == "dense":
         return ROW_COST
-    tokens = sum(int(view.offsets[-1]) for view in views) / max(sum(v.n_documents for v in views), 1)
-    codes = views[0].codes
-    return document_cost(tokens, float(queries.doclens.mean()), snapshot.record.dim, codes.itemsize)
+    tokens = sum(int(view.offsets[-1]) for view in views) / max(sum(len(v.offsets) - 1 for v in views), 1)
+    itemsize = 0 if isinstance(trained.codec, ResidualCodec) else views[0].codes.itemsize
+    return document_cost(tokens, float(queries.doclens.mean()), record.dim, itemsize)
 
 
 def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
@@ -93,13 +115,13 @@ def _token_efforts(documents: int, ncentroids: int) -> Iterator[Effort]:
 
 
 def _exact(
-    snapshot: Snapshot, views: Sequence[SegmentView], queries: Ragged, k: int
+    record: CodecRecord, trained: Trained, views: Sequence[Searched], queries: Ragged, k: int
 ) -> list[tuple[IntArray, IntArray]]:
     """Positions of segments and ordinals of the best ``k``, best first."""
     found = []
     for position, view in enumerate(views):
         index = FlatIndex(
-            view.codes, view.offsets, snapshot.codec, snapshot.record.metric, view.max_norm, position
+            view.codes, view.offsets, trained.codec, record.metric, view.max_norm, position
         )
         found.append(index.candidates(queries, k, view.live))
     best = []

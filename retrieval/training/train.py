@@ -8,8 +8,8 @@ import numpy as np
 
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError
-from retrieval.index import fit_searcher
-from retrieval.quantize import Codec, FloatCodec, Int8Codec
+from retrieval.index import TokenPipeline, TokensIndex, fit_searcher
+from retrieval.quantize import Codec, FloatCodec, Int8Codec, ResidualCodec
 from retrieval.storage import Snapshot, Trained
 from retrieval.types import Precision, Ragged
 
@@ -37,15 +37,20 @@ def fit(
     Raises:
         ConfigError: nothing to train on, or a recipe that cannot be made of such vectors.
     """
+    threads, metric = len(os.sched_getaffinity(0)), snapshot.record.metric
+    tokens = sum(int(view.offsets[-1]) for view in snapshot.segments)
+    if recipe.index != "exact" and not len(sample.values):
+        raise ConfigError("there are no documents to train on; add some first")
+    if precision == "residual" and precision != snapshot.record.config["precision"]:
+        coded = TokenPipeline.fit(sample, tokens, recipe, metric, None, threads)
+        return Trained(coded.index.codec, coded)
     codec = _stored_codec(snapshot, precision)
     if recipe.index == "exact":
         return Trained(codec)
-    if not len(sample.values):
-        raise ConfigError("there are no documents to train on; add some first")
+    if isinstance(codec, ResidualCodec):  # coding its codes again would lose a little every time
+        return Trained(codec, TokenPipeline(None, TokensIndex(codec), metric))
     # What is searched are the vectors as stored: train on what storing leaves of them.
     seen = np.asarray(codec.decode(codec.encode(sample.values)), dtype=np.float32)
-    tokens = sum(int(view.offsets[-1]) for view in snapshot.segments)
-    threads, metric = len(os.sched_getaffinity(0)), snapshot.record.metric
     documents = Ragged(seen, sample.offsets)
     return Trained(codec, fit_searcher(documents, len(snapshot), tokens, recipe, metric, queries, threads))
 

@@ -6,7 +6,7 @@ query token are left. These are decoded and multiplied in float64, dimensions in
 a token's product depends on nothing but the token.
 """
 # Numba matches a choice with its function by the arguments' names, used or not.
-# ruff: noqa: ARG001, ARG005, PLW0108
+# ruff: noqa: ARG001, PLW0108
 
 from __future__ import annotations
 
