@@ -23,8 +23,10 @@ __all__ = [
     "IndexPath",
     "Json",
     "Kind",
+    "Language",
     "OnError",
     "OtherEncoder",
+    "Pooling",
     "Precision",
     "Preset",
     "Projection",
@@ -83,20 +85,43 @@ TruncateDim = Annotated[
 ]
 QueryLength = Annotated[int | None, typer.Option("--query-length", help="token limit of a query (late)")]
 DocumentLength = Annotated[int | None, typer.Option("--document-length", help="token limit of a document")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        help="language of the texts (en_XX), for a model with an adapter for each",
+        metavar="CODE",
+    ),
+]
 Projection = Annotated[
     Literal["trained", "none"],
     typer.Option("--projection", help="late: the checkpoint's token projection, or none"),
 ]
 
 Precision = Annotated[
-    Literal["auto", "float32", "float16", "int8"] | None,
-    typer.Option("--precision", help="stored vectors", show_default="the setting 'precision'"),
+    Literal["auto", "float32", "float16", "int8", "residual"] | None,
+    typer.Option(
+        "--precision",
+        help="stored vectors; residual: codes alone (late)",
+        show_default="the setting 'precision'",
+    ),
+]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        "--pooling",
+        help="fewer token vectors a document, for good (late): ward:2 (half as many), fixed:32 (at most), "
+        "words (one a word), norm:0.5 (the longer half)",
+        metavar="SPEC",
+        show_default="none",
+    ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="how documents are found: exact, fast, accurate, small or graph (dense; trained at the end)",
+        help="how documents are found: exact or auto; dense: fast, accurate, small or graph; late: tokens, "
+        "codes, muvera or lemur (all but exact are trained at the end)",
         metavar="NAME",
         show_default="exact",
     ),

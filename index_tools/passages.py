@@ -47,15 +47,15 @@ def snippet(text: str, width: int) -> str:
 def matched_words(text: str, matches: Sequence[TokenMatch]) -> list[Span]:
     """The whole words around the matched document tokens, in the order of the text.
 
-    A word that several query tokens matched appears once, with the sum of their contributions.
+    A word that several query tokens matched appears once, with the sum of their contributions; tokens that
+    share a vector share what it contributed.
     """
     weights: dict[tuple[int, int], float] = {}
     for match in matches:
-        token = match.document_token
-        if token is None or token.start is None or token.end is None or token.start == token.end:
-            continue
-        word = _word(text, token.start, token.end)
-        weights[word] = weights.get(word, 0.0) + match.contribution
+        places = _places(match)
+        for start, end in places:
+            word = _word(text, start, end)
+            weights[word] = weights.get(word, 0.0) + match.contribution / len(places)
     return [Span(start, end, weight) for (start, end), weight in sorted(weights.items())]
 
 
@@ -100,6 +100,12 @@ def in_context(text: str, start: int, end: int, around: int = 24) -> Text:
     gap_left = " " if text[max(0, start - 1) : start].isspace() else ""
     gap_right = " " if text[end : end + 1].isspace() else ""
     return Text.assemble((left + gap_left, "dim"), (text[start:end], "bold"), (gap_right + right, "dim"))
+
+
+def _places(match: TokenMatch) -> list[tuple[int, int]]:
+    """Where the matched tokens stand in the text; nowhere for a marker."""
+    tokens = match.document_tokens or ((match.document_token,) if match.document_token else ())
+    return [(t.start, t.end) for t in tokens if t.start is not None and t.end is not None and t.start < t.end]
 
 
 def _inside(spans: Sequence[Span], start: int, end: int) -> list[Span]:

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         "auto", description="what scores; auto: cuda where the device was named so, else cpu"
     )
     token_budget: int = Field(4096, ge=16, description="padded tokens in one batch of the model")
-    precision: Literal["auto", "float32", "float16", "int8"] = Field(
+    precision: Literal["auto", "float32", "float16", "int8", "residual"] = Field(
         "auto", description="stored vectors; auto: float32 for dense, float16 for late"
     )
     segment_documents: int = Field(
@@ -88,12 +88,13 @@ class Settings(BaseSettings):
             maintenance="manual",  # a command ends before a thread in the background would
         )
 
-    def index(self, recipe: RecipeConfig | None = None) -> IndexConfig:
+    def index(self, recipe: RecipeConfig | None = None, pooling: str | None = None) -> IndexConfig:
         """How documents are stored, and by which recipe they are found."""
         return IndexConfig.of(
             precision=self.precision,
             segment_documents=self.segment_documents,
             recipe=recipe or RecipeConfig(),
+            pooling=pooling or "none",
         )
 
 

@@ -292,6 +292,8 @@ def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
     for name in IndexConfig.model_fields:
         value, known = getattr(given, name), getattr(before, name)
         if value != known:
+            if name == "recipe" and given.recipe.index == "auto":
+                continue  # what it chose is in the place of it
             if name == "recipe":
                 raise ConfigError(
                     f"the recipe is {_told(given.recipe)}, but the build began with {_told(before.recipe)}; "

@@ -196,8 +196,9 @@ class IndexConfig(_Config):
     """How documents are stored."""
 
     precision: Precision | Literal["auto"] = Field(
-        default="auto", description="stored vectors; auto: float32 for dense, float16 for late; residual: only the codes of the "
-        "index tokens"
+        default="auto",
+        description="stored vectors; auto: float32 for dense, float16 for late; residual: only the codes "
+        "of the index tokens",
     )
     pooling: str = Field(
         default="none",

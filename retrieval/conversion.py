@@ -17,7 +17,7 @@ import numpy as np
 
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
-from retrieval.errors import IndexFolderError
+from retrieval.errors import ConfigError, IndexFolderError
 from retrieval.index import Pipeline
 from retrieval.presets import check_kind, check_options, check_stored
 from retrieval.quantize.residual.training import choose_ncentroids
@@ -40,13 +40,17 @@ from retrieval.storage import (
 )
 from retrieval.training import (
     check_geometry,
+    check_spread,
+    diagnose,
     fit,
     geometry_of,
     held_out_split,
+    maxsim_spread,
     measure,
     pseudo_queries,
     sample_documents,
 )
+from retrieval.training.doctor import candidates
 from retrieval.types import EncoderKind, Precision, Ragged, TrainingProgress, TrainingReport
 
 __all__ = ["Conversion", "check_trainable", "convert", "is_trained", "is_trained_later"]
@@ -59,6 +63,9 @@ GEOMETRY_SAMPLE = 16384
 CALIBRATION_SAMPLE = 65536
 TOKENS_A_CENTROID, LEAST_TOKENS, MOST_TOKENS = 40, 1 << 17, 1 << 22
 """Token vectors to train on, and from and to how many whatever the centroids."""
+SPREAD_QUERIES = 32
+FEW_DOCUMENTS = 16
+"""Documents below which the spread of scores says nothing."""
 LEARNERS = ("leanvec", "lemur")
 """Reducers that learn from queries."""
 
@@ -102,6 +109,8 @@ def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
     recipe = record.config.get("recipe")
     if config.precision not in ("auto", record.config["precision"]):
         return False
+    if recipe is not None and config.recipe.index == "auto":
+        return "doctor" in (record.quality or {})
     if recipe is None or config.recipe.index == "exact":  # whose other settings decide nothing
         return recipe is None and config.recipe.index == "exact"
     return RecipeConfig.of(**recipe) == config.recipe
@@ -170,13 +179,14 @@ class _Converting:
         snapshot, recipe = self._snapshot, self._recipe
         if recipe.index == "exact" and self._precision not in ("int8", "residual"):
             return fit(snapshot, sample_documents(snapshot, 0, 0), recipe, self._precision, None), {}
+        told: dict[str, Any] = {}
+        if recipe.index == "auto":
+            recipe = self._recipe = self._chosen(told)
         self._tell("sample", None)
         size = CALIBRATION_SAMPLE if recipe.index == "exact" else recipe.sample
         tokens = None if snapshot.record.kind == "dense" else self._sample_tokens(size)
         sample = sample_documents(snapshot, size, recipe.seed, tokens)
-        geometry = geometry_of(sample.values[:: max(1, len(sample.values) // GEOMETRY_SAMPLE)])
-        if not self._asked.force:
-            check_geometry(geometry)
+        self._look_at(sample, told)
         queries = None
         if _learns_from_queries(recipe):
             self._tell("pseudo-queries", None)
@@ -185,7 +195,29 @@ class _Converting:
         if snapshot.record.kind == "dense":
             values, self._held_out = held_out_split(sample.values, is_needed=recipe.reduce != "none")
             sample = Ragged.from_matrix(values)
-        return fit(snapshot, sample, recipe, self._precision, queries), {"geometry": geometry.to_json()}
+        return fit(snapshot, sample, recipe, self._precision, queries), told
+
+    def _chosen(self, told: dict[str, Any]) -> RecipeConfig:
+        """What the doctor finds best on a sample; his report goes to ``told``."""
+        asked = self._recipe
+        queries = self._queries(asked.held_out, asked.seed + 3)
+        report = told["doctor"] = diagnose(self._snapshot, queries, asked, self._tell)
+        if report["chosen"] is None:
+            failed = "; ".join(f"{trial['name']}: {trial['failed']}" for trial in report["trials"])
+            raise ConfigError(f"no recipe could be made of these documents ({failed}); use the preset exact")
+        return dict(candidates(self._snapshot.record.kind, asked))[report["chosen"]]
+
+    def _look_at(self, sample: Ragged, told: dict[str, Any]) -> None:
+        """The geometry of the sample; refused where it has collapsed."""
+        geometry = geometry_of(sample.values[:: max(1, len(sample.values) // GEOMETRY_SAMPLE)])
+        told["geometry"] = geometry.to_json()
+        if not self._asked.force:
+            check_geometry(geometry)
+        if self._snapshot.record.kind == "late" and len(sample) >= FEW_DOCUMENTS:
+            spread = maxsim_spread(self._queries(SPREAD_QUERIES, self._recipe.seed + 4), sample)
+            told["maxsim_spread"] = spread
+            if not self._asked.force:
+                check_spread(spread)
 
     def _sample_tokens(self, documents: int) -> int:
         """Token vectors to train on: enough for the centroids, and no more than memory should hold."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from retrieval.build import BuildReport, Ingest
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
@@ -31,7 +31,7 @@ from retrieval.queries import Query, check_id
 from retrieval.reader import FilterLike, Reader, filter_to_delete
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
-from retrieval.training import silent
+from retrieval.training import diagnose, pseudo_queries, silent
 from retrieval.types import (
     Document,
     Precision,
@@ -287,6 +287,19 @@ class Engine(Reader):
             metric = self._record.metric
             vectors = prepare_queries(self._query_vectors(queries), metric)
         return Conversion(wanted.stored_precision, wanted.recipe, vectors, self._encoder_if_any, force)
+
+    def diagnose(
+        self, queries: Sequence[Query] | None = None, *, progress: TrainingProgress = silent
+    ) -> dict[str, Any]:
+        """Look at the geometry of the vectors and try recipes on a sample of the documents: a report as a
+        JSON value, with the recall and cost of each. Nothing is changed. ``queries`` as for `build`."""
+        self._check_open()
+        snapshot, recipe = self._latest().snapshot, RecipeConfig.of(index="auto")
+        if queries is not None:
+            asked = prepare_queries(self._query_vectors(queries), snapshot.record.metric)
+        else:
+            asked = pseudo_queries(snapshot, self._encoder_if_any(), recipe.held_out, recipe.seed)
+        return diagnose(snapshot, asked, recipe, progress)
 
     def _train(
         self, config: IndexConfig, queries: Sequence[Query] | None, *, force: bool, tell: TrainingProgress

@@ -20,6 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {"index": "ivf", "reduce": "leanvec:192", "codec": "bits", "bits": 1, "recall_target": 0.9},
     "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
     "tokens": {"index": "tokens", "codec": "none", "recall_target": 0.95},
+    "codes": {"index": "tokens", "codec": "pq", "m": 32, "recall_target": 0.95},
     "muvera": {"index": "ivf", "reduce": "muvera:10240", "codec": "bits", "bits": 4, "recall_target": 0.95},
     "lemur": {"index": "ivf", "reduce": "lemur:512", "codec": "bits", "bits": 4, "recall_target": 0.95},
     "auto": {"index": "auto"},
@@ -45,6 +46,12 @@ _READ_BY = {
     "funnel": ("index", ("funnel",)),
 }
 """Setting -> the other one that decides whether it means anything, and with which values it does."""
+_ELSEWHERE = {
+    "pooling": "tokens are pooled before they are stored, which is decided when the index is made (build "
+    "--pooling); build another",
+    "precision": "give --precision",
+}
+"""Settings that a person may look for in a recipe, and where they are."""
 _GRAPH_CODECS = ("int8", "float16")
 _TOKEN_CODECS = ("none", "pq", "bits", "ternary")
 
@@ -60,11 +67,15 @@ def check_kind(recipe: RecipeConfig, kind: EncoderKind) -> None:
         return
     if kind == "dense" and (recipe.index == "tokens" or fold is not None):
         told = "index=tokens" if recipe.index == "tokens" else f"reduce={recipe.reduce}"
-        raise ConfigError(f"{told} is for one vector a token (late interaction); choose another preset")
+        raise ConfigError(
+            f"the recipe {told} is for one vector a token (late interaction), and here is one a document "
+            f"(dense); choose from the presets {_presets_for(kind)}"
+        )
     if kind == "late" and recipe.index != "tokens" and fold is None:
         raise ConfigError(
-            f"the recipe index={recipe.index} is for one vector a document (dense); for late interaction "
-            "choose index=tokens, or make one vector of many by reduce=muvera:10240"
+            f"the recipe index={recipe.index} is for one vector a document (dense), and here is one a token "
+            f"(late interaction); choose from the presets {_presets_for(kind)}, "
+            "or make one vector of many by reduce=muvera:10240"
         )
     if recipe.index == "tokens" and fold is not None:
         raise ConfigError(f"reduce={recipe.reduce} leaves no tokens for index=tokens; leave {fold} out")
@@ -86,6 +97,17 @@ def check_stored(config: IndexConfig) -> None:
         )
     if recipe.codec == "none":
         raise ConfigError("precision residual needs codes: set codec=pq or codec=bits")
+
+
+def _presets_for(kind: EncoderKind) -> str:
+    """Names of the presets for vectors of one kind."""
+    fitting = []
+    for name, values in PRESETS.items():
+        recipe = RecipeConfig.of(**values)
+        is_late = recipe.index == "tokens" or split_spec(recipe.reduce).fold is not None
+        if recipe.index in ("exact", "auto") or is_late == (kind == "late"):
+            fitting.append(name)
+    return ", ".join(fitting)
 
 
 def check_options(recipe: RecipeConfig, dim: int) -> None:
@@ -132,6 +154,8 @@ def recipe_of(
     named = []
     for change in changes or ():
         name, equals, value = change.partition("=")
+        if name in _ELSEWHERE:
+            raise ConfigError(f"the setting {change!r} is not the recipe's: {_ELSEWHERE[name]}")
         if not equals or name not in RecipeConfig.model_fields:
             known = ", ".join(RecipeConfig.model_fields)
             raise ConfigError(f"the setting {change!r}: write NAME=VALUE, with NAME one of {known}")

@@ -1,15 +1,15 @@
-"""An open index, for reading: search, explain, get, count, facets, inspect, verify."""
+"""An open index, for reading: search, rerank, explain, get, count, facets, inspect, verify."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from retrieval.checks import inspect_index, verify_index
-from retrieval.config import IndexConfig, RuntimeConfig, SearchConfig
+from retrieval.config import RuntimeConfig, SearchConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of, text_tokens
 from retrieval.encode.documents import DocumentEncoder
@@ -23,6 +23,7 @@ from retrieval.errors import (
 from retrieval.filters import Filter, parse_filter
 from retrieval.queries import Query, check_id, check_k, query_vectors
 from retrieval.search import (
+    Place,
     Prepared,
     accepted,
     check_fields,
@@ -32,6 +33,7 @@ from retrieval.search import (
     facet,
     fetch,
     fetch_document,
+    rerank,
 )
 from retrieval.storage import Catalog, IndexInfo, Snapshot, SnapshotKeeper, VerifyReport
 from retrieval.types import Document, EncoderKind, Explanation, Ragged, SearchResult
@@ -164,6 +166,41 @@ class Reader:
         plan = {**done.plan, "stages_ms": in_ms} if explain else None
         return [SearchResult(each, snapshot.generation, in_ms, partial, plan) for each in hits]
 
+    def rerank(
+        self,
+        query: Query,
+        ids: Iterable[str],
+        k: int | None = None,
+        *,
+        fields: Collection[str] | None = None,
+    ) -> SearchResult:
+        """Documents that the caller has found, by the score that an exact search gives them: the best ``k``
+        (None: all), score descending, ties by id ascending.
+
+        Ids that are not in the index are left out, one that comes twice counts once. ``query`` and
+        ``fields`` are as for `search`.
+
+        Raises:
+            QueryError: as `search`; an id that no document can have.
+        """
+        wanted, k = check_fields(fields), None if k is None else check_k(k)
+        if isinstance(ids, str):
+            raise QueryError(f"the ids to rerank are a list of strings, such as [{ids!r}]")
+        asked = [check_id(doc_id) for doc_id in ids]
+        if isinstance(query, str):
+            self.warm_up()
+        started = time.perf_counter()
+        vectors = self._query_vectors([query])
+        encoded = time.perf_counter()
+        prepared, places = self.located(asked)
+        (scored,) = rerank(vectors, prepared, [places.values()], k)
+        searched = time.perf_counter()
+        hits = fetch(scored, prepared.snapshot, wanted)
+        fetched = time.perf_counter()
+        marks = {"encode": encoded - started, "search": searched - encoded, "fetch": fetched - searched}
+        in_ms = {stage: 1000 * value for stage, value in {**marks, "total": fetched - started}.items()}
+        return SearchResult(hits, prepared.snapshot.generation, in_ms, bool(prepared.snapshot.damaged))
+
     def explain(self, query: str, doc_id: str) -> Explanation:
         """Take the score of one document for a query apart, token by token.
 
@@ -182,7 +219,7 @@ class Reader:
             raise QueryError(f"only a text can be explained, not {type(query).__name__}")
         vectors = self._query_vectors([query])
         query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
-        encoder = DocumentEncoder(self.encoder, IndexConfig.of(**self._catalog.meta("config")).pooling)
+        encoder = DocumentEncoder(self.encoder, self._catalog.pooling())
         explanations = []
         for doc_id in doc_ids:
             snapshot, segment, ordinal = self._locate(doc_id)
@@ -244,6 +281,16 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def located(self, ids: Sequence[str] = ()) -> tuple[Prepared, dict[str, Place]]:
+        """The newest commit, to be searched (`retrieval.search`), and where in it those of ``ids`` are that
+        it holds: for rooms that combine several searches of one commit, as `retrieval.hybrid` does."""
+        self._check_open()
+        snapshot, births = self._snapshots.locate_all(ids)
+        held = {origin for view in snapshot.segments for origin in view.origins}
+        # What damage has taken away is left out, where the index was opened so; else it is an error.
+        there = births if not snapshot.damaged else {i: b for i, b in births.items() if b.origin in held}
+        return self._prepared_of(snapshot), {doc_id: snapshot.place(b) for doc_id, b in there.items()}
+
     # -- inside -------------------------------------------------------------------------------
 
     def _check_complete(self) -> None:
@@ -260,7 +307,10 @@ class Reader:
 
     def _latest(self) -> Prepared:
         """The newest snapshot, to be searched. Two threads may prepare a new one at once: either serves."""
-        snapshot, prepared = self._snapshots.latest(), self._prepared
+        return self._prepared_of(self._snapshots.latest())
+
+    def _prepared_of(self, snapshot: Snapshot) -> Prepared:
+        prepared = self._prepared
         if prepared is None or prepared.snapshot is not snapshot:
             self._prepared = prepared = Prepared(snapshot, self._backend)
         return prepared

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.build import ENCODE_CHUNK
-from retrieval.config import IndexConfig, RuntimeConfig
+from retrieval.config import RuntimeConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_encoder, check_fingerprint, fingerprint_of
 from retrieval.encode.documents import DocumentEncoder
@@ -275,7 +275,7 @@ class _Repair:
         return self._given
 
     def _document_encoder(self) -> DocumentEncoder:
-        return DocumentEncoder(self._encoder(), IndexConfig.of(**self._catalog.meta("config")).pooling)
+        return DocumentEncoder(self._encoder(), self._catalog.pooling())
 
     def _drop(self, record: SegmentRecord) -> None:
         with self._catalog.transaction("drop"):

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.build import ENCODE_CHUNK, BuildReport, Ingest, truncated_documents, with_place
-from retrieval.config import IndexConfig
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document
 from retrieval.encode import Encoder
 from retrieval.encode.documents import DocumentEncoder
@@ -246,7 +245,7 @@ class _SmallCommit:
         self, documents: Sequence[Document], catalog: Catalog, progress: ProgressCallback | None
     ) -> Ragged:
         record, parts, done = catalog.codec(), [], 0
-        encoder = DocumentEncoder(self._encoder, IndexConfig.of(**catalog.meta("config")).pooling)
+        encoder = DocumentEncoder(self._encoder, catalog.pooling())
         for first in range(0, len(documents), ENCODE_CHUNK):
             texts = [document.full_text for document in documents[first : first + ENCODE_CHUNK]]
             parts.append(prepare_documents(encoder.encode(texts), record.metric))

@@ -56,6 +56,7 @@ def _explanation(explanation: Explanation) -> HitExplanation:
     return HitExplanation(
         text=explanation.text,
         score=explanation.score,
+        scored_from=explanation.scored_from,
         matches=[_match(match) for match in explanation.matches],
     )
 

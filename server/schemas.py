@@ -188,6 +188,9 @@ class HitExplanation(BaseModel):
 
     text: str = Field(description="the document as the model read it (title, a blank, text)")
     score: float
+    scored_from: Literal["stored", "codes"] = Field(
+        "stored", description="the document's vectors as stored, or lossy codes where nothing else is kept"
+    )
     matches: list[TokenMatchItem]
 
 
@@ -217,7 +220,12 @@ class SearchResponse(BaseModel):
                     "id": "doc-17",
                     "score": 0.71,
                     "title": "Lift of",
-                    "explanation": {"text": "Lift of thin wings", "score": 0.71, "matches": [_MATCH]},
+                    "explanation": {
+                        "text": "Lift of thin wings",
+                        "score": 0.71,
+                        "scored_from": "stored",
+                        "matches": [_MATCH],
+                    },
                 }
             ],
             "generation": 2,

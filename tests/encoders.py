@@ -89,3 +89,38 @@ class BucketDense:
         return vectors
 
     encode_query = encode_document
+
+
+class PiecesLate:
+    """A vector for every two letters of a word, after a marker that is not in the text. Vectors have
+    ``length``, or without it one that the piece decides."""
+
+    kind, metric = "late", "maxsim"
+
+    def __init__(self, dim: int = 16, length: float | None = 1.0) -> None:
+        self.dim, self.length = dim, length
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"name": "pieces-late", "dim": self.dim, "length": self.length}
+
+    def encode_query(self, texts: Sequence[str]) -> list[FloatArray]:
+        return [np.stack([self._vector(token.text) for token in self.query_tokens(text)]) for text in texts]
+
+    def encode_document(self, texts: Sequence[str]) -> list[FloatArray]:
+        return [
+            np.stack([self._vector(token.text) for token in self.document_tokens(text)]) for text in texts
+        ]
+
+    def query_tokens(self, text: str) -> list[Token]:
+        return [
+            Token(word.group()[at : at + 2], word.start() + at, min(word.start() + at + 2, word.end()))
+            for word in re.finditer(r"\w+", text)
+            for at in range(0, len(word.group()), 2)
+        ]
+
+    def document_tokens(self, text: str) -> list[Token]:
+        return [Token("[D]"), *self.query_tokens(text)]
+
+    def _vector(self, piece: str) -> FloatArray:
+        length = 0.5 + len(piece) + ord(piece[0]) % 7 if self.length is None else self.length
+        return word_vector(piece, self.dim) * np.float32(length)

@@ -114,8 +114,10 @@ def measure(
     with threadpool_limits(1):
         for one in built:
             for setting in one.engine.settings(options.k):
-                points.append(_look(one.engine, setting, data, queries, truth, options.k))
-            tell(f"looked at {one.engine.name}")
+                point = _look(one.engine, setting, data, queries, truth, options.k)
+                points.append(point)
+                told = ", ".join(f"recall@{cutoff} {share:.3f}" for cutoff, share in point.recalls.items())
+                tell(f"looked at {one.engine.name} {dict(setting)}: {told}, {point.first_ms:.1f} CPU ms")
         chosen = [point for point in points if not _is_dominated(point, points)]
         for threads in options.threads:
             _time(chosen, engines, queries, threads, options)

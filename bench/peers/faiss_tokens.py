@@ -55,7 +55,7 @@ class FaissTokens:
     def settings(self, k: int) -> list[LateSetting]:
         probes = {"nprobe": tuple(p for p in (4, 16, 64) if p < self._nlist) or (self._nlist,)}
         knobs = probes if "IVF" in self._description else {}
-        return list(grid(**knobs, tokens=(2 * k, 10 * k), candidates=(k, 4 * k)))
+        return list(grid(**knobs, tokens=(k, 4 * k), candidates=(k, 4 * k)))
 
     def prepare(self, k: int, setting: LateSetting) -> AskTokens:
         index, owners, documents = self._index, self._owners, self._documents

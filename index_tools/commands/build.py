@@ -27,8 +27,10 @@ def build(
     truncate_dim: opt.TruncateDim = None,
     query_length: opt.QueryLength = None,
     document_length: opt.DocumentLength = None,
+    language: opt.Language = None,
     projection: opt.Projection = "trained",
     precision: opt.Precision = None,
+    pooling: opt.Pooling = None,
     segment_documents: opt.SegmentDocuments = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
@@ -65,6 +67,7 @@ def build(
         truncate_dim=truncate_dim,
         query_length=query_length,
         document_length=document_length,
+        language=language,
         projection=projection,
     )
     fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
@@ -73,7 +76,7 @@ def build(
     from retrieval.config import EncoderConfig
     from retrieval.corpus.policy import ErrorPolicy
 
-    config = settings.index(recipe_of(preset, changes))
+    config = settings.index(recipe_of(preset, changes), pooling)
     asked = None if queries is None else read_queries(queries)
     policy = ErrorPolicy(on_error)
     try:

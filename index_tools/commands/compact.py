@@ -15,7 +15,7 @@ from index_tools.reports import show_training, size
 __all__ = ["compact"]
 
 Precision = Annotated[
-    Literal["float32", "float16", "int8"] | None,
+    Literal["float32", "float16", "int8", "residual"] | None,
     typer.Option("--precision", help="convert the stored vectors", show_default="as they are"),
 ]
 

@@ -59,8 +59,10 @@ def evaluate(
     truncate_dim: opt.TruncateDim = None,
     query_length: opt.QueryLength = None,
     document_length: opt.DocumentLength = None,
+    language: opt.Language = None,
     projection: opt.Projection = "trained",
     precision: opt.Precision = None,
+    pooling: opt.Pooling = None,
     preset: opt.Preset = None,
     changes: opt.Set = None,
     segment_documents: opt.SegmentDocuments = None,
@@ -96,6 +98,7 @@ def evaluate(
         truncate_dim=truncate_dim,
         query_length=query_length,
         document_length=document_length,
+        language=language,
         projection=projection,
     )
 
@@ -118,7 +121,7 @@ def evaluate(
             where=parse_where(where or ()),
             index_path=index,
             run_path=run_out,
-            config=settings.index(recipe_of(preset, changes)),
+            config=settings.index(recipe_of(preset, changes), pooling),
             runtime=settings.runtime(),
             build_progress=reporter.documents(title),
             query_progress=reporter.counts("searching", "queries"),

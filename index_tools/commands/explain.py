@@ -16,6 +16,7 @@ from retrieval.types import Explanation, TokenMatch
 
 __all__ = ["explain"]
 
+FROM_CODES = "scored from lossy codes: the index keeps nothing else of the vectors"
 LONGEST_TOKEN = 40  # a dense index has one "token" a text: the whole of it
 
 DocumentId = Annotated[str, typer.Argument(help="id of the document", metavar="DOC_ID")]
@@ -35,7 +36,8 @@ def explain(
     threads: opt.Threads = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Show which query token matched which document token, and what each added to the score."""
+    """Show which query token matched which document token, and what each added to the score; where tokens
+    were pooled, those that share the vector that matched."""
     output = Output.of(context, as_json)
     settings = opt.settings(
         device=device, dtype=dtype, backend=backend, token_budget=token_budget, threads=threads
@@ -58,7 +60,9 @@ def _show(output: Output, explanation: Explanation, *, words: bool) -> None:
 
 
 def _table(text: str, explanation: Explanation) -> Table:
-    table = Table(title=Text(printable(f"{explanation.id}  ·  {explanation.query}")), show_footer=True)
+    title = printable(f"{explanation.id}  ·  {explanation.query}")
+    lossy = FROM_CODES if explanation.scored_from == "codes" else None
+    table = Table(title=Text(title), show_footer=True, caption=lossy)
     table.add_column("query token", footer="score")
     table.add_column("document token")
     table.add_column("in context")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
+SHOWN_KS = (10, 100)
 GROWN = 1.5
 """Times more documents than a recall was measured on, from which on it is worth measuring again."""
 
 
 def inspect(context: typer.Context, index: opt.IndexPath, as_json: opt.Json = False) -> None:
-    """Show documents, vectors, bytes, encoder and metadata fields of INDEX."""
+    """Show documents, vectors, recipe, recall, bytes, encoder and metadata fields of INDEX."""
     output = Output.of(context, as_json)
 
     from retrieval import inspect_index
@@ -50,10 +52,14 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         ("format", f"{info.format_version}, generation {info.generation}"),
         ("documents", _documents(info)),
         ("vectors", f"{info.tokens:,} of {info.dim} x {info.precision} ({info.kind}, {info.metric})"),
+        *([("pooling", info.pooling)] if info.pooling != "none" else []),
         ("recipe", _recipe(info)),
+        *_recalls(info),
+        *_geometry(info),
         ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
     ]
+    rows += _each(info)
     rows += [(f"  {component}", size(count)) for component, count in info.bytes.items()]
     rows.append(("size", _total(info)))
     return rows
@@ -72,16 +78,82 @@ def _recipe(info: IndexInfo) -> str:
     if info.recipe is None:
         return "exact: every vector is scored"
     recipe, quality = info.recipe, info.quality or {}
-    codes = f"{recipe['bits']}-bit codes" if recipe["codec"] == "bits" else f"{recipe['codec']} codes"
-    parts = [recipe["index"], *([codes] if recipe["index"] != "funnel" else [])]
-    parts += [recipe["reduce"]] if recipe["reduce"] != "none" else []
-    told = f"{' '.join(parts)}, recall target {recipe['recall_target']}"
     curve = quality.get("curve")
+    parts = [recipe["index"], *_codes(recipe)]
+    parts += [recipe["reduce"]] if recipe["reduce"] != "none" else []
+    told = " ".join(parts)
+    if recipe["index"] == "tokens" and curve is not None:
+        told += f", {curve['nlist']:,} centroids"
+    told += f", recall target {recipe['recall_target']}"
     if curve is None:
         return told
-    if info.documents > GROWN * max(curve["documents"], 1):
+    if _has_grown(info, curve):
         return f"{told}; measured on {curve['documents']:,} documents: train it again with compact --retrain"
     return f"{told}; {told_recall(curve)}"
+
+
+def _has_grown(info: IndexInfo, curve: Mapping[str, Any]) -> bool:
+    return bool(info.documents > GROWN * max(curve["documents"], 1))
+
+
+def _codes(recipe: Mapping[str, Any]) -> list[str]:
+    """What an index of codes holds of a vector, or of what a centroid leaves of it."""
+    if recipe["index"] == "funnel" or recipe["codec"] == "none":
+        return []
+    codes = f"{recipe['bits']}-bit codes" if recipe["codec"] == "bits" else f"{recipe['codec']} codes"
+    return [f"{codes} of residuals" if recipe["index"] == "tokens" else codes]
+
+
+def _recalls(info: IndexInfo) -> list[tuple[str, str]]:
+    """How hard searches look by themselves, and what that gives, for the usual numbers of hits."""
+    stored = (info.quality or {}).get("curve")
+    if stored is None or info.recipe is None or not stored["points"] or _has_grown(info, stored):
+        return []
+
+    from retrieval.search import RecallCurve
+
+    curve, target = RecallCurve.from_json(stored), float(info.recipe["recall_target"])
+    measured = {point.k for point in curve.points}
+    rows = []
+    for k in [k for k in SHOWN_KS if k in measured]:
+        choice = curve.choose(k, target)
+        effort = choice.effort
+        looked = {
+            "nprobe": effort.nprobe if curve.nlist > 1 else 0,
+            "ef_search": effort.ef_search,
+            "num_scored": effort.scored,
+            "num_candidates": effort.depth,
+        }
+        told = ", ".join(f"{name}={value}" for name, value in looked.items() if value)
+        rows.append((f"  recall@{k}", f"{choice.recall:.3f} by {told}"))
+    return rows
+
+
+def _geometry(info: IndexInfo) -> list[tuple[str, str]]:
+    """How well the vectors that were trained on tell each other apart."""
+    geometry = (info.quality or {}).get("geometry")
+    if geometry is None:
+        return []
+    return [
+        (
+            "geometry",
+            f"mean cosine {geometry['mean_cosine']:.3f}, effective rank {geometry['effective_rank']:.1f} of "
+            f"{info.dim}, mean length {geometry['mean_norm']:.3g}",
+        )
+    ]
+
+
+def _each(info: IndexInfo) -> list[tuple[str, str]]:
+    """Bytes of one token; only where every one is in a segment, since what is pending lies in the catalog."""
+    if info.kind != "late" or info.pending or not info.tokens:
+        return []
+    rows = [("a token", f"{info.bytes.get('codes', 0) / info.tokens:.1f} bytes stored")]
+    arranged = info.bytes.get("arranged")
+    if arranged is None or info.recipe is None:
+        return rows
+    if info.recipe["index"] == "tokens":
+        return [(rows[0][0], f"{rows[0][1]}, {arranged / info.tokens:.1f} bytes for the search")]
+    return [*rows, ("a document", f"{arranged / info.documents:.1f} bytes for the search")]
 
 
 def _total(info: IndexInfo) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["hit_values", "search", "show_hits"]
 
 NO_FIELDS = "none"
+OPTIONS = frozenset({"recall_target", "budget_ms", "exact"})
+"""Parameters of a search with an option of their own."""
 
 Queries = Annotated[
     list[str], typer.Argument(help="queries, each in quotes; - reads one a line from stdin", metavar="QUERY")
@@ -40,6 +42,23 @@ RecallTarget = Annotated[
         show_default="the recipe's",
     ),
 ]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-ms",
+        help="milliseconds to stay within, as measured when the recipe was trained, whatever the recall",
+        show_default="no limit",
+    ),
+]
+Effort = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="how hard to look, instead of what was measured: nprobe=16, num_scored=1000, "
+        "num_candidates=200, ef_search=100; may be repeated",
+        metavar="NAME=VALUE",
+    ),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="score every document, whatever the recipe")]
 Plan = Annotated[bool, typer.Option("--plan", help="say how the search went about it, and how long it took")]
 SkipDamaged = Annotated[
@@ -55,6 +74,8 @@ def search(
     wanted: opt.Filter = None,
     fields: Fields = None,
     recall_target: RecallTarget = None,
+    budget_ms: Budget = None,
+    effort: Effort = None,
     exact: Exact = False,
     plan: Plan = False,
     skip_damaged: SkipDamaged = False,
@@ -75,7 +96,8 @@ def search(
 
     from retrieval import Engine, SearchConfig
 
-    params = SearchConfig.of(recall_target=recall_target, exact=exact)
+    asked = opt.given(recall_target=recall_target, budget_ms=budget_ms, exact=exact or None)
+    params = SearchConfig.of(**_effort(effort or (), list(SearchConfig.model_fields)), **asked)
     runtime = settings.runtime()
     with Engine.open(index, encoder, runtime=runtime, skip_damaged=skip_damaged) as engine:
         for problem in engine.damaged if skip_damaged else ():
@@ -144,6 +166,20 @@ def _each(queries: Sequence[str]) -> Iterator[str]:
         for line in sys.stdin:
             if line.strip():
                 yield line.rstrip("\r\n")
+
+
+def _effort(given: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts by name, those that have no option of their own."""
+    names = [name for name in known if name not in OPTIONS]
+    values = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in names:
+            from retrieval.errors import ConfigError
+
+            raise ConfigError(f"--set {text!r}: write NAME=VALUE, with NAME one of {', '.join(names)}")
+        values[name] = value
+    return values
 
 
 def _fields(given: str | None) -> list[str] | None:

@@ -144,7 +144,7 @@ def _are_units(values: FloatArray) -> bool:
 
 
 def _as_near_as_any(stored: FloatArray, again: FloatArray) -> NDArray[np.bool_]:
-    """Whether no row of ``again`` has a larger cosine with ``stored[i]`` than ``again[i]``; both ``(n, d)``."""
+    """Whether no row of ``again`` has a larger cosine with ``stored[i]`` than ``again[i]``; ``(n, d)``."""
     cosines = _directions(stored) @ _directions(again).T
     nearest = cosines.max(axis=1, initial=-1.0)
     result: NDArray[np.bool_] = cosines.diagonal() >= nearest - AS_NEAR
@@ -189,9 +189,9 @@ def _runs(tokens: Sequence[Token], positions: Iterable[int]) -> list[list[int]]:
 
 
 def _stretch(text: str, tokens: Sequence[Token]) -> Token:
-    """Neighbours as one token; one by itself stays as it is."""
-    places = [(token.start, token.end) for token in tokens if token.start is not None and token.end is not None]
-    if len(tokens) == 1 or not places:
+    """Neighbours with places as one token; one by itself stays as it is."""
+    if len(tokens) == 1:
         return tokens[0]
-    start, end = min(start for start, _ in places), max(end for _, end in places)
+    start = min(token.start for token in tokens if token.start is not None)
+    end = max(token.end for token in tokens if token.end is not None)
     return Token(text[start:end], start, end)

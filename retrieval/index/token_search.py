@@ -26,7 +26,7 @@ FEW = 4096
 """Accepted documents that are all scored by their centroids: gathering would hardly cost less."""
 GATHERED = 4
 """Times as many documents are gathered as are scored by their codes, at least `LEAST`."""
-LEAST = 512
+LEAST = 256
 POSTING_COST, NAMED_COST, CODE_COST = 3.0, 1.2, 1.0
 """Nanoseconds to follow one posting, to add one centroid's row, and to add one byte's row of a code."""
 
@@ -96,7 +96,7 @@ class TokenSearch:
             estimates[np.isin(ordinals, self._wordless, assume_unique=True)] = 0
         if not coded:
             return _with_cost(best_of(estimates, ordinals, effort.depth, touched + named), cost)
-        best = select(estimates, kept, 0.0)[:kept]
+        best = _best_positions(estimates, kept)
         ordinals = ordinals[best]
         assert arrays.coded is not None and seen.tables is not None  # the same question as above
         estimates = score_rows(seen.tables, *arrays.coded, arrays.offsets, ordinals)
@@ -126,6 +126,15 @@ class TokenSearch:
     def _counted(self, starts: IntArray, ordinals: IntArray | None) -> int:
         """How many tokens, or names, documents have."""
         return int(starts[-1] if ordinals is None else (starts[ordinals + 1] - starts[ordinals]).sum())
+
+
+def _best_positions(estimates: FloatArray, k: int) -> IntArray:
+    """Positions of the best ``k``, ascending; of those that tie with the last, the first: sums of bytes tie
+    often, and all that tie may be many."""
+    best = select(estimates, k, 0.0)
+    if len(best) > k:
+        best = np.sort(best[np.argsort(-estimates[best], kind="stable")[:k]])
+    return best
 
 
 def _plain(value: Any) -> Any:

@@ -112,9 +112,7 @@ class TokensIndex:
         yield "posting_starts", posting_starts
         yield "postings", postings
 
-    def attach(
-        self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any] | None = None
-    ) -> TokenSearch:
+    def attach(self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any] | None = None) -> TokenSearch:
         """The inverse of `arrange`, for documents that own tokens ``offsets[i]:offsets[i + 1]``; of
         `arrange_coded`, where the codes lie in stored ``rows``.
 

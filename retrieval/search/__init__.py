@@ -6,13 +6,14 @@ from retrieval.search.execute import Executed, Scored, best, execute
 from retrieval.search.explain import explain_document
 from retrieval.search.hits import FIELDS, check_fields, fetch, fetch_document
 from retrieval.search.prepared import Prepared
-from retrieval.search.refine import refine
+from retrieval.search.rerank import Place, rerank
 
 __all__ = [
     "FIELDS",
     "Accept",
     "CurvePoint",
     "Executed",
+    "Place",
     "Prepared",
     "RecallCurve",
     "Scored",
@@ -26,5 +27,5 @@ __all__ = [
     "facet",
     "fetch",
     "fetch_document",
-    "refine",
+    "rerank",
 ]

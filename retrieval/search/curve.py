@@ -76,7 +76,8 @@ class Choice:
 class RecallCurve:
     """Points for several ``k``, measured on ``documents`` with ``queries`` pseudo-queries; ``nlist`` is
     how many lists or centroids there are (1 where there are none). ``row_cost`` is what refining one
-    document costs, and ``pace`` how many nanoseconds one of the model took where this was measured."""
+    document costs, ``pace`` how many nanoseconds one of the model took where this was measured, and
+    ``preparing`` how many went into making a query's tokens one vector."""
 
     documents: int
     queries: int
@@ -84,6 +85,7 @@ class RecallCurve:
     points: tuple[CurvePoint, ...]
     row_cost: float = ROW_COST
     pace: float = 1.0
+    preparing: float = 0.0
 
     def grown(self, documents: int) -> float:
         """How many times more documents there are now, 1 for hardly more."""
@@ -107,7 +109,9 @@ class RecallCurve:
         is promised then.
         """
         growth = self.grown(documents)
-        budget = math.inf if budget_ms is None else budget_ms * 1e6 / self.pace
+        budget = math.inf
+        if budget_ms is not None:
+            budget = max(budget_ms * 1e6 - self.preparing, 0.0) / self.pace
         deep, scale = self._choose(k, target, budget)
         wide, stretch = self._choose(math.ceil(k / max(selectivity, 1e-9)), target, budget)
         scale, stretch = scale * growth, stretch * growth
@@ -155,6 +159,7 @@ class RecallCurve:
             "nlist": self.nlist,
             "row_cost": self.row_cost,
             "pace": self.pace,
+            "preparing": self.preparing,
             "points": points,
         }
 
@@ -167,7 +172,7 @@ class RecallCurve:
         """
         try:
             points = tuple(CurvePoint(**point) for point in stored["points"])
-            rest = {name: float(stored[name]) for name in ("row_cost", "pace") if name in stored}
+            rest = {name: float(stored[name]) for name in ("row_cost", "pace", "preparing") if name in stored}
             return cls(stored["documents"], stored["queries"], stored["nlist"], points, **rest)
         except (KeyError, TypeError) as error:
             raise IndexDamagedError(

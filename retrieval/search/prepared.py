@@ -7,7 +7,15 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from retrieval.index import Arranged, ArrangedCodes, ArrangedTokens, FlatIndex, decoded_tokens, stored_rows, stored_tokens
+from retrieval.index import (
+    Arranged,
+    ArrangedCodes,
+    ArrangedTokens,
+    FlatIndex,
+    decoded_tokens,
+    stored_rows,
+    stored_tokens,
+)
 from retrieval.kernels.backend import Backend
 from retrieval.kernels.rescore.cpu import Rows
 from retrieval.kernels.token_rescore.prepared import Tokens

@@ -49,7 +49,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         codec, segments = catalog.codec(), catalog.segments()
         generation, build = catalog.generation(), catalog.build_state()
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
-        pooling = catalog.meta("config").get("pooling", "none")
+        pooling = catalog.pooling()
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())
         replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0

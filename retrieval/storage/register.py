@@ -20,6 +20,9 @@ from retrieval.types import IntArray
 
 __all__ = ["Birth", "PendingSize", "Register"]
 
+AT_ONCE = 500
+"""Ids looked up by one statement: SQLite bounds how many values one may name."""
+
 
 class Birth(NamedTuple):
     """Where a document came to the index."""
@@ -47,6 +50,16 @@ class Register:
         """The birth of a document that is in the index."""
         rows = self._database.rows("SELECT * FROM documents WHERE doc_id = ?", (doc_id,))
         return Birth(rows[0][1], rows[0][2]) if rows else None
+
+    def find_all(self, ids: Sequence[str]) -> dict[str, Birth]:
+        """The births of those of many documents that are in the index."""
+        found: dict[str, Birth] = {}
+        for first in range(0, len(ids), AT_ONCE):
+            some = tuple(ids[first : first + AT_ONCE])
+            marks = ", ".join("?" * len(some))
+            rows = self._database.rows(f"SELECT * FROM documents WHERE doc_id IN ({marks})", some)
+            found |= {doc_id: Birth(*birth) for doc_id, *birth in rows}
+        return found
 
     def count(self) -> int:
         """How many documents there are."""

@@ -38,6 +38,19 @@ class Settings(Database):
         with self.decoding("the metadata fields"):
             return FieldTypes.from_json(stored)
 
+    def pooling(self) -> str:
+        """How the tokens of documents are pooled (`IndexConfig.pooling`): decided when the index was made.
+
+        Raises:
+            IndexDamagedError: what is stored says nothing of the kind.
+        """
+        stored = self.meta("config")
+        with self.decoding("the configuration"):
+            pooling = stored.get("pooling", "none")
+            if not isinstance(pooling, str):
+                raise TypeError(f"pooling is {pooling!r}")
+            return pooling
+
     def take_number(self) -> int:
         """A number for a segment or a buffer that no other ever had; inside a transaction."""
         number = int(self.meta("next_number"))

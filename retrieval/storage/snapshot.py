@@ -158,26 +158,31 @@ class SnapshotKeeper:
         if current is not None and current.generation == self._catalog.generation():
             return current
         with self._lock:
-            return self._attempt(None)[0]
+            return self._attempt(())[0]
 
     def locate(self, doc_id: str) -> tuple[Snapshot, Birth | None]:
         """The newest snapshot, and the birth of a document in it if it is there."""
-        with self._lock:
-            return self._attempt(doc_id)
+        snapshot, births = self.locate_all((doc_id,))
+        return snapshot, births.get(doc_id)
 
-    def _attempt(self, doc_id: str | None) -> tuple[Snapshot, Birth | None]:
+    def locate_all(self, ids: Sequence[str]) -> tuple[Snapshot, dict[str, Birth]]:
+        """The newest snapshot, and the births of those of some documents that are in it."""
+        with self._lock:
+            return self._attempt(ids)
+
+    def _attempt(self, ids: Sequence[str]) -> tuple[Snapshot, dict[str, Birth]]:
         for _ in range(ATTEMPTS):
             generation = None
             try:
                 with self._catalog.reading():
                     generation = self._catalog.generation()
                     snapshot = self._refreshed(generation)
-                    birth = self._catalog.register.find(doc_id) if doc_id is not None else None
+                    births = self._catalog.register.find_all(ids)
                 # Else the files that were mapped may be another index's, of the same names and sizes.
                 self._catalog.check_in_place()
                 if self._are_there(snapshot.damaged):
                     self._current = snapshot
-                    return snapshot, birth
+                    return snapshot, births
             except IndexDamagedError:
                 self._catalog.check_in_place()
                 # A merge may have replaced a segment after we read its name: then look again.

@@ -1,5 +1,6 @@
 """Training a recipe on an index: sample, look at the geometry, fit, and measure the recall."""
 
+from retrieval.training.doctor import check_spread, diagnose, maxsim_spread
 from retrieval.training.geometry import Geometry, check_geometry, geometry_of
 from retrieval.training.measure import measure
 from retrieval.training.queries import pseudo_queries
@@ -9,9 +10,12 @@ from retrieval.training.train import fit, silent
 __all__ = [
     "Geometry",
     "check_geometry",
+    "check_spread",
+    "diagnose",
     "fit",
     "geometry_of",
     "held_out_split",
+    "maxsim_spread",
     "measure",
     "pseudo_queries",
     "sample_documents",

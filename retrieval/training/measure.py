@@ -25,10 +25,12 @@ KS = (1, 10, 100, 1000)
 DEPTHS = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100)
 """Candidates refined, as multiples of k."""
 DEEPEST = 10_000
-SCORED = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
+SCORED = (64, 128, 256, 384, 512, 1024, 2048)
 """Documents scored by their codes (tokens)."""
-PROBES = (2, 4, 8, 16, 32, 64, 128, 256)
+PROBES = (4, 8, 16, 32, 64, 128)
 """Centroids probed by each query token."""
+TOKEN_QUERIES = 128
+"""Pseudo-queries at most where there are so many efforts to try."""
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 """Widths of a walk through a graph."""
 
@@ -49,9 +51,7 @@ class Searched(Protocol):
         """How they are found."""
 
 
-def measure(
-    views: Sequence[Searched], record: CodecRecord, trained: Trained, queries: Ragged
-) -> RecallCurve:
+def measure(views: Sequence[Searched], record: CodecRecord, trained: Trained, queries: Ragged) -> RecallCurve:
     """Search for prepared ``queries`` with more and more effort; ``record`` says what the vectors are.
 
     Recall at k is the share of the best k by exact scores that are among the candidates; which of
@@ -61,10 +61,15 @@ def measure(
     pipeline = trained.pipeline
     if pipeline is None or not len(queries) or not documents:
         return RecallCurve(documents, len(queries), 1, ())
+    if isinstance(pipeline, TokenPipeline) and len(queries) > TOKEN_QUERIES:
+        last = queries.offsets[TOKEN_QUERIES]
+        queries = Ragged(queries.values[:last], queries.offsets[: TOKEN_QUERIES + 1])
     row_cost = _row_cost(record, trained, views, queries)
     ks = [k for k in KS if k == 1 or 2 * k <= documents]
     truth = _exact(record, trained, views, queries, min(max(ks), documents))
+    started = time.perf_counter()
     probes, points, pace = pipeline.reduce_queries(queries), [], []
+    preparing = 1e9 * (time.perf_counter() - started) / len(queries)
     for effort in _efforts(pipeline, documents, max(ks)):
         started = time.perf_counter()
         found = [view.search.search(probes, effort, view.live) for view in views if view.search is not None]
@@ -73,12 +78,11 @@ def measure(
         pace += [taken / max(point.finding, 1.0) for point in some[:1]]
         points += some
     kept = tuple(frontier(points, row_cost))
-    return RecallCurve(documents, len(queries), pipeline.nlist, kept, row_cost, float(np.median(pace)))
+    rest = row_cost, float(np.median(pace)), preparing
+    return RecallCurve(documents, len(queries), pipeline.nlist, kept, *rest)
 
 
-def _row_cost(
-    record: CodecRecord, trained: Trained, views: Sequence[Searched], queries: Ragged
-) -> float:
+def _row_cost(record: CodecRecord, trained: Trained, views: Sequence[Searched], queries: Ragged) -> float:
     """What the exact score of one document costs; see `retrieval.search.curve`."""
     if record.kind == "dense":
         return ROW_COST
@@ -120,9 +124,7 @@ def _exact(
     """Positions of segments and ordinals of the best ``k``, best first."""
     found = []
     for position, view in enumerate(views):
-        index = FlatIndex(
-            view.codes, view.offsets, trained.codec, record.metric, view.max_norm, position
-        )
+        index = FlatIndex(view.codes, view.offsets, trained.codec, record.metric, view.max_norm, position)
         found.append(index.candidates(queries, k, view.live))
     best = []
     for pools in zip(*found, strict=True):

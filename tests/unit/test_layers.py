@@ -12,6 +12,7 @@ LAYERS = [
     ["server", "index_tools", "bench"],
     ["retrieval.evaluate"],
     ["retrieval"],  # the public names
+    ["retrieval.hybrid"],
     ["retrieval.engine", "retrieval.repair"],
     ["retrieval.lifecycle", "retrieval.maintenance"],
     ["retrieval.conversion"],

@@ -165,7 +165,7 @@ def test_what_is_added_later_is_found_at_once_and_after_every_merge(tmp_path: Pa
 def untimed(quality: Any) -> dict[str, Any]:
     """What was measured but for how fast it was."""
     assert quality["curve"]["pace"] > 0
-    return {**quality, "curve": {**quality["curve"], "pace": None}}
+    return {**quality, "curve": {**quality["curve"], "pace": None, "preparing": None}}
 
 
 def test_an_index_that_is_there_gets_a_recipe_and_loses_it_again(tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""Hybrid search against its parts, put together here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval import Document, Engine, IndexConfig, RuntimeConfig, SearchResult
+from retrieval.errors import ConfigError, FilterError, QueryError
+from retrieval.hybrid import BM25, Fusion, Hybrid, fuse
+from retrieval.search import accepted
+from tests.encoders import HashingDense, HashingLate
+
+WORDS = ["wing", "lift", "drag", "flow", "jet", "tail", "bird", "kite", "wind", "gust"]
+QUERIES = ["wing lift", "jet", "bird kite wind", "flow gust drag drag"]
+LATE, DENSE = HashingLate(dim=16), HashingDense(dim=8)
+N = 12
+"""Candidates of each generator: few, so that they differ."""
+
+
+def documents(n: int, seed: int = 0, start: int = 0) -> list[Document]:
+    rng = np.random.default_rng(seed)
+    return [
+        Document(f"d{i:03d}", " ".join(rng.choice(WORDS, rng.integers(1, 9))), metadata={"n": i})
+        for i in range(start, start + n)
+    ]
+
+
+def build(path: Path, docs: list[Document], encoder: Any) -> Engine:
+    Engine.build(path, docs, encoder, config=IndexConfig(segment_documents=37))
+    return Engine.open(path, encoder, runtime=RuntimeConfig(maintenance="manual"))
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> Iterator[Engine]:
+    with build(tmp_path / "late", documents(100), LATE) as engine:
+        yield engine
+
+
+@pytest.fixture
+def dense(tmp_path: Path) -> Iterator[Engine]:
+    with build(tmp_path / "dense", documents(100)[5:] + documents(3, start=500), DENSE) as engine:
+        yield engine
+
+
+def parts(
+    late: Engine, dense: Engine | None, query: str, n: int = N, filter: Any = None
+) -> dict[str, dict[str, float]]:
+    """Each generator's ranking, by what is public of it; only what the late index has."""
+    found: dict[str, SearchResult] = {"engine": late.search(query, n, filter=filter)}
+    if dense is not None:
+        found["dense"] = dense.search(query, n, filter=filter)
+    rankings = {name: {hit.id: hit.score for hit in result} for name, result in found.items()}
+    there = {hit.id for hit in late.search(query, 1000, filter=filter)}
+    rankings = {name: {i: s for i, s in one.items() if i in there} for name, one in rankings.items()}
+    snapshot = late.located()[0].snapshot
+    (lexical,) = BM25("none").candidates([query], snapshot, accepted(snapshot, None), 1000)
+    rankings["bm25"] = dict([(one.id, one.score) for one in lexical if one.id in there][:n])
+    return rankings
+
+
+def told(result: SearchResult) -> list[tuple[str, float]]:
+    return [(hit.id, hit.score) for hit in result]
+
+
+@pytest.mark.parametrize("how", ["rrf", "minmax", "zscore"])
+def test_fused_is_the_fusion_of_the_parts(late: Engine, dense: Engine, how: Fusion) -> None:
+    hybrid = Hybrid(late, dense, fuse=how, num_candidates=N, language="none")
+    results = hybrid.search_batch(QUERIES, 10)
+    weighted = Hybrid(late, dense, fuse=how, weights={"bm25": 0.5}, num_candidates=N, language="none")
+    for query, result in zip(QUERIES, results, strict=True):
+        rankings = parts(late, dense, query)
+        assert len({i for one in rankings.values() for i in one}) > N
+        assert told(result) == fuse(list(rankings.values()), [1, 1, 1], how)[:10]
+        assert told(hybrid.search(query, 10)) == told(result)
+        assert told(weighted.search(query)) == fuse(list(rankings.values()), [1, 1, 0.5], how)[:10]
+        assert [hit.text for hit in result] == [late.get(hit.id).text for hit in result]
+
+
+def test_refined_is_the_exact_score_of_the_union(late: Engine, dense: Engine) -> None:
+    hybrid = Hybrid(late, dense, refine=True, num_candidates=N, language="none")
+    for query in QUERIES:
+        union = {i for one in parts(late, dense, query).values() for i in one}
+        everything = [(hit.id, hit.score) for hit in late.search(query, 1000) if hit.id in union]
+        assert told(hybrid.search(query, 1000)) == everything
+        assert told(late.rerank(query, union)) == everything
+
+
+def test_a_dense_engine_and_words(dense: Engine) -> None:
+    hybrid = Hybrid(dense, num_candidates=N, language="none")
+    for query in QUERIES:
+        assert (
+            told(hybrid.search(query, 5)) == fuse(list(parts(dense, None, query).values()), [1, 1], "rrf")[:5]
+        )
+
+
+def test_two_engines_without_words(late: Engine, dense: Engine) -> None:
+    hybrid = Hybrid(late, dense, bm25=False, num_candidates=N)
+    for query in QUERIES:
+        rankings = parts(late, dense, query)
+        assert (
+            told(hybrid.search(query, 5)) == fuse([rankings["engine"], rankings["dense"]], [1, 1], "rrf")[:5]
+        )
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_a_filter_holds_for_every_generator(late: Engine, dense: Engine, refine: bool) -> None:
+    hybrid = Hybrid(late, dense, refine=refine, num_candidates=N, language="none")
+    for below, there in ((0, 0), (8, 8), (50, 50), (10**6, 100)):
+        wanted = {"n": {"lt": below}}
+        result = hybrid.search(QUERIES[0], 200, filter=wanted)
+        assert all(hit.metadata["n"] < below for hit in result)
+        assert len(result) == (there if there <= N else len(result)) <= there
+        if not refine:
+            rankings = parts(late, dense, QUERIES[0], 200, wanted)
+            assert told(result) == fuse(list(rankings.values()), [1, 1, 1], "rrf")[:200]
+    with pytest.raises(FilterError):
+        hybrid.search("wing", filter={"m": 1})
+
+
+def test_changes_are_seen_and_the_other_engine_may_lag(late: Engine, dense: Engine) -> None:
+    hybrid = Hybrid(late, dense, num_candidates=200, language="none")
+    hybrid.warm_up()
+    late.delete(["d010", "d011"])  # the dense index still has them
+    late.add([Document("new", "zeppelin wing", metadata={"n": -1})])
+    late.upsert([Document("d020", "zeppelin zeppelin", metadata={"n": 20})])
+    result = hybrid.search("zeppelin", 3, explain="plan")
+    assert [hit.id for hit in result][:1] == ["d020"]
+    assert "new" in [hit.id for hit in result]
+    ids = {hit.id for hit in hybrid.search("wing lift", 500)}
+    assert not ids & {"d010", "d011", "d500"}
+    assert result.plan is not None
+    assert result.plan["generators"]["dense"]["not_in_engine"] == 5  # two deleted, three never there
+    assert result.generation == late.search("wing").generation
+
+
+def test_the_plan_tells_who_found_what(late: Engine, dense: Engine) -> None:
+    hybrid = Hybrid(late, dense, num_candidates=N, language="none")
+    result = hybrid.search(QUERIES[0], 6, explain="plan")
+    rankings, plan = parts(late, dense, QUERIES[0]), result.plan
+    assert plan is not None
+    assert {name: one["found"] for name, one in plan["generators"].items()} == {
+        n: len(r) for n, r in rankings.items()
+    }
+    assert plan["generators"]["engine"]["segments"] == {"exact": 3}
+    assert plan["candidates"] == len({i for one in rankings.values() for i in one})
+    for hit, ranks in zip(result, plan["hits"], strict=True):
+        ranked = {
+            name: list(one).index(hit.id) + 1 if hit.id in one else None for name, one in rankings.items()
+        }
+        assert ranks == {"id": hit.id, **ranked}
+    assert {"encode", "engine", "dense", "bm25", "fuse", "search", "total"} <= result.timings_ms.keys()
+    assert hybrid.search("wing").plan is None
+
+
+def test_more_hits_than_candidates_and_fields(late: Engine) -> None:
+    hybrid = Hybrid(late, num_candidates=2, language="none")
+    result = hybrid.search("wing", 60, fields=["title"])
+    assert len(result) == 60
+    assert (result[0].title, result[0].text, result[0].metadata) == ("", None, None)
+    assert hybrid.search_batch([], 3) == []
+
+
+def test_what_cannot_be_combined(late: Engine, dense: Engine) -> None:
+    for wrong, message in [
+        ({"bm25": False}, "one generator and nothing to combine"),
+        ({"fuse": "sum"}, r"fuse='sum' is not known; there are: rrf, minmax, zscore"),
+        ({"weights": {"dense": 1}}, r"weights name 'dense'; this search has: engine, bm25"),
+        ({"weights": {"bm25": -1}}, r"the weight of bm25 is -1.0; it must be 0 or more"),
+        ({"weights": {"bm25": float("nan")}}, "nan"),
+        ({"weights": {"bm25": 0, "engine": 0}}, "all weights are 0"),
+        ({"num_candidates": 0}, "num_candidates=0"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            Hybrid(late, **{"language": "none", **wrong})  # type: ignore[arg-type]
+    hybrid = Hybrid(late, dense, language="none")
+    with pytest.raises(QueryError, match="a hybrid search takes texts, which BM25 reads too, not ndarray"):
+        hybrid.search(np.zeros((2, 16), np.float32))  # type: ignore[arg-type]
+    for bad in ({"query": " "}, {"k": 0}, {"fields": ["x"]}, {"explain": "all"}):
+        with pytest.raises(QueryError):
+            hybrid.search(**{"query": "wing", **bad})  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="a list of queries"):
+        hybrid.search_batch("wing")
+    with pytest.raises(ConfigError):
+        hybrid.search("wing", params={"speed": 3})
