@@ -23,6 +23,7 @@ from index_tools.commands.copies import export, import_archive, restore, snapsho
 from index_tools.commands.counts import count, facets
 from index_tools.commands.delete import delete
 from index_tools.commands.demo import demo
+from index_tools.commands.doctor import doctor
 from index_tools.commands.eval import evaluate
 from index_tools.commands.explain import explain
 from index_tools.commands.inspect import inspect
@@ -58,6 +59,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("verify", verify),
     ("repair", repair),
     ("compact", compact),
+    ("doctor", doctor),
     ("snapshot", snapshot),
     ("restore", restore),
     ("export", export),

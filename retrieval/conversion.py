@@ -26,6 +26,7 @@ from retrieval.registering import merged_record, register_merged
 from retrieval.search import RecallCurve
 from retrieval.storage import (
     FEATURE,
+    STRAIN,
     Catalog,
     CodecRecord,
     SegmentReader,
@@ -33,6 +34,7 @@ from retrieval.storage import (
     SegmentWriter,
     Snapshot,
     Trained,
+    map_array,
     remove_segments,
     remove_trained,
     write_merged,
@@ -248,7 +250,11 @@ class _Converting:
         curve = measure([view] if view.search is not None else [], new, trained, queries)
         if curve.points:
             warnings += _shortfall(curve, self._recipe)
-        return {"curve": curve.to_json(), "documents": len(view), **self._reduction(trained, queries)}
+        strain = {}
+        if record.has_file(STRAIN):
+            strain = {"strain": float(map_array(self._root, record.file(STRAIN))[0])}
+        rest = strain | self._reduction(trained, queries)
+        return {"curve": curve.to_json(), "documents": len(view), **rest}
 
     def _reduction(self, trained: Trained, queries: Ragged) -> dict[str, Any]:
         """What the reducer loses on documents that it was not fitted on."""

@@ -53,9 +53,10 @@ class FaissTokens:
         self._owners = np.repeat(np.arange(len(documents), dtype=np.int32), np.diff(documents.offsets))
 
     def settings(self, k: int) -> list[LateSetting]:
-        probes = {"nprobe": tuple(p for p in (4, 16, 64) if p < self._nlist) or (self._nlist,)}
-        knobs = probes if "IVF" in self._description else {}
-        return list(grid(**knobs, tokens=(k, 4 * k), candidates=(k, 4 * k)))
+        if "IVF" not in self._description:
+            return [{"tokens": k, "candidates": 4 * k}]  # it takes a second, whatever is asked of it
+        probes = tuple(p for p in (4, 16, 64) if p < self._nlist) or (self._nlist,)
+        return list(grid(nprobe=probes, tokens=(k, 4 * k), candidates=(k, 4 * k)))
 
     def prepare(self, k: int, setting: LateSetting) -> AskTokens:
         index, owners, documents = self._index, self._owners, self._documents

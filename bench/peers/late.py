@@ -9,9 +9,9 @@ __all__ = ["LATE_PACKAGES", "late_engines"]
 
 LATE_PACKAGES = (
     "faiss-cpu",
+    "fast-maxsim",
     "fast-plaid",
     "fastembed",
-    "maxsim-cpu",
     "muvera-python",
     "pylate",
     "torch",

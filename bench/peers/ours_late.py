@@ -26,10 +26,17 @@ class LateRecipe(NamedTuple):
     sweep: Mapping[str, Iterable[Any]]
 
 
+TARGETS = {"recall_target": (0.9, 0.93, 0.95, 0.97, 0.99)}
 RECIPES: dict[str, LateRecipe] = {
     "exact float32": LateRecipe("float32", {"index": "exact"}, {}),
     "exact float16": LateRecipe("float16", {"index": "exact"}, {}),
     "exact int8": LateRecipe("int8", {"index": "exact"}, {}),
+    "tokens": LateRecipe("int8", {"index": "tokens", "codec": "none"}, TARGETS),
+    "tokens pq 32x4": LateRecipe("int8", {"index": "tokens", "codec": "pq", "m": 32}, TARGETS),
+    "tokens pq 32x4 alone": LateRecipe("residual", {"index": "tokens", "codec": "pq", "m": 32}, TARGETS),
+    "tokens 2 bits alone": LateRecipe("residual", {"index": "tokens", "codec": "bits", "bits": 2}, TARGETS),
+    "lemur 512": LateRecipe("int8", {"index": "ivf", "reduce": "lemur:512", "bits": 4}, TARGETS),
+    "muvera 10240": LateRecipe("int8", {"index": "ivf", "reduce": "muvera:10240", "bits": 4}, TARGETS),
 }
 """What is compared, by the name that tables show."""
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 SHOWN_KS = (10, 100)
+STRAINED = 1.2
+"""Times more than at training that centroids leave of tokens, from which on it is worth training again."""
 GROWN = 1.5
 """Times more documents than a recall was measured on, from which on it is worth measuring again."""
 
@@ -56,6 +58,7 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         ("recipe", _recipe(info)),
         *_recalls(info),
         *_geometry(info),
+        *_strain(info),
         ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
     ]
@@ -141,6 +144,17 @@ def _geometry(info: IndexInfo) -> list[tuple[str, str]]:
             f"{info.dim}, mean length {geometry['mean_norm']:.3g}",
         )
     ]
+
+
+def _strain(info: IndexInfo) -> list[tuple[str, str]]:
+    """Whether the documents are still like those that the centroids were trained on."""
+    before = (info.quality or {}).get("strain")
+    if info.strain is None or not before:
+        return []
+    told = f"centroids leave {info.strain:.3f} of tokens' squares, {before:.3f} when they were trained"
+    if info.strain > STRAINED * before:
+        told += ": the documents have changed, train again with compact --retrain"
+    return [("strain", told)]
 
 
 def _each(info: IndexInfo) -> list[tuple[str, str]]:

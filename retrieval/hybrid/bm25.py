@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,9 @@ from retrieval.hybrid.analysis import Vocabulary
 from retrieval.hybrid.postings import Counts, Postings
 from retrieval.index import Pool
 from retrieval.kernels.topk import select
-from retrieval.search import Accept, Scored, best
+from retrieval.search import Accept, Place, Scored, best
 from retrieval.storage import SegmentView, Snapshot
-from retrieval.types import FloatArray
+from retrieval.types import FloatArray, IntArray
 
 __all__ = ["BM25"]
 
@@ -64,6 +64,19 @@ class BM25:
         lexicon = self.read(snapshot)
         pools = [self._pool(lexicon, text, accept, k) for text in texts]
         return [best(pool, pool.scores, snapshot, k) for pool in pools]
+
+    def rerank(
+        self, texts: Sequence[str], snapshot: Snapshot, documents: Sequence[Mapping[str, Place]]
+    ) -> list[list[Scored]]:
+        """Scores of given documents of a snapshot for each text, in their order; 0 without a term of it."""
+        lexicon, found = self.read(snapshot), []
+        for text, some in zip(texts, documents, strict=True):
+            wanted: list[list[int]] = [[] for _ in lexicon.parts]
+            for position, ordinal in some.values():
+                wanted[position].append(ordinal)
+            scores = self._scores(lexicon, text, [np.array(mine, dtype=np.int64) for mine in wanted])
+            found.append([Scored(i, float(scores[at][j]), at, j) for i, (at, j) in some.items()])
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -107,17 +120,21 @@ class BM25:
             slack=0.0,
         )
 
-    def _scores(self, lexicon: _Lexicon, text: str) -> list[FloatArray]:
-        """Scores of all documents of each segment, 0 where no term is shared: summed in float64 in the order
-        of the terms' numbers, rounded once, so that equal documents have equal ones."""
+    def _scores(
+        self, lexicon: _Lexicon, text: str, only: Sequence[IntArray] | None = None
+    ) -> list[FloatArray]:
+        """Scores of all documents of each segment (of ``only`` some ordinals), 0 where no term is shared:
+        summed in float64 in the order of the terms' numbers, rounded once, so that equal documents tie."""
         sums = [np.zeros(len(part.postings.lengths)) for part in lexicon.parts]
         for term, times in sorted(Counter(lexicon.vocabulary.find(text)).items()):
             found = [part.postings.of_term(term) for part in lexicon.parts]
             idf = times * lexicon.idf(sum(lexicon.living(i, some[0]) for i, some in enumerate(found)))
-            for part, one, (ordinals, counts) in zip(lexicon.parts, sums, found, strict=True):
+            if only is not None:
+                found = [_those_of(mine, *some) for mine, some in zip(only, found, strict=True)]
+            for position, (part, (ordinals, counts)) in enumerate(zip(lexicon.parts, found, strict=True)):
                 lengths = part.postings.lengths[ordinals] / lexicon.mean_length
                 tf = counts.astype(np.float64)
-                one[ordinals] += idf * tf / (tf + self._k1 * (1 - self._b + self._b * lengths))
+                sums[position][ordinals] += idf * tf / (tf + self._k1 * (1 - self._b + self._b * lengths))
         return [one.astype(np.float32) for one in sums]
 
 
@@ -148,6 +165,17 @@ class _Lexicon:
     def idf(self, df: int) -> float:
         """The weight of a term that ``df`` living documents hold."""
         return math.log1p((self.n_documents - df + 0.5) / (df + 0.5))
+
+
+def _those_of(
+    wanted: IntArray, ordinals: NDArray[np.int32], counts: NDArray[Any]
+) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """The postings of a term that are of wanted documents."""
+    if not len(ordinals):
+        return ordinals, counts
+    places = np.searchsorted(ordinals, wanted).clip(max=len(ordinals) - 1)
+    places = places[ordinals[places] == wanted]
+    return ordinals[places], counts[places]
 
 
 def _read(view: SegmentView, known: _Part | None, vocabulary: Vocabulary) -> _Part:

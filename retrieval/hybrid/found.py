@@ -9,22 +9,26 @@ from typing import Any, Literal
 from retrieval.search import Accept, Executed, Place, Prepared, Scored
 from retrieval.types import Ragged, SearchResult
 
-__all__ = ["Found", "Generator", "placed"]
+__all__ = ["Found", "Generator", "Rankings", "in_order", "placed"]
 
 Generator = Literal["engine", "dense", "bm25"]
+Rankings = Mapping[Generator, Sequence[Sequence[Scored]]]
+"""For each generator and each query of a batch documents, score descending, then id ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Rankings of each generator for each query of a batch, as documents of one commit of the engine.
 
-    ``vectors`` are the queries', ``done`` is the engine's own search, ``dense`` the answers of the other
-    engine (none where there is no other).
+    ``vectors`` are the queries', ``others`` those for the other engine; ``done`` is the engine's own search,
+    ``dense`` are the answers of the other (none where there is no other).
     """
 
     prepared: Prepared
+    texts: Sequence[str]
     vectors: Ragged
-    rankings: Mapping[Generator, Sequence[Sequence[Scored]]]
+    others: Ragged
+    rankings: Rankings
     done: Executed
     dense: Sequence[SearchResult]
 
@@ -32,9 +36,9 @@ class Found:
         """Each generator's ranking for a query."""
         return {name: rankings[query] for name, rankings in self.rankings.items()}
 
-    def union(self, query: int) -> set[Place]:
-        """All that is offered for a query."""
-        return {(one.segment, one.ordinal) for ranking in self.of(query).values() for one in ranking}
+    def union(self, query: int) -> dict[str, Place]:
+        """All that is offered for a query, by id."""
+        return {one.id: (one.segment, one.ordinal) for some in self.of(query).values() for one in some}
 
     @property
     def is_partial(self) -> bool:
@@ -55,6 +59,11 @@ class Found:
         ranks = {name: {one.id: i for i, one in enumerate(some, 1)} for name, some in rankings.items()}
         hits = [{"id": one.id, **{name: ranks[name].get(one.id) for name in ranks}} for one in chosen]
         return {"generators": generators, "candidates": len(self.union(query)), "hits": hits}
+
+
+def in_order(documents: Sequence[Scored]) -> list[Scored]:
+    """Score descending, then id ascending."""
+    return sorted(documents, key=lambda one: (-one.score, one.id))
 
 
 def placed(result: SearchResult, places: Mapping[str, Place], accept: Accept) -> list[Scored]:

@@ -21,10 +21,10 @@ def fuse(
 ) -> list[tuple[str, float]]:
     """Fused scores of all ids of the rankings, score descending, then id ascending.
 
-    A ranking maps ids to scores, best first. ``rrf`` adds ``weight / (60 + rank)``, ranks from 1; ``minmax``
-    adds weights times scores that each ranking's worst and best carry to 0 and 1; ``zscore`` those less the
-    mean, over the standard deviation. What a ranking lacks counts as its worst (``rrf``: as nothing). Where
-    all its scores are the same, they count 1 by ``minmax`` and 0 by ``zscore``.
+    A ranking maps ids to scores. ``rrf`` adds ``weight / (60 + rank)``, ranks from 1, the same for equal
+    scores; ``minmax`` adds weights times scores, carried so that each ranking's worst is 0 and its best 1;
+    ``zscore`` times scores less their mean, over their standard deviation. What a ranking lacks counts as its
+    worst (``rrf``: as nothing). Where all scores are the same, they count 1 by ``minmax``, 0 by ``zscore``.
     """
     totals: dict[str, float] = dict.fromkeys((doc_id for ranking in rankings for doc_id in ranking), 0.0)
     for ranking, weight in zip(rankings, weights, strict=True):
@@ -40,12 +40,13 @@ def fuse(
 
 def _values(ranking: Mapping[str, float], how: Fusion) -> NDArray[np.float64]:
     """What each document of a ranking gets from it."""
-    if how == "rrf":
-        return 1.0 / (RRF_K + np.arange(1.0, len(ranking) + 1))
     scores = np.fromiter(ranking.values(), dtype=np.float64, count=len(ranking))
+    if how == "rrf":
+        better = np.searchsorted(np.sort(-scores), -scores)
+        return 1.0 / (RRF_K + 1.0 + better.astype(np.float64))
     low, high = float(scores.min()), float(scores.max())
-    if how == "zscore":
-        low, high = float(scores.mean()), float(scores.mean() + scores.std())
-    if high > low:
-        return np.divide(scores - low, high - low)
-    return np.full(len(ranking), 1.0 if how == "minmax" else 0.0)
+    if low == high:
+        return np.full(len(ranking), 1.0 if how == "minmax" else 0.0)
+    middle, size = (low, high - low) if how == "minmax" else (float(scores.mean()), float(scores.std()))
+    scaled: NDArray[np.float64] = (scores - middle) / size
+    return scaled

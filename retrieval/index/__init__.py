@@ -12,9 +12,10 @@ from retrieval.index.searcher import Searcher
 from retrieval.index.searchers import fit_searcher, searcher_from_state
 from retrieval.index.stored import decoded_tokens, stored_rows, stored_tokens
 from retrieval.index.token_pipeline import TokenPipeline
-from retrieval.index.tokens import TokensIndex
+from retrieval.index.tokens import STRAIN, TokensIndex
 
 __all__ = [
+    "STRAIN",
     "Arranged",
     "ArrangedCodes",
     "ArrangedTokens",

@@ -68,7 +68,7 @@ class TokenPipeline:
         """As `arrange`, of stored rows of the index's own codec with the offsets of their documents: the
         codes themselves are not kept twice."""
         split = ((self.index.codec.split(rows), offsets) for rows, offsets in blocks)
-        return self.index.arrange_coded(split, n, keeps_codes=False)
+        return self.index.arrange_coded(split, n)
 
     def _reduced(self, vectors: Iterable[Ragged]) -> Iterator[Ragged]:
         for block in vectors:

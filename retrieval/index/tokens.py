@@ -34,6 +34,11 @@ from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["Seen", "TokensIndex"]
 
+STRAIN = "strain"
+"""Name of the array ``(1,)`` that says what share of its tokens' squared lengths a segment's centroids leave:
+where it grows, the documents are no longer those that were trained on."""
+LOOKED_AT = 1024
+"""Tokens of a block that it is measured by."""
 CENTROID_COST = 0.35
 """Nanoseconds to multiply a query token with a centroid and look at it, for every 8 dimensions."""
 
@@ -81,20 +86,31 @@ class TokensIndex:
         """
         codec = self.codec
         coded = (
-            (codec.encode_tokens(np.ascontiguousarray(block.values), threads), block.offsets)
+            (codec.encode_tokens(np.ascontiguousarray(block.values), threads), block.offsets, block.values)
             for block in blocks
         )
-        return self.arrange_coded(coded, n, keeps_codes=codec.nbytes > 0)
+        return self._arrange(coded, n, keeps_codes=codec.nbytes > 0)
 
-    def arrange_coded(
-        self, blocks: Iterable[tuple[TokenCodes, IntArray]], n: int, *, keeps_codes: bool
+    def arrange_coded(self, blocks: Iterable[tuple[TokenCodes, IntArray]], n: int) -> Pieces:
+        """As `arrange`, of tokens that are coded and stored so, with the offsets of their documents."""
+        decoded = ((codes, offsets, self.codec.decode_tokens(codes)) for codes, offsets in blocks)
+        return self._arrange(decoded, n, keeps_codes=False)
+
+    def _arrange(
+        self, blocks: Iterable[tuple[TokenCodes, IntArray, FloatArray]], n: int, *, keeps_codes: bool
     ) -> Pieces:
-        """As `arrange`, of tokens that are coded, with the offsets of their documents."""
         named: list[NDArray[Any]] = []
+        left = whole = 0.0
         counts: list[IntArray] = []
         codec = self.codec
-        none = codec.encode_tokens(np.empty((0, codec.dim), np.float32)), np.zeros(1, np.int64)
-        for codes, offsets in chain([none], blocks):  # who has no documents has all arrays too
+        empty = np.empty((0, codec.dim), np.float32)
+        none = codec.encode_tokens(empty), np.zeros(1, np.int64), empty
+        for codes, offsets, values in chain([none], blocks):  # who has no documents has all arrays too
+            some = values[:LOOKED_AT]
+            left += float(
+                np.square(some - codec.centroids[codes.centroids[:LOOKED_AT]]).sum(dtype=np.float64)
+            )
+            whole += float(np.square(some).sum(dtype=np.float64))
             if keeps_codes:
                 yield "centroids", codes.centroids
                 yield "codes", codes.codes
@@ -111,6 +127,7 @@ class TokensIndex:
         posting_starts, postings = invert(np.concatenate(named), starts, self.ncentroids)
         yield "posting_starts", posting_starts
         yield "postings", postings
+        yield STRAIN, np.array([left / whole if whole else 0.0])
 
     def attach(self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any] | None = None) -> TokenSearch:
         """The inverse of `arrange`, for documents that own tokens ``offsets[i]:offsets[i + 1]``; of

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -36,39 +35,10 @@ def _pools() -> Any:
     return ThreadpoolController()
 
 
-class _Limit:
-    """The limit that is in force while anybody asks for it: who comes first sets it, who goes last takes it
-    back. Were each to restore what it found, two threads could leave the limit behind."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._inside = 0
-        self._limits: Any = None
-
-    def enter(self) -> None:
-        with self._turn:
-            if not self._inside:
-                self._limits = _pools().limit(limits=1, user_api="blas")
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._turn:
-            self._inside -= 1
-            if not self._inside:
-                self._limits.restore_original_limits()
-
-
-_LIMIT = _Limit()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> AbstractContextManager[Any]:
     """Keep BLAS to the calling thread, as the blocks already share the processor among themselves.
 
-    The setting is the process's: for builds, not for requests. Threads may hold it at the same time.
+    The setting is the process's: for builds, not for requests.
     """
-    _LIMIT.enter()
-    try:
-        yield
-    finally:
-        _LIMIT.leave()
+    limits: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
+    return limits

@@ -3,7 +3,7 @@
 from retrieval.storage.births import birth_keys
 from retrieval.storage.catalog import Catalog, has_catalog
 from retrieval.storage.documents import DocumentTable, document_batch, document_schema
-from retrieval.storage.files import make_folder
+from retrieval.storage.files import make_folder, map_array
 from retrieval.storage.folder import clear_folder, clear_leftovers, is_index_folder, remove_segments
 from retrieval.storage.inspect import IndexInfo, describe_index
 from retrieval.storage.lock import WAIT_SECONDS, merge_lock, writer_lock
@@ -11,7 +11,7 @@ from retrieval.storage.merge_policy import SegmentSize, choose_merge
 from retrieval.storage.merging import MergeStopped, write_merged
 from retrieval.storage.pending import pending_batch
 from retrieval.storage.records import CodecRecord, SegmentRecord
-from retrieval.storage.segment import SegmentReader, SegmentWriter, file_problems, stored_part
+from retrieval.storage.segment import STRAIN, SegmentReader, SegmentWriter, file_problems, stored_part
 from retrieval.storage.snapshot import SegmentView, Snapshot, SnapshotKeeper
 from retrieval.storage.trained import (
     CODEC,
@@ -30,6 +30,7 @@ from retrieval.storage.verify import VerifyReport, verify_files
 __all__ = [
     "CODEC",
     "FEATURE",
+    "STRAIN",
     "WAIT_SECONDS",
     "Catalog",
     "CodecRecord",
@@ -58,6 +59,7 @@ __all__ = [
     "load_codec",
     "load_trained",
     "make_folder",
+    "map_array",
     "merge_lock",
     "pending_batch",
     "remove_segments",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from retrieval.storage.catalog import CATALOG, Catalog
+from retrieval.storage.files import map_array
+from retrieval.storage.segment import STRAIN
 
 __all__ = ["IndexInfo", "describe_index"]
 
@@ -16,7 +19,9 @@ __all__ = ["IndexInfo", "describe_index"]
 class IndexInfo:
     """Facts about an index. ``pending`` documents are not yet in a segment, ``deleted`` ones still take
     room; ``bytes`` maps components to bytes on disk; ``recipe`` is what documents are found by and
-    ``quality`` what was measured of it (None: every stored vector is scored); ``encoder`` is None for a
+    ``quality`` what was measured of it (None: every stored vector is scored); ``strain`` is the share of
+    tokens' squared lengths that centroids leave (index tokens), to be compared with that of the documents
+    that were trained on, ``quality["strain"]``; ``encoder`` is None for a
     caller's own class; ``complete`` is False while a build is unfinished; ``pooling`` says how tokens share
     vectors (`IndexConfig.pooling`)."""
 
@@ -37,6 +42,7 @@ class IndexInfo:
     bytes: dict[str, int]
     encoder: dict[str, Any] | None
     fingerprint: dict[str, Any]
+    strain: float | None
     fields: dict[str, str]
     created_at: str
     complete: bool
@@ -53,6 +59,11 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())
         replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0
+    strains = [
+        (one.n_tokens, float(map_array(root, one.file(STRAIN))[0]))
+        for one in segments
+        if one.has_file(STRAIN)
+    ]
     sizes: Counter[str] = Counter()
     for file in codec.files:
         sizes["trained"] += file.bytes
@@ -79,8 +90,14 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         bytes=dict(sizes),
         encoder=codec.encoder,
         fingerprint=codec.encoder_fingerprint,
+        strain=_mean(strains),
         fields=fields,
         created_at=created,
         complete=build["complete"],
         pooling=pooling,
     )
+
+
+def _mean(weighted: Sequence[tuple[int, float]]) -> float | None:
+    total = sum(weight for weight, _ in weighted)
+    return sum(weight * value for weight, value in weighted) / total if total else None

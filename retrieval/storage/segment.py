@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError, IndexFolderError
+from retrieval.index import STRAIN as STRAIN_ARRAY
 from retrieval.index import Probe, Searcher, TokenPipeline
 from retrieval.quantize import Codec, ResidualCodec
 from retrieval.storage.array_files import ArrayFiles
@@ -46,6 +47,8 @@ __all__ = [
 
 SEGMENTS = "segments"
 ARRANGED = "arranged/"
+STRAIN = ARRANGED + STRAIN_ARRAY
+"""How badly the tokens of a segment fit the centroids; see `retrieval.index.tokens`."""
 """Files of what the trained search keeps of a segment: all made from its codes."""
 BLOCK = 16384
 """Vectors decoded at a time when they are arranged."""

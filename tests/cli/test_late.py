@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_a_pooled_index(
     plain, facts = (run("inspect", each, "--json").json for each in (late_index, path))
     assert (plain["pooling"], facts["pooling"]) == ("none", spec)
     assert built["tokens"] == facts["tokens"] < plain["tokens"]
-    assert f"pooling    {spec}" in run("inspect", path).out.replace("  ", " " * 2)
+    assert ["pooling", spec] in [line.split() for line in run("inspect", path).out.splitlines()]
     assert "pooling" not in run("inspect", late_index).out
     more = write_jsonl(tmp_path / "more.jsonl", [{**DOCUMENTS[0], "_id": "again"}])
     assert run("add", path, more).exit_code == 0
@@ -83,19 +84,19 @@ def test_pooling_is_for_good(run: Run, corpus: Path, tiny_model: Path, tmp_path:
         (["--pooling", "ward:2"], "this encoder is dense"),
         ([*LATE, "--pooling", "ward"], "token pooling is 'ward'; write none, ward:2"),
         ([*LATE, "--pooling", "ward:99"], "token pooling is 'ward:99'"),
-        (["--preset", "tokens"], "choose from the presets exact, fast, accurate, small, graph, auto"),
+        (["--preset", "tokens"], "choose from the presets exact, fast, "),
         (["--preset", "muvera"], "reduce=muvera:10240 is for one vector a token"),
-        ([*LATE, "--preset", "fast"], "choose from the presets exact, tokens, codes, muvera, lemur, auto"),
+        ([*LATE, "--preset", "fast"], "choose from the presets exact, tokens, "),
         ([*LATE, "--preset", "graph"], "index=hnsw is for one vector a document"),
-        (["--language", "en_XX"], "language"),
-        ([*LATE, "--language", "en_XX"], "language"),
+        (["--language", "en_XX"], "has none: leave it out"),
+        ([*LATE, "--language", "en_XX"], "has none: leave it out"),
     ],
 )
 def test_what_does_not_fit_the_encoder_is_one_line(
     run: Run, corpus: Path, tiny_model: Path, tmp_path: Path, options: list[str], told: str
 ) -> None:
     done = run("build", corpus, tmp_path / "i", "--encoder", tiny_model, *options)
-    assert done.exit_code in (2, 4) and told in done.err
+    assert done.exit_code == (6 if "--language" in options else 2) and told in done.err
     assert done.err.count("\n") == 1 and "Traceback" not in done.err
     assert not (tmp_path / "i").exists()
 
@@ -113,7 +114,7 @@ def test_inspect_tells_of_tokens(run: Run, tokens: Path) -> None:
     shown = run("inspect", tokens).out
     facts = run("inspect", tokens, "--json").json
     assert "tokens 2-bit codes of residuals, 16 centroids, recall target 0.95" in shown
-    assert "  recall@10   " in shown and "num_scored=" in shown
+    assert "  recall@10  " in shown and "nprobe=" in shown and "num_scored=" in shown
     assert "geometry" in shown and f"of {facts['dim']}" in shown
     stored = facts["bytes"]["codes"] / facts["tokens"]
     assert stored == 2 * facts["dim"]  # float16
@@ -122,11 +123,8 @@ def test_inspect_tells_of_tokens(run: Run, tokens: Path) -> None:
 
 
 def test_how_hard_to_look(run: Run, tokens: Path) -> None:
-    def plan(*options: str) -> dict[str, object]:
-        found: dict[str, object] = run("search", tokens, "river lamp", "--plan", *options, "--json").json[
-            "plan"
-        ]
-        return found
+    def plan(*options: str) -> Any:
+        return run("search", tokens, "river lamp", "--plan", *options, "--json").json["plan"]
 
     asked = plan("--set", "nprobe=3", "--set", "num_scored=40", "--set", "num_candidates=20")
     assert (asked["nprobe"], asked["num_scored"], asked["num_candidates"]) == (3, 40, 20)

@@ -1,4 +1,5 @@
-"""Write a golden index of the present format: `python -m tests.golden.make v2`, or ``v2-trained``.
+"""Write a golden index of the present format: `python -m tests.golden.make v2`, or ``v2-trained``, or
+``v2-late-trained``.
 
 Done once when a format version is born, or something is stored that was not before; the folders are
 committed and open for ever.
@@ -60,6 +61,11 @@ TRAINED = IndexConfig.of(
     recipe=RecipeConfig.of(index="ivf", bits=2, nlist=4, held_out=8),
     segment_documents=100,
 )
+LATE_TRAINED = IndexConfig.of(
+    precision="int8",
+    recipe=RecipeConfig.of(index="tokens", reduce="pca:12", codec="pq", m=4, ncentroids=16, held_out=8),
+    segment_documents=100,
+)
 
 
 def living(name: str) -> dict[str, Document]:
@@ -112,9 +118,12 @@ def _settle(folder: Path, kept: Sequence[str] = ("catalog.sqlite", "segments", "
 
 
 def main(name: str) -> None:
-    """Write ``<name>-dense`` and ``<name>-late`` beside this file, or ``<version>-trained``, with the
-    answers they gave."""
+    """Write ``<name>-dense`` and ``<name>-late`` beside this file, or ``<version>-trained`` or
+    ``<version>-late-trained``, with the answers they gave."""
     plain = IndexConfig.of(segment_documents=2)
+    if name.endswith("-late-trained"):
+        _keep(name, write(HERE / name, HashingLate(16), LATE_TRAINED, MANY))
+        return
     if name.endswith("-trained"):
         _keep(name, write(HERE / name, HashingDense(16), TRAINED, MANY))
         return

@@ -24,7 +24,7 @@ MANUAL = RuntimeConfig.of(maintenance="manual")
 
 
 def encoder_of(name: str) -> HashingDense | HashingLate:
-    return HashingLate(16) if name.endswith("late") else HashingDense(16)
+    return HashingLate(16) if "late" in name else HashingDense(16)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -79,11 +79,12 @@ def index(name: str, tmp_path: Path) -> Path:
 def test_there_are_folders_of_every_format() -> None:
     kinds = ("dense", "late")
     plain = [f"v{version}-{kind}" for version in range(1, FORMAT_VERSION + 1) for kind in kinds]
-    assert sorted([*plain, "v2-trained"]) == NAMES
+    assert sorted([*plain, "v2-trained", "v2-late-trained"]) == NAMES
 
 
-def test_the_trained_one_is_small_and_whole() -> None:
-    files = content(HERE / "v2-trained")
+@pytest.mark.parametrize("trained", ["v2-trained", "v2-late-trained"])
+def test_the_trained_ones_are_small_and_whole(trained: str) -> None:
+    files = content(HERE / trained)
     assert sum(map(len, files.values())) < 100_000
     assert any("/arranged-" in path for path in files) and any("codec-span" in path for path in files)
 

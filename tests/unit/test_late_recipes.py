@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from retrieval import (
     repair_index,
     verify_index,
 )
-from retrieval.errors import ConfigError, IndexDamagedError
+from retrieval.errors import ConfigError
 from retrieval.types import FloatArray
 from tests.encoders import HashingDense
 
@@ -82,16 +82,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tokens bits 4": {"index": "tokens", "codec": "bits", "bits": 4},
     "tokens ternary": {"index": "tokens", "codec": "ternary"},
     "pca tokens": {"index": "tokens", "reduce": "pca:16", "codec": "pq"},
-    "few centroids": {"index": "tokens", "codec": "none", "ncentroids": 3},
-    "muvera ivf": {"index": "ivf", "reduce": "muvera:256", "bits": 4, "reps": 4, "ksim": 3, "proj_dim": 8},
+    "few centroids": {"index": "tokens", "codec": "none", "ncentroids": 5},
+    "muvera ivf": {"index": "ivf", "reduce": "muvera:1024", "bits": 4, "reps": 16, "ksim": 3, "proj_dim": 8},
     "muvera flat": {"index": "flat", "reduce": "muvera:128", "bits": 4, "scan_bits": 1, "reps": 2, "ksim": 3},
     "muvera hnsw": {"index": "hnsw", "codec": "int8", "reduce": "muvera:128", "reps": 2, "ksim": 3},
     "chain": {"index": "flat", "reduce": "pca:16+muvera:256+pca:64", "codec": "pq", "reps": 4, "ksim": 3},
     "lemur flat": {"index": "flat", "reduce": "lemur:64", "codec": "float16"},
     "lemur ivf": {"index": "ivf", "reduce": "lemur:64", "bits": 4},
 }
-FEWER = ["tokens none", "tokens pq 4", "muvera ivf", "lemur flat"]
-"""One of each kind, where the kind decides."""
+FEWER = ["tokens none", "tokens pq 4", "muvera ivf"]
+WITH_LEMUR = [*FEWER, "lemur flat"]
+"""One of each kind, where the kind decides; lemur takes long to train."""
 
 
 def config_of(name: str, precision: str = "float16", **changes: Any) -> IndexConfig:
@@ -124,11 +125,12 @@ def plan_of(engine: Engine, query: str = QUERIES[0], **params: Any) -> dict[str,
 
 
 def recall(engine: Engine, k: int = 10, **params: Any) -> float:
-    hits = 0
+    hits = wanted = 0
     for query in QUERIES:
         truth = {doc_id for doc_id, _ in found(engine, query, k, **{**params, "params": EXACT})}
         hits += len(truth & {doc_id for doc_id, _ in found(engine, query, k, **params)})
-    return hits / (k * len(QUERIES))
+        wanted += len(truth)
+    return hits / wanted
 
 
 def check_whole(engine: Engine, queries: Sequence[str] = QUERIES[::7], **params: Any) -> None:
@@ -154,7 +156,7 @@ def test_the_mean_of_maxima(tmp_path: Path, name: str) -> None:
         check_whole(engine)
         best = engine.search("3 3", 1, params=EVERYTHING)[0]
         vectors = engine.encoder.encode_query(["3 3"])[0], engine.encoder.encode_document(["3 3"])[0]
-        assert best.score <= 1
+        assert best.score <= 1 + 1e-3  # stored as float16
         if best.id == "d3":
             assert best.score == pytest.approx((vectors[0] @ vectors[1].T).max(axis=1).mean(), abs=1e-3)
 
@@ -200,7 +202,9 @@ def test_the_recall_target_is_kept(tmp_path: Path, name: str, probing: None) -> 
         for target in (0.8, 0.95):
             plan = plan_of(engine, params={"recall_target": target})
             assert (plan["segments"], plan["recall_target"]) == ({"probe": 1}, target)
-            best = max(p["recall"] for p in (engine.inspect().quality or {})["curve"]["points"] if p["k"] == 10)
+            best = max(
+                p["recall"] for p in (engine.inspect().quality or {})["curve"]["points"] if p["k"] == 10
+            )
             assert recall(engine, params={"recall_target": target}) >= min(target, best) - 0.08
 
 
@@ -218,6 +222,14 @@ def test_gathering_with_all_probes_loses_nothing(
         plan = plan_of(engine, params=params)
         assert plan["segments"] == {"probe": 1}
         assert plan["vectors_read"] > 0
+
+
+@pytest.mark.parametrize("ncentroids", [1, 2, 3, 4])
+def test_fewer_centroids_than_are_probed(tmp_path: Path, ncentroids: int, probing: None) -> None:
+    with build(tmp_path / "index", "tokens bits 2", ncentroids=ncentroids) as engine:
+        check_whole(engine)
+        assert recall(engine) > 0.5
+        assert plan_of(engine)["nprobe"] <= ncentroids
 
 
 @pytest.mark.parametrize("name", FEWER)
@@ -267,13 +279,15 @@ def test_the_plan_says_what_was_done(tmp_path: Path, name: str, probing: None) -
         assert (plan["nprobe"], plan["num_candidates"], plan["num_scored"]) == (3, 20, 30)
         assert plan["expected_recall"] is None
         assert 20 * 4 <= plan["vectors_read"] <= 20 * 13
-        assert 0 < plan["pages_read"]
+        assert plan["pages_read"] > 0
         if name == "tokens pq 4":
             less = plan_of(engine, params={"nprobe": 3, "num_candidates": 20, "num_scored": 20})
             assert less["codes_scanned"] < plan["codes_scanned"]
         exact = plan_of(engine, params=EXACT)
         assert exact["segments"] == {"exact": 1}
-        assert exact["vectors_read"] == sum(len(v) for v in Speech().encode_document([d.text for d in documents()]))
+        assert exact["vectors_read"] == sum(
+            len(v) for v in Speech().encode_document([d.text for d in documents()])
+        )
         slow = plan_of(engine)
         fast = plan_of(engine, params={"budget_ms": 1e-9})
         assert fast["num_candidates"] <= slow["num_candidates"]
@@ -293,7 +307,7 @@ def test_a_batch_is_answered_as_one_query_after_the_other(tmp_path: Path, probin
 # -- changes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FEWER)
+@pytest.mark.parametrize("name", WITH_LEMUR)
 def test_changes_are_found_at_once_and_after_every_upkeep(tmp_path: Path, name: str) -> None:
     with build(tmp_path / "index", name) as engine:
         for upkeep in (lambda: None, engine.flush, engine.maintain, engine.compact):
@@ -364,7 +378,7 @@ def test_an_index_gets_one_recipe_after_another_and_loses_it_again(tmp_path: Pat
 def untimed(quality: Any) -> dict[str, Any]:
     """What was measured but for how fast it was."""
     assert quality["curve"]["points"]
-    return {**quality, "curve": {**quality["curve"], "pace": None}}
+    return {**quality, "curve": {**quality["curve"], "pace": None, "preparing": None}}
 
 
 def trained_files(index: Path) -> dict[str, bytes]:
@@ -373,7 +387,7 @@ def trained_files(index: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
-@pytest.mark.parametrize("name", FEWER)
+@pytest.mark.parametrize("name", WITH_LEMUR)
 def test_training_is_a_function_of_documents_and_seed(tmp_path: Path, name: str) -> None:
     with build(tmp_path / "index", name) as engine:
         before, quality = trained_files(tmp_path / "index"), untimed(engine.inspect().quality)
@@ -405,7 +419,7 @@ def test_an_index_that_has_outgrown_its_curve_promises_nothing_and_looks_harder(
 @pytest.mark.parametrize("n", [1, 2, 9, 33])
 @pytest.mark.parametrize("name", ["tokens none", "tokens bits 1", "muvera ivf", "lemur flat"])
 def test_hardly_any_documents(tmp_path: Path, n: int, name: str) -> None:
-    config = config_of(name)
+    config = config_of(name, **({"reduce": "lemur:8"} if name == "lemur flat" else {}))
     Engine.build(tmp_path / "index", documents(n), Speech(), config=config, runtime=MANUAL, force=True)
     with Engine.open(tmp_path / "index", Speech(), runtime=MANUAL) as engine:
         assert found(engine, "3 3", params=EVERYTHING) == found(engine, "3 3", params=EXACT)
@@ -477,7 +491,7 @@ def test_what_the_search_keeps_is_made_again_of_the_stored_vectors(tmp_path: Pat
         expected = [found(engine, query, params=EXACT) for query in QUERIES[:5]]
     whole = {path: path.read_bytes() for path in index.glob("segments/*/arranged-*.bin")}
     filled = [path for path, content in whole.items() if content]
-    assert len(filled) > 4
+    assert len(filled) > 4 or name == "muvera ivf"
     for path in filled:
         content = bytearray(whole[path])
         content[len(content) // 2] ^= 64
@@ -507,15 +521,15 @@ def test_a_conversion_that_is_killed_leaves_the_index_as_it_was(
     with build(index, "few centroids") as engine:
         engine.add(documents(20, N))
         before = [found(engine, query, params=EXACT) for query in QUERIES[:5]]
-        files = {path for path in index.rglob("*.bin")}
+        files = set(index.rglob("*.bin"))
         told = {"train": "fit", "write": "write_merged", "measure": "measure"}[stage]
         with monkeypatch.context() as patched:
             patched.setattr(f"retrieval.conversion.{told}", killed)
             patched.setattr("retrieval.maintenance.Maintenance.fold", lambda _: 0)
             with pytest.raises(KeyboardInterrupt):
                 engine.compact(recipe=config_of(name).recipe)
-        assert {path for path in index.rglob("*.bin")} == files
-        assert (engine.inspect().recipe or {})["ncentroids"] == 3
+        assert set(index.rglob("*.bin")) == files
+        assert (engine.inspect().recipe or {})["ncentroids"] == 5
         assert [found(engine, query, params=EXACT) for query in QUERIES[:5]] == before
         assert engine.verify().ok
         engine.compact(recipe=config_of(name).recipe)
@@ -545,6 +559,12 @@ def test_a_build_that_was_killed_before_training_is_searched_exactly_and_resumed
 
 
 # -- what is refused ------------------------------------------------------------------------------
+
+
+def test_folds_are_divided_by_their_own_dimensions(tmp_path: Path) -> None:
+    """A fold of 256 dimensions has more pieces than a token has dimensions."""
+    with build(tmp_path / "index", "chain", reduce="muvera:256", m=2 * DIM) as engine:
+        check_whole(engine)
 
 
 class Never(Speech):
@@ -611,7 +631,7 @@ def test_a_dense_recipe_is_refused_for_a_late_index_that_is_there(tmp_path: Path
 
 
 @pytest.mark.parametrize("nothing", [[], [Document("a", "..."), Document("b", "...")]])
-@pytest.mark.parametrize("name", FEWER)
+@pytest.mark.parametrize("name", WITH_LEMUR)
 def test_without_tokens_nothing_is_trained(tmp_path: Path, name: str, nothing: list[Document]) -> None:
     with Engine.create(tmp_path / "index", Speech(), runtime=MANUAL) as engine:
         engine.add(nothing)

@@ -21,7 +21,7 @@ from bench.late.measure import Built, Options, Point, build_all, measure
 from bench.late.report import plot, point_table
 from bench.memory import Peak, free_memory
 from bench.peers import torch_builds
-from bench.peers.exhaustive_maxsim import MaxsimCpu
+from bench.peers.exhaustive_maxsim import FastMaxsim, TorchMaxsim
 from bench.peers.faiss_tokens import _votes
 from bench.peers.late import late_engines
 from bench.peers.late_base import LateBytes, LateEngine, Tokens, best, maxsim
@@ -30,7 +30,7 @@ LAW = replace(synthetic.LAW, dim=32, words=300, topics=20, topic_words=40, mean_
 MODULES = {
     "ours": "retrieval",
     "torch": "torch",
-    "maxsim-cpu": "maxsim_cpu",
+    "fast-maxsim": "fast_maxsim",
     "fast-plaid": "fast_plaid",
     "PyLate": "pylate",
     "xtr-warp": "xtr_warp",
@@ -111,6 +111,22 @@ def test_every_engine_finds_what_is_near(
     engine.close()
 
 
+@pytest.mark.parametrize("dim", [128, 384])
+def test_exhaustive_peers_score_long_queries_right(dim: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 255, 60)
+    values = rng.standard_normal((lengths.sum(), dim)).astype(np.float32)
+    documents = Tokens(values, np.concatenate([[0], np.cumsum(lengths)]))
+    query = rng.standard_normal((77, dim)).astype(np.float32)
+    expected = best(maxsim(values, documents.offsets[:-1], query), 60)
+    for engine in (TorchMaxsim(), FastMaxsim()):
+        try:
+            engine.build(documents, tmp_path, 1)
+        except ImportError:
+            continue
+        assert engine.prepare(60, {})(query).tolist() == expected.tolist()
+
+
 def test_a_build_for_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"torch": "2.13.0+cpu", "peer": "1.7.0.2110"}
     wanted = {"peer": ["numpy>=1", "torch==2.11.0", "torch-like<1"]}
@@ -156,12 +172,12 @@ def test_what_cannot_be_built_is_skipped_by_name(
 
     greedy = Brute("greedy")
     greedy.copies = 1e9
-    monkeypatch.setitem(sys.modules, "maxsim_cpu", None)
+    monkeypatch.setitem(sys.modules, "fast_maxsim", None)
     told: list[str] = []
-    engines = [MaxsimCpu(), Broken("broken"), greedy, Brute("brute")]
+    engines = [FastMaxsim(), Broken("broken"), greedy, Brute("brute")]
     built = build_all(engines, small.documents, tmp_path, 1, told.append)
     assert [one.engine.name for one in built] == ["brute"]
-    assert told[0].startswith("skipped maxsim-cpu, exhaustive float32: not available")
+    assert told[0].startswith("skipped fast-maxsim, exhaustive float32: not available")
     assert told[1] == "skipped broken: RuntimeError: no such luck"
     assert "memory free" in told[2]
     assert built[0].bytes == LateBytes(100, 200)

@@ -33,9 +33,7 @@ def documents(n: int, seed: int = 0, start: int = 0) -> list[Document]:
     return made
 
 
-def expected(
-    docs: dict[str, Document], query: str, k: int, allowed: set[str] | None = None
-) -> list[tuple[str, float]]:
+def expected(docs: dict[str, Document], query: str, allowed: set[str] | None = None) -> dict[str, float]:
     """The formula, in plain Python."""
     terms = {i: re.findall(r"\w\w+", doc.full_text.lower()) for i, doc in docs.items()}
     n, average = len(docs), sum(map(len, terms.values())) / len(docs)
