@@ -13,7 +13,9 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,9 +26,25 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from bench.machine import describe_machine, summarise_machine
-from retrieval import BuildProgress, EncoderConfig, IndexConfig, RetrievalError, RuntimeConfig, load_encoder
+from retrieval import (
+    BuildProgress,
+    EncoderConfig,
+    Engine,
+    Hybrid,
+    IndexConfig,
+    RetrievalError,
+    RuntimeConfig,
+    load_encoder,
+)
 from retrieval.encode import ConfiguredEncoder
-from retrieval.evaluate import DEFAULT_MEASURES, Predicate, evaluate_beir, parse_measures, parse_where
+from retrieval.evaluate import (
+    DEFAULT_MEASURES,
+    Predicate,
+    SearchEngine,
+    evaluate_beir,
+    parse_measures,
+    parse_where,
+)
 
 TABLE_WIDTH = 180
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -46,6 +64,7 @@ def main(
     dtype: Annotated[str, typer.Option(help="arithmetic of the model: float32, bfloat16")] = "float32",
     json_path: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
     index_root: Annotated[Path | None, typer.Option(help="keep built indexes in this folder")] = None,
+    hybrid: Annotated[bool, typer.Option(help="each encoder also fused with BM25 over the texts")] = False,
 ) -> None:
     """Evaluate every encoder on every collection."""
     try:
@@ -54,7 +73,7 @@ def main(
         encoders = [EncoderConfig.of(name=name, **limits) for name in encoder]
         task = Task(
             split, measures, tuple(where or ()), parse_where(where or ()),
-            IndexConfig.of(precision=precision), RuntimeConfig.of(dtype=dtype), index_root,
+            IndexConfig.of(precision=precision), RuntimeConfig.of(dtype=dtype), index_root, hybrid,
         )  # fmt: skip
     except RetrievalError as error:
         errors.print(f"error: {error}", markup=False, soft_wrap=True)
@@ -83,6 +102,7 @@ class Task:
     index: IndexConfig
     runtime: RuntimeConfig
     index_root: Path | None
+    hybrid: bool = False
 
 
 def evaluate_all(
@@ -99,24 +119,32 @@ def evaluate_all(
             continue
         for folder in folders:
             try:
-                results.append(evaluate_one(folder, encoder, task))
+                results += evaluate_one(folder, encoder, task)
             except RetrievalError as error:
                 _tell_failure(failures, folder.name, config.name, error)
     return results, failures
 
 
-def evaluate_one(folder: Path, encoder: ConfiguredEncoder, task: Task) -> dict[str, Any]:
-    """The figures of one encoder on one collection, with the settings that gave them."""
-    kept = None
-    if task.index_root is not None:
-        kept = task.index_root / index_name(folder, encoder, task.index, task.conditions)
-    with Bars(f"{folder.name} {encoder.config.name}") as bars:
-        result = evaluate_beir(
-            folder, encoder, split=task.split, measures=task.measures, where=task.where, index_path=kept,
-            config=task.index, build_progress=bars.built, query_progress=bars.searched,
-        )  # fmt: skip
-    settings = {"encoder_config": encoder.config.model_dump(), "where": list(task.conditions)}
-    return {**result.to_json(), **settings}
+def evaluate_one(folder: Path, encoder: ConfiguredEncoder, task: Task) -> list[dict[str, Any]]:
+    """The figures of one encoder on one collection, with the settings that gave them; and fused with BM25,
+    where that is asked for."""
+    ways: dict[str, Callable[[Engine], AbstractContextManager[SearchEngine]]] = {"": nullcontext}
+    if task.hybrid:
+        ways[" + BM25"] = lambda engine: nullcontext(Hybrid(engine))
+    results = []
+    with tempfile.TemporaryDirectory(prefix="retrieval-bench-") as scratch:
+        root = task.index_root or Path(scratch)
+        kept = root / index_name(folder, encoder, task.index, task.conditions)
+        for added, through in ways.items():
+            with Bars(f"{folder.name} {encoder.config.name}{added}") as bars:
+                result = evaluate_beir(
+                    folder, encoder, split=task.split, measures=task.measures, where=task.where,
+                    index_path=kept, config=task.index, through=through,
+                    build_progress=bars.built, query_progress=bars.searched,
+                )  # fmt: skip
+            settings = {"encoder_config": encoder.config.model_dump(), "where": list(task.conditions)}
+            results.append({**result.to_json(), "encoder": f"{result.encoder}{added}", **settings})
+    return results
 
 
 def index_name(folder: Path, encoder: ConfiguredEncoder, config: IndexConfig, where: Iterable[str]) -> str:

@@ -19,6 +19,9 @@ __all__ = [
     "Filter",
     "Force",
     "Format",
+    "Fuse",
+    "Hybrid",
+    "HybridDense",
     "IdField",
     "IndexPath",
     "Json",
@@ -36,6 +39,7 @@ __all__ = [
     "SegmentDocuments",
     "Set",
     "SourcePath",
+    "Stemmer",
     "TextField",
     "Threads",
     "TitleField",
@@ -169,6 +173,34 @@ Filter = Annotated[
     str | None,
     typer.Option(
         "--filter", help='only documents that it accepts, as JSON: {"year": {"gte": 2000}}', metavar="JSON"
+    ),
+]
+
+Hybrid = Annotated[
+    bool, typer.Option("--hybrid", help="find by the words of the texts too (BM25), and fuse the rankings")
+]
+HybridDense = Annotated[
+    Path | None,
+    typer.Option(
+        "--hybrid-dense", help="another index of the same documents, to find by it too", metavar="PATH"
+    ),
+]
+Fuse = Annotated[
+    str | None,
+    typer.Option(
+        "--fuse",
+        help="how rankings become one: minmax, zscore, rrf; engine: only the scores of the index count",
+        metavar="NAME",
+        show_default="minmax",
+    ),
+]
+Stemmer = Annotated[
+    str | None,
+    typer.Option(
+        "--stemmer",
+        help="language of the texts, whose stems BM25 compares: a name that Snowball knows, or none",
+        metavar="NAME",
+        show_default="english",
     ),
 ]
 

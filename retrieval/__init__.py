@@ -9,6 +9,7 @@ from retrieval.encode import Encoder, load_encoder
 from retrieval.engine import Engine
 from retrieval.errors import RetrievalError
 from retrieval.filters import AnyOf, Exists, Filter, HasId, Match, Prefix, Range, parse_filter
+from retrieval.hybrid import Hybrid
 from retrieval.maintenance import MaintenanceReport
 from retrieval.presets import PRESETS, recipe_of
 from retrieval.repair import RepairReport, repair_index
@@ -43,6 +44,7 @@ __all__ = [
     "Filter",
     "HasId",
     "Hit",
+    "Hybrid",
     "IndexConfig",
     "IndexInfo",
     "MaintenanceReport",

@@ -74,6 +74,9 @@ class RuntimeConfig(_Config):
         default="auto", description="what scores: auto is cuda where the device is, else cpu"
     )
     token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
+    query_threads: int = Field(
+        default=1, ge=1, le=256, description="threads that share one late query: for few at a time"
+    )
     maintenance: Literal["background", "manual"] = Field(
         default="background", description="who folds pending documents and merges segments after writes"
     )

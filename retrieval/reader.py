@@ -78,7 +78,8 @@ class Reader:
             raise
         self.kind: EncoderKind = self._record.kind
         self._encoder, self._runtime = encoder, runtime
-        self._backend = (runtime or RuntimeConfig.of()).backend_of_kernels
+        chosen = runtime or RuntimeConfig.of()
+        self._backend, self._threads = chosen.backend_of_kernels, chosen.query_threads
         self._loading = threading.Lock()
         self._prepared: Prepared | None = None
 
@@ -312,7 +313,7 @@ class Reader:
     def _prepared_of(self, snapshot: Snapshot) -> Prepared:
         prepared = self._prepared
         if prepared is None or prepared.snapshot is not snapshot:
-            self._prepared = prepared = Prepared(snapshot, self._backend)
+            self._prepared = prepared = Prepared(snapshot, self._backend, self._threads)
         return prepared
 
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:

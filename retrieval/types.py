@@ -167,8 +167,8 @@ class TokenMatch:
     ``similarity`` is the inner product of the two vectors as they are scored;
     ``contribution`` is what it added to the score. Where a document's tokens were pooled, one vector
     stands for several: ``document_tokens``. ``document_token`` then has their stretch of the text if they
-    follow each other, else their texts with dots between and no place; where it is not known which they
-    are, it has a number, and ``document_tokens`` is empty.
+    follow each other, else their texts (each once) with dots between, and no place; where it is not known
+    which they are, it has a number, and ``document_tokens`` is empty.
     """
 
     query_token: Token

@@ -1,7 +1,7 @@
 """MaxSim of every document: torch, and the CPU kernel of fast-maxsim.
 
-fast-maxsim is a fork of maxsim-cpu with the same calls. Of maxsim-cpu itself, 0.1.0 gives wrong scores or ends
-the process where a query's tokens times their dimension are more than 4,096, so it is not compared.
+fast-maxsim is a fork of maxsim-cpu with the same calls. maxsim-cpu 0.1.0 itself is not compared: where a
+query's tokens times their dimension exceeded 4,096 it gave wrong scores, or ended the process.
 """
 
 from __future__ import annotations

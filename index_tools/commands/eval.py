@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,10 @@ def evaluate(
     run_out: RunOut = None,
     run: ExistingRun = None,
     where: Where = None,
+    hybrid: opt.Hybrid = False,
+    hybrid_dense: opt.HybridDense = None,
+    fuse: opt.Fuse = None,
+    stemmer: opt.Stemmer = None,
     as_json: opt.Json = False,
 ) -> None:
     """Index the corpus of DIR, search its judged queries, measure the answers."""
@@ -102,10 +107,12 @@ def evaluate(
         projection=projection,
     )
 
+    from index_tools.hybrid import HybridOptions
     from retrieval.config import EncoderConfig
     from retrieval.evaluate import DEFAULT_MEASURES, BeirDataset, evaluate_beir, evaluate_run, parse_where
     from retrieval.presets import recipe_of
 
+    combined = HybridOptions(hybrid, hybrid_dense, fuse, stemmer)
     if run is not None:
         found = evaluate_run(BeirDataset.open(collection, split), run, measures=measures or DEFAULT_MEASURES)
         output.data(found.to_json(), lambda: _show(output, found))
@@ -123,10 +130,12 @@ def evaluate(
             run_path=run_out,
             config=settings.index(recipe_of(preset, changes), pooling),
             runtime=settings.runtime(),
+            through=combined.over,
             build_progress=reporter.documents(title),
             query_progress=reporter.counts("searching", "queries"),
         )
-    output.data(result.to_json(), lambda: _show(output, result))
+    told = replace(result, encoder=f"{result.encoder}{combined.added}")
+    output.data(told.to_json(), lambda: _show(output, told))
 
 
 def _show(output: Output, result: EvalResult) -> None:

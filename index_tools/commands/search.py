@@ -79,6 +79,10 @@ def search(
     exact: Exact = False,
     plan: Plan = False,
     skip_damaged: SkipDamaged = False,
+    hybrid: opt.Hybrid = False,
+    hybrid_dense: opt.HybridDense = None,
+    fuse: opt.Fuse = None,
+    stemmer: opt.Stemmer = None,
     encoder: opt.OtherEncoder = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
@@ -94,19 +98,24 @@ def search(
     )
     shown = _fields(fields)
 
+    from index_tools.hybrid import HybridOptions
     from retrieval import Engine, SearchConfig
 
     asked = opt.given(recall_target=recall_target, budget_ms=budget_ms, exact=exact or None)
     params = SearchConfig.of(**_effort(effort or (), list(SearchConfig.model_fields)), **asked)
     runtime = settings.runtime()
-    with Engine.open(index, encoder, runtime=runtime, skip_damaged=skip_damaged) as engine:
+    combined = HybridOptions(hybrid, hybrid_dense, fuse, stemmer)
+    with (
+        Engine.open(index, encoder, runtime=runtime, skip_damaged=skip_damaged) as engine,
+        combined.over(engine, runtime) as searcher,
+    ):
         for problem in engine.damaged if skip_damaged else ():
             output.note(f"left out: {problem}")
         for query in _each(queries):
             _answer(
                 output,
                 query,
-                engine.search(
+                searcher.search(
                     query, k, filter=wanted, fields=shown, params=params, explain="plan" if plan else None
                 ),
                 alone=len(queries) == 1 and "-" not in queries,

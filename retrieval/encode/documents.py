@@ -33,8 +33,9 @@ class VectorTokens:
     """The tokens ``behind`` a stored vector, in the order of the text, and one ``token`` that names it.
 
     Of a vector that stands for one token the name is that token. Tokens that follow each other are named by
-    their stretch of the text, with its place; others by their stretches with dots between, and have no one
-    place. Where nothing is known the name is a number and ``behind`` is empty.
+    their stretch of the text, with its place; others by their stretches with dots between (each text once:
+    a word and its repetitions often share a vector), and have no one place. Where nothing is known the name
+    is a number and ``behind`` is empty.
     """
 
     token: Token
@@ -173,7 +174,7 @@ def _named(text: str, tokens: Sequence[Token], positions: Sequence[int]) -> Vect
     stretches = [_stretch(text, [tokens[i] for i in run]) for run in _runs(tokens, positions)]
     if len(stretches) == 1:
         return VectorTokens(stretches[0], behind)
-    return VectorTokens(Token(GAP.join(stretch.text for stretch in stretches)), behind)
+    return VectorTokens(Token(GAP.join(dict.fromkeys(stretch.text for stretch in stretches))), behind)
 
 
 def _runs(tokens: Sequence[Token], positions: Iterable[int]) -> list[list[int]]:

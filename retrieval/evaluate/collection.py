@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from retrieval.encode import Encoder, load_encoder
 from retrieval.engine import Engine
 from retrieval.errors import ConfigError, DocumentNotFoundError, IndexNotFoundError, IndexUnfinishedError
 from retrieval.evaluate.beir import BeirDataset
-from retrieval.evaluate.harness import QueryProgress, evaluate
+from retrieval.evaluate.harness import QueryProgress, SearchEngine, evaluate
 from retrieval.evaluate.measures import DEFAULT_MEASURES, Measure, load_backend, parse_measures
 from retrieval.evaluate.result import EvalResult
 from retrieval.evaluate.where import FilteredCorpus, Predicate
@@ -39,6 +39,7 @@ def evaluate_beir(
     config: IndexConfig | None = None,
     runtime: RuntimeConfig | None = None,
     policy: ErrorPolicy | None = None,
+    through: Callable[[Engine], AbstractContextManager[SearchEngine]] = nullcontext,
     build_progress: ProgressCallback | None = None,
     query_progress: QueryProgress | None = None,
 ) -> EvalResult:
@@ -47,7 +48,8 @@ def evaluate_beir(
     ``index_path``: where the index stays; a complete index there is used as it is, an unfinished
     build is continued. None builds in a temporary folder and removes it. ``where`` keeps only
     part of the corpus (`parse_where`); judged documents left out are counted, and still expected
-    by the measures. ``policy`` by default skips documents that cannot be used (an empty text,
+    by the measures. ``through`` makes of the engine what answers the queries, a `Hybrid` for instance;
+    without it that is the engine. ``policy`` by default skips documents that cannot be used (an empty text,
     say) and counts them.
 
     Raises:
@@ -66,9 +68,15 @@ def evaluate_beir(
         report = _build_if_needed(path, dataset, known, where, config, policy, build_progress)
         with Engine.open(path, known, runtime=runtime) as engine:
             _check_stored(engine, config)
-            result = evaluate(
-                engine, dataset, measures=measures, depth=depth, run_path=run_path, progress=query_progress
-            )
+            with through(engine) as answering:
+                result = evaluate(
+                    answering,
+                    dataset,
+                    measures=measures,
+                    depth=depth,
+                    run_path=run_path,
+                    progress=query_progress,
+                )
             missing = _count_missing(engine, dataset)
             if missing == result.judgements["documents"]:
                 raise ConfigError(

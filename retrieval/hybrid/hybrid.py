@@ -56,7 +56,7 @@ class Hybrid:
         dense: Engine | None = None,
         *,
         bm25: bool = True,
-        fuse: Scoring = "rrf",
+        fuse: Scoring = "minmax",
         weights: Mapping[Generator, float] | None = None,
         refine: bool = True,
         num_candidates: int = 100,

@@ -10,6 +10,7 @@ from retrieval.index.base import Effort, Found, Probe
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.blocks import over_parts
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.types import FloatArray, IntArray, Ragged
@@ -24,8 +25,10 @@ the bounds of all query tokens, each of which is twenty standard deviations."""
 class ArrangedTokens:
     """One segment of many vectors a document; ``segment`` is its position in the snapshot."""
 
-    def __init__(self, search: Probe, tokens: Tokens, segment: int, backend: Backend = "cpu") -> None:
-        self._search, self._tokens, self._segment = search, tokens, segment
+    def __init__(
+        self, search: Probe, tokens: Tokens, segment: int, backend: Backend = "cpu", threads: int = 1
+    ) -> None:
+        self._search, self._tokens, self._segment, self._threads = search, tokens, segment, threads
         self._score = kernel("maxsim_stored", backend)
 
     def candidates(
@@ -46,7 +49,8 @@ class ArrangedTokens:
         query, tokens = np.ascontiguousarray(query), self._tokens
         norms = float(np.linalg.norm(query, axis=1).sum())
         rounding = 2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * tokens.norm
-        scores, error = self._score(query, tokens, found.ordinals)
+        error = self._score(query, tokens, found.ordinals[:0])[1]
+        scores = over_parts(lambda some: self._score(query, tokens, some)[0], found.ordinals, self._threads)
         ordinals = found.ordinals
         work.codes += found.scanned
         work.vectors += int((tokens.offsets[ordinals + 1] - tokens.offsets[ordinals]).sum())

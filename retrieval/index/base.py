@@ -21,14 +21,16 @@ Arrays = Mapping[str, NDArray[Any]]
 class Effort:
     """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are
     visited (IVF), or centroids by each query token (tokens); ``ef_search`` is the width of the walk (HNSW);
-    ``scored`` documents are scored by all their codes (tokens). Under a filter, lists are added until they
-    hold the share ``accepted`` of all accepted documents: these may lie far from the query."""
+    ``scored`` documents are scored by all their codes (tokens), by so many ``threads``. Under a filter,
+    lists are added until they hold the share ``accepted`` of all accepted documents: these may lie far from
+    the query."""
 
     depth: int = 100
     nprobe: int = 32
     ef_search: int = 64
     accepted: float = 0.0
     scored: int = 400
+    threads: int = 1
 
 
 class Block(NamedTuple):

@@ -18,6 +18,7 @@ from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool, merge
 from retrieval.index.stored import stored_tokens
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.blocks import over_parts
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.quantize import Codec, Int8Codec
@@ -38,7 +39,7 @@ class FlatIndex:
 
     ``codes`` is ``(n_tokens, ...)`` (memory-mapped), ``offsets`` ``(n + 1,)``, ``max_norm`` the
     largest norm of a stored vector, ``segment`` the segment's position in its snapshot, ``backend``
-    the kernels to score with.
+    the kernels to score with, ``threads`` how many share a query of many vectors.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class FlatIndex:
         max_norm: float,
         segment: int,
         backend: Backend = "cpu",
+        threads: int = 1,
     ) -> None:
         self._codes, self._offsets, self._codec = codes, offsets, codec
         self._metric, self._max_norm, self._segment = metric, max_norm, segment
-        self._backend = backend
+        self._backend, self._threads = backend, threads
 
     @cached_property
     def _tokens(self) -> Tokens:
@@ -125,11 +127,17 @@ class FlatIndex:
 
     def _score_one(self, query: FloatArray, chosen: IntArray | None = None) -> FloatArray:
         """One query against the chosen documents, or all, as they are stored."""
+        if self._threads == 1 and chosen is None and self._codes.dtype.kind == "f":
+            scores: FloatArray = kernel("maxsim", self._backend)(query, self._codes, self._offsets)
+            return scores
+        ordinals = np.arange(len(self._offsets) - 1) if chosen is None else chosen
+        return over_parts(lambda some: self._score_some(query, some), ordinals, self._threads)
+
+    def _score_some(self, query: FloatArray, chosen: IntArray) -> FloatArray:
         if self._codes.dtype.kind == "f":
             scores: FloatArray = kernel("maxsim", self._backend)(query, self._codes, self._offsets, chosen)
             return scores
-        ordinals = np.arange(len(self._offsets) - 1) if chosen is None else chosen
-        stored: FloatArray = kernel("maxsim_stored", self._backend)(query, self._tokens, ordinals)[0]
+        stored: FloatArray = kernel("maxsim_stored", self._backend)(query, self._tokens, chosen)[0]
         return stored
 
     def _error(self, query: FloatArray) -> float:

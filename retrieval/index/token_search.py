@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from retrieval.index.base import Effort, Found
 from retrieval.index.best import best_of, nothing
 from retrieval.kernels.arrays import plain
+from retrieval.kernels.blocks import over_parts
 from retrieval.kernels.centroid_maxsim.cpu import centroid_maxsim
 from retrieval.kernels.centroid_scores.reference import CentroidScores
 from retrieval.kernels.coded_maxsim.cpu import score_rows
@@ -27,6 +28,8 @@ FEW = 4096
 GATHERED = 4
 """Times as many documents are gathered as are scored by their codes, at least `LEAST`."""
 LEAST = 256
+MANY = 256
+"""Documents by their centroids that are worth a thread of their own."""
 POSTING_COST, NAMED_COST, CODE_COST = 3.0, 1.2, 1.0
 """Nanoseconds to follow one posting, to add one centroid's row, and to add one byte's row of a code."""
 
@@ -87,7 +90,12 @@ class TokenSearch:
         ordinals, touched = accepted, 0
         if gathers:
             ordinals, touched = self._gather(seen.scores, max(GATHERED * kept, LEAST), accept)
-        sums = centroid_maxsim(seen.scores.table, arrays.named, arrays.starts, ordinals)
+        sums = over_parts(
+            lambda some: centroid_maxsim(seen.scores.table, arrays.named, arrays.starts, some),
+            np.arange(self._n) if ordinals is None else ordinals,
+            effort.threads,
+            MANY,
+        )
         named = self._counted(arrays.starts, ordinals)
         cost += POSTING_COST * touched + NAMED_COST * named
         ordinals = np.arange(self._n) if ordinals is None else ordinals
@@ -99,7 +107,10 @@ class TokenSearch:
         best = _best_positions(estimates, kept)
         ordinals = ordinals[best]
         assert arrays.coded is not None and seen.tables is not None  # the same question as above
-        estimates = score_rows(seen.tables, *arrays.coded, arrays.offsets, ordinals)
+        tables, coded_tokens = seen.tables, arrays.coded
+        estimates = over_parts(
+            lambda some: score_rows(tables, *coded_tokens, arrays.offsets, some), ordinals, effort.threads
+        )
         codes = self._counted(arrays.offsets, ordinals)
         cost += CODE_COST * codes * self._index.codec.nbytes
         found = best_of(estimates, ordinals, effort.depth, touched + named + codes)

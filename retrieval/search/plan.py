@@ -53,7 +53,7 @@ def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) 
     if wanted.exact or target >= 1 or snapshot.trained.pipeline is None:
         return Plan(_all_exact(snapshot), DEFAULT_EFFORT, None, None, counts, selectivity)
     choice = _choice(prepared, k, target, selectivity, wanted.budget_ms)
-    effort, recall = _changed(choice.effort, k, wanted), choice.recall
+    effort, recall = _changed(choice.effort, k, wanted, prepared.threads), choice.recall
     # Who asks for so many lists means to probe, whatever it costs.
     asked = bool(wanted.num_candidates or wanted.nprobe or wanted.ef_search or wanted.num_scored)
     modes = tuple(
@@ -78,13 +78,14 @@ def _choice(prepared: Prepared, k: int, target: float, selectivity: float, budge
     return prepared.choose(k, target, selectivity, prepared.documents, budget_ms)
 
 
-def _changed(effort: Effort, k: int, wanted: SearchConfig) -> Effort:
+def _changed(effort: Effort, k: int, wanted: SearchConfig, threads: int) -> Effort:
     return Effort(
         depth=max(k, wanted.num_candidates or effort.depth),
         nprobe=wanted.nprobe or effort.nprobe,
         ef_search=wanted.ef_search or effort.ef_search,
         accepted=0.0 if wanted.nprobe else effort.accepted,
         scored=wanted.num_scored or effort.scored,
+        threads=threads,
     )
 
 

@@ -37,8 +37,8 @@ class Prepared:
     make at once is the same.
     """
 
-    def __init__(self, snapshot: Snapshot, backend: Backend = "cpu") -> None:
-        self.snapshot, self._backend = snapshot, backend
+    def __init__(self, snapshot: Snapshot, backend: Backend = "cpu", threads: int = 1) -> None:
+        self.snapshot, self._backend, self.threads = snapshot, backend, threads
         self._arranged: dict[int, SegmentCandidates] = {}
         self._flat: dict[int, FlatIndex] = {}
         self._rows: dict[int, Rows] = {}
@@ -85,7 +85,8 @@ class Prepared:
         if position not in self._flat:
             snapshot, view = self.snapshot, self.snapshot.segments[position]
             given = view.codes, view.offsets, snapshot.codec, snapshot.record.metric, view.max_norm
-            self._flat[position] = FlatIndex(*given, position, self._backend)
+            threads = self.threads if snapshot.record.kind == "late" else 1
+            self._flat[position] = FlatIndex(*given, position, self._backend, threads)
         return self._flat[position]
 
     def arranged(self, position: int) -> SegmentCandidates:
@@ -100,7 +101,7 @@ class Prepared:
         if self.is_coded:
             return ArrangedCodes(view.search, position)
         if snapshot.record.kind == "late":
-            return ArrangedTokens(view.search, self.tokens(position), position, self._backend)
+            return ArrangedTokens(view.search, self.tokens(position), position, self._backend, self.threads)
         return Arranged(
             view.search,
             view.codes,

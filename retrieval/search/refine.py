@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Pool
+from retrieval.kernels.blocks import over_parts
 from retrieval.kernels.rescore.cpu import score_exactly
 from retrieval.kernels.token_rescore.cpu import maxsim_exactly
 from retrieval.search.prepared import Prepared
@@ -31,7 +32,12 @@ def refine(query: FloatArray, pool: Pool, prepared: Prepared) -> FloatArray:
             some = prepared.decoded(position, pool.ordinals[mine])
             scores[mine] = maxsim_exactly(query, some, np.arange(len(some.offsets) - 1))
         else:
-            scores[mine] = maxsim_exactly(query, prepared.tokens(position), pool.ordinals[mine])
+            tokens = prepared.tokens(position)
+            scores[mine] = over_parts(
+                lambda some, own=tokens: maxsim_exactly(query, own, some),  # type: ignore[misc]
+                pool.ordinals[mine],
+                prepared.threads,
+            )
     return scores
 
 

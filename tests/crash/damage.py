@@ -44,7 +44,7 @@ from tests.crash.stored import EVERYTHING
 from tests.encoders import HashingDense, HashingLate
 
 MANUAL = RuntimeConfig.of(maintenance="manual", pending_documents=8)
-HARDLY = SearchConfig(nprobe=1, num_candidates=1, ef_search=1)
+HARDLY = SearchConfig(nprobe=1, num_candidates=1, ef_search=1, num_scored=1)
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 TABLES = {
     "commits": "generation",
@@ -67,11 +67,19 @@ TRAINED: dict[str, dict[str, Any]] = {
     "hnsw": {"recipe": {"index": "hnsw", "codec": "int8", "m_links": 4}},
 }
 """Configurations of trained indexes."""
+LATE: dict[str, dict[str, Any]] = {
+    "tokens pq": {"recipe": {"index": "tokens", "codec": "pq", "m": 4, "ncentroids": 24}},
+    "tokens none": {"recipe": {"index": "tokens", "reduce": "pca:12", "codec": "none"}},
+    "muvera": {
+        "recipe": {"index": "ivf", "reduce": "muvera:64", "bits": 2, "reps": 2, "ksim": 2, "nlist": 3}
+    },
+}
+"""Those of trained indexes of late interaction."""
 
 
 def config_of(name: str) -> IndexConfig:
     """Few questions measure the recipe."""
-    given = TRAINED[name]
+    given = {**TRAINED, **LATE}[name]
     return IndexConfig.of(**{**given, "recipe": {"held_out": 8, **given["recipe"]}})
 
 
@@ -324,6 +332,7 @@ def campaign(folder: Path, flips: int, seed: int) -> tuple[Counter[str], list[st
         "dense": (HashingDense(16), None),
         "late": (HashingLate(16), None),
         **{name: (HashingDense(16), config_of(name)) for name in TRAINED},
+        **{name: (HashingLate(16), config_of(name)) for name in LATE},
     }
     for number, (name, (encoder, config)) in enumerate(kinds.items()):
         good = folder / f"good-{number}"

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from retrieval import Engine, RetrievalError, verify_index
 from retrieval.storage import Catalog, CodecRecord, SegmentRecord
 from retrieval.storage.files import FileRecord
-from tests.crash.damage import MANUAL, TRAINED, VERBS, config_of, document, in_child, make
-from tests.encoders import HashingDense
+from tests.crash.damage import LATE, MANUAL, TRAINED, VERBS, config_of, document, in_child, make
+from tests.encoders import HashingDense, HashingLate
 
 METRICS = ("cosine", "dot", "l2")
 Array = NDArray[Any]
@@ -152,11 +152,11 @@ def campaign(folder: Path, forgeries: int, seed: int) -> tuple[Counter[str], lis
     """Run it; returns how often what came of it, and what went wrong."""
     rng, found, wrong = random.Random(seed), Counter[str](), []
     made: list[tuple[Path, Any]] = []
-    for name in TRAINED:
-        for metric in METRICS:
-            good, encoder = folder / f"good-{len(made)}", HashingDense(16, metric)
-            make(good, encoder, config_of(name))
-            made.append((good, encoder))
+    kinds: list[tuple[str, Any]] = [(name, HashingDense(16, each)) for name in TRAINED for each in METRICS]
+    for name, encoder in [*kinds, *((name, HashingLate(16)) for name in LATE)]:
+        good = folder / f"good-{len(made)}"
+        make(good, encoder, config_of(name))
+        made.append((good, encoder))
     for number in range(forgeries):
         good, encoder = made[number % len(made)]
         index = folder / "forged"

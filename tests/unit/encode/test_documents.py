@@ -159,6 +159,12 @@ def test_others_are_named_by_their_stretches_and_have_no_place() -> None:
     assert second == VectorTokens(Token("c", 2, 3), (Token("c", 2, 3),))
 
 
+def test_repetitions_are_named_once() -> None:
+    first, second = named("abaca", [LEFT, RIGHT, LEFT, RIGHT, LEFT], "fixed:2")
+    assert first == VectorTokens(Token("a"), (Token("a", 0, 1), Token("a", 2, 3), Token("a", 4, 5)))
+    assert second.token == Token("b … c")
+
+
 def test_markers_have_no_stretch() -> None:
     (only,) = named("ab[c", [LEFT, LEFT, LEFT, LEFT], "fixed:1", markers="[")
     assert only.token == Token("ab … [ … c")
