@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.peers.base import Ask, Bytes, Engine, Setting, grid
-from retrieval.types import FloatArray
+from retrieval.types import FloatArray, Ragged
 
 __all__ = ["Recipe", "engines"]
 
@@ -30,7 +30,7 @@ class Recipe:
 
     def build(self, vectors: FloatArray, threads: int) -> None:
         from retrieval.config import RecipeConfig
-        from retrieval.index import Arranged, Pipeline
+        from retrieval.index import Arranged, Pipeline, in_memory
         from retrieval.quantize import FloatCodec, Int8Codec
 
         recipe = RecipeConfig.of(**self._recipe)
@@ -42,9 +42,9 @@ class Recipe:
         for start in range(0, n, BLOCK):
             self._rows[start : start + BLOCK] = codec.encode(vectors[start : start + BLOCK])
         self._pipeline = Pipeline.fit(sample, n, recipe, "dot", threads=threads)
-        blocks = (codec.decode(self._rows[start : start + BLOCK]) for start in range(0, n, BLOCK))
-        self._arrays = self._pipeline.arrange(blocks, n)
-        search = self._pipeline.attach(self._arrays, n, self._rows, codec)
+        decoded = (codec.decode(self._rows[start : start + BLOCK]) for start in range(0, n, BLOCK))
+        self._arrays = in_memory(self._pipeline.arrange(map(Ragged.from_matrix, decoded), n))
+        search = self._pipeline.attach(self._arrays, np.arange(n + 1), self._rows, codec)
         norm = float(np.linalg.norm(vectors, axis=1).max())
         bounded = self._pipeline.reducer is None
         self._segment = Arranged(search, self._rows, codec, "dot", norm, 0, is_bounded=bounded)
@@ -67,7 +67,7 @@ class Recipe:
         reduce, candidates = self._pipeline.reduce_queries, self._segment.candidates
 
         def ask(query: FloatArray) -> Any:
-            one = query[None]
+            one = Ragged.from_matrix(query[None])
             pool = candidates(one, reduce(one), k, effort, accept, work)[0]
             # The pool also keeps what lies within rounding of the k-th.
             return pool.ordinals[np.argsort(-pool.scores, kind="stable")[:k]]

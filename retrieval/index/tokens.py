@@ -37,8 +37,8 @@ __all__ = ["Seen", "TokensIndex"]
 STRAIN = "strain"
 """Name of the array ``(1,)`` that says what share of its tokens' squared lengths a segment's centroids leave:
 where it grows, the documents are no longer those that were trained on."""
-LOOKED_AT = 1024
-"""Tokens of a block that it is measured by."""
+EVERY = 8
+"""It is measured by one token in so many, whatever blocks they come in."""
 CENTROID_COST = 0.35
 """Nanoseconds to multiply a query token with a centroid and look at it, for every 8 dimensions."""
 
@@ -100,17 +100,15 @@ class TokensIndex:
         self, blocks: Iterable[tuple[TokenCodes, IntArray, FloatArray]], n: int, *, keeps_codes: bool
     ) -> Pieces:
         named: list[NDArray[Any]] = []
-        left = whole = 0.0
         counts: list[IntArray] = []
+        lengths, seen = [], 0
         codec = self.codec
         empty = np.empty((0, codec.dim), np.float32)
         none = codec.encode_tokens(empty), np.zeros(1, np.int64), empty
         for codes, offsets, values in chain([none], blocks):  # who has no documents has all arrays too
-            some = values[:LOOKED_AT]
-            left += float(
-                np.square(some - codec.centroids[codes.centroids[:LOOKED_AT]]).sum(dtype=np.float64)
-            )
-            whole += float(np.square(some).sum(dtype=np.float64))
+            some = slice(-seen % EVERY, None, EVERY)
+            lengths.append(_squares(values[some], codec.centroids[codes.centroids[some]]))
+            seen += len(values)
             if keeps_codes:
                 yield "centroids", codes.centroids
                 yield "codes", codes.codes
@@ -127,6 +125,7 @@ class TokensIndex:
         posting_starts, postings = invert(np.concatenate(named), starts, self.ncentroids)
         yield "posting_starts", posting_starts
         yield "postings", postings
+        left, whole = np.concatenate(lengths, axis=1).sum(axis=1)
         yield STRAIN, np.array([left / whole if whole else 0.0])
 
     def attach(self, arrays: Arrays, offsets: IntArray, rows: NDArray[Any] | None = None) -> TokenSearch:
@@ -198,3 +197,9 @@ class TokensIndex:
         """
         check_keys(config, {"codec"}, "index of tokens")
         return cls(ResidualCodec.from_state(config["codec"], under(arrays, "codec")))
+
+
+def _squares(values: FloatArray, centroids: FloatArray) -> NDArray[np.float64]:
+    """Squared lengths ``(2, n)`` of what centroids leave of ``n`` tokens, and of the tokens."""
+    both = (values - centroids).astype(np.float64), values.astype(np.float64)
+    return np.stack([np.einsum("nd,nd->n", each, each) for each in both])

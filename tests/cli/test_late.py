@@ -167,3 +167,17 @@ def test_codes_alone_are_marked(run: Run, tokens: Path) -> None:
 def test_every_preset_is_named_in_the_help() -> None:
     told = Preset.__metadata__[0].help
     assert [name for name in PRESETS if name not in told] == []
+
+
+def test_eval_pools_and_uses_no_other_index(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny-beir"
+    (folder / "qrels").mkdir(parents=True)
+    write_jsonl(folder / "corpus.jsonl", DOCUMENTS)
+    write_jsonl(folder / "queries.jsonl", [{"_id": "q", "text": DOCUMENTS[0]["text"]}])
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n")
+    asked = ("eval", folder, "--encoder", tiny_model, *LATE, "--index", tmp_path / "i")
+    done = run(*asked, "--pooling", "fixed:2", "--json")
+    assert done.exit_code == 0, done.err
+    assert (done.json["index"]["pooling"], done.json["index"]["tokens"]) == ("fixed:2", 2 * len(DOCUMENTS))
+    other = run(*asked)
+    assert other.exit_code == 2 and "has pooling fixed:2, not none" in other.err

@@ -112,3 +112,14 @@ def test_the_machine_is_plain_json() -> None:
     assert json.loads(json.dumps(machine)) == machine
     assert machine["libraries"]["numpy"] == np.__version__
     assert machine["cpus"] >= 1
+
+
+def test_with_words_each_encoder_comes_twice(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("Stemmer")
+    out = tmp_path / "out.json"
+    done = run(folder, "--encoder", "one", "--hybrid", "--json", out, "--measure", "RR@10")
+    assert done.exit_code == 0, done.output
+    alone, both = json.loads(out.read_text())["results"]
+    assert (alone["encoder"], both["encoder"]) == ("one", "one + BM25")
+    assert both["index"]["reused"] and not alone["index"]["reused"]
+    assert both["measures"] == {"MRR@10": 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,30 @@ def test_what_cannot_be_combined(late: Engine, dense: Engine) -> None:
         hybrid.search_batch("wing")
     with pytest.raises(ConfigError):
         hybrid.search("wing", params={"speed": 3})
+
+
+def test_many_threads_while_documents_come_and_go(late: Engine, dense: Engine) -> None:
+    """Every answer is one commit's: a document that is replaced over and over is there exactly once."""
+    hybrid, stop, wrong = Hybrid(late, dense, num_candidates=50, language="none"), threading.Event(), []
+
+    def ask() -> None:
+        while not stop.is_set():
+            ids = [hit.id for hit in hybrid.search("zeppelin wing", 200, fields=())]
+            swapped = [i for i in ids if i.startswith("swap")]
+            if len(swapped) != 1 or len(set(ids)) != len(ids):
+                wrong.append(ids)
+
+    late.add([Document("swap0", "zeppelin zeppelin")])
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(1, 12):
+        late.upsert([Document("swap0", f"zeppelin marker{i}")])
+        if i % 5 == 0:
+            late.flush()
+    late.compact()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert hybrid.search("marker11", 1)[0].text == "zeppelin marker11"

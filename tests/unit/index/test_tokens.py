@@ -20,7 +20,7 @@ from retrieval.index.pieces import in_memory
 from retrieval.index.searchers import searcher_from_state
 from retrieval.index.token_pipeline import TokenPipeline
 from retrieval.index.token_search import TokenSearch
-from retrieval.index.tokens import TokensIndex
+from retrieval.index.tokens import STRAIN, TokensIndex
 from retrieval.quantize import FloatCodec
 from retrieval.types import FloatArray, IntArray, Ragged
 
@@ -396,17 +396,15 @@ def test_threads_do_not_mix_what_they_remember(gathering: list[int]) -> None:
 # -- what is stored -------------------------------------------------------------------------------
 
 
-NAMES = {
-    "none": ["named", "named_starts", "posting_starts", "postings"],
-    "pq 4": ["named", "named_starts", "posting_starts", "postings", "centroids", "codes", "inv_norms"],
-}
+ALWAYS = ["named", "named_starts", "posting_starts", "postings"]
+NAMES = {"none": ALWAYS, "pq 4": [*ALWAYS, "centroids", "codes", "inv_norms"]}
 
 
 @pytest.mark.parametrize(("codec", "name"), [(codec, name) for codec in NAMES for name in NAMES[codec]])
 def test_damaged_arrays_are_refused(codec: str, name: str) -> None:
     index = fitted(codec)
     arrays = arranged(index)
-    assert sorted(arrays) == sorted(NAMES[codec])
+    assert sorted(arrays) == sorted([*NAMES[codec], STRAIN])
     array = arrays[name]
     wrong: list[NDArray[Any] | None] = [
         None,
@@ -431,6 +429,19 @@ def test_damaged_arrays_are_refused(codec: str, name: str) -> None:
         with pytest.raises(IndexDamagedError, match="verify"):
             index.attach(given if damaged is None else {**given, name: damaged}, DOCUMENTS.offsets)
     index.attach(arrays, DOCUMENTS.offsets)
+
+
+@pytest.mark.parametrize("name", ["none", "pq 4"])
+def test_the_strain_is_what_centroids_leave_of_tokens(name: str) -> None:
+    index = fitted(name)
+    values = DOCUMENTS.values.astype(np.float64)
+    left = values - index.codec.centroids[index.codec.encode_tokens(DOCUMENTS.values).centroids]
+    whole = np.square(left).sum() / np.square(values).sum()
+    assert arranged(index)[STRAIN] == pytest.approx(whole, rel=0.1)  # of one token in eight
+    strangers = Ragged(-DOCUMENTS.values, DOCUMENTS.offsets)
+    assert arranged(index, strangers)[STRAIN] > 1.5 * whole
+    nothing = Ragged(np.empty((0, DIM), np.float32), np.zeros(3, np.int64))
+    assert arranged(index, nothing)[STRAIN].tolist() == [0]
 
 
 def test_arrays_of_other_documents_are_refused() -> None:
