@@ -45,7 +45,7 @@ PROBE = "red sea"
 """The query that every change is followed by."""
 EVERYTHING = SearchConfig(nprobe=10**6, num_candidates=10**6, ef_search=10**6)
 """Probe, with all the effort there is: then a trained search answers as an exact one."""
-HARDLY = SearchConfig(nprobe=1, num_candidates=1, ef_search=1)
+HARDLY = SearchConfig(nprobe=1, num_candidates=1, ef_search=1, num_scored=1)
 
 
 @dataclass(frozen=True)

@@ -123,12 +123,16 @@ class Model:
         return True
 
     def _check_trainable(self, precision: str, recipe: Mapping[str, Any]) -> None:
-        if self.encoder.kind == "late" and (recipe != EXACT or precision == "int8"):
+        is_late = recipe["index"] == "tokens" or "muvera" in recipe.get("reduce", "")
+        if recipe != EXACT and is_late != (self.encoder.kind == "late"):
             raise Untrainable
 
     def _check_enough(self, precision: str, recipe: Mapping[str, Any]) -> None:
         is_trained = recipe != EXACT or precision == "int8" != self.precision
-        if is_trained and len(self.documents) < recipe.get("nlist", 1):
+        tokens = sum(map(len, self.vectors.values()))
+        if is_trained and (
+            len(self.documents) < recipe.get("nlist", 1) or tokens < recipe.get("ncentroids", 1)
+        ):
             raise Untrainable
 
     def _is_usable(self, document: Document, kept: Mapping[str, Document], replace: bool) -> bool:

@@ -28,6 +28,15 @@ RECIPES: list[dict[str, Any]] = [
     {"index": "hnsw", "codec": "int8", "m_links": 2},
     {"index": "hnsw", "codec": "float16"},
 ]
+FOLDED = {"reps": 2, "ksim": 1, "proj_dim": 4}
+LATE_RECIPES: list[dict[str, Any]] = [
+    {"index": "tokens", "codec": "none", "ncentroids": 4},
+    {"index": "tokens", "codec": "bits", "bits": 2, "ncentroids": 5},
+    {"index": "tokens", "codec": "ternary", "ncentroids": 4},
+    {"index": "tokens", "reduce": "pca:5", "codec": "bits", "bits": 4, "ncentroids": 4},
+    {"index": "flat", "reduce": "muvera:16", "bits": 2, **FOLDED},
+    {"index": "ivf", "reduce": "muvera:14", "bits": 1, "nlist": 2, **FOLDED},
+]
 LEAVES = ["n", "word", "tags", "day", "flag", "place.city", "place.zip", "blank"]
 
 RULES: dict[str, tuple[int, Callable[[Machine, Random], None]]] = {}
@@ -121,7 +130,11 @@ def compact(machine: Machine, rng: Random) -> None:
 
 @_rule(2)
 def train(machine: Machine, rng: Random) -> None:
-    recipe = rng.choice([None, EXACT, *RECIPES]) if machine.limits.recipes else None
+    fitting, others = RECIPES, LATE_RECIPES
+    if machine.encoder.kind == "late":
+        fitting, others = others, fitting
+    recipes = [None, EXACT, *fitting, rng.choice(others)]
+    recipe = rng.choice(recipes) if machine.limits.recipes else None
     precision = rng.choice([None, None, None, "int8", "float16", "float32"])
     machine.step("compact", precision, recipe, retrain=rng.random() < 0.1, who=_who(rng))
 

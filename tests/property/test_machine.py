@@ -60,8 +60,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "index.hnsw.ROWS": 4,
         "index.funnel.ROWS": 4,
         "index.flat.KEPT": 3,
+        "index.token_search.FEW": 2,
+        "index.token_search.LEAST": 3,
         "index.flat.BLOCK_TOKENS": 5,
-        "search.refine.BLOCK_DOCUMENTS": 3,
         "writer.ENCODE_CHUNK": 2,
         "build.ENCODE_CHUNK": 2,
     }.items():
