@@ -8,7 +8,7 @@ from typing import Any
 
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.errors import ConfigError
-from retrieval.reduce import split_spec
+from retrieval.reduce import reduced_dim, split_spec
 from retrieval.types import EncoderKind
 
 __all__ = ["PRESETS", "check_kind", "check_options", "check_stored", "recipe_of"]
@@ -129,8 +129,11 @@ def check_options(recipe: RecipeConfig, dim: int) -> None:
         )
     if recipe.index == "funnel" and any(not 1 <= length < dim for length in recipe.funnel):
         raise ConfigError(f"funnel={list(recipe.funnel)}: prefixes of vectors of {dim} are shorter than that")
-    if recipe.index in ("flat", "ivf") and recipe.codec in ("pq", "opq") and (recipe.m or 1) > dim:
-        raise ConfigError(f"m={recipe.m}: there are only {dim} dimensions to divide")
+    if recipe.index == "funnel" and (fold := split_spec(recipe.reduce).fold) is not None:
+        raise ConfigError(f"the index funnel searches stored vectors, and {fold} leaves none; choose flat")
+    left = reduced_dim(recipe.reduce, dim)
+    if recipe.codec in ("pq", "opq") and recipe.index in ("flat", "ivf", "tokens") and (recipe.m or 1) > left:
+        raise ConfigError(f"m={recipe.m}: there are only {left} dimensions to divide")
 
 
 def recipe_of(

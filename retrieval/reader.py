@@ -286,6 +286,8 @@ class Reader:
         """The newest commit, to be searched (`retrieval.search`), and where in it those of ``ids`` are that
         it holds: for rooms that combine several searches of one commit, as `retrieval.hybrid` does."""
         self._check_open()
+        if not ids:
+            return self._latest(), {}
         snapshot, births = self._snapshots.locate_all(ids)
         held = {origin for view in snapshot.segments for origin in view.origins}
         # What damage has taken away is left out, where the index was opened so; else it is an error.

@@ -15,7 +15,7 @@ from functools import cache
 
 from retrieval.errors import ConfigError, MissingExtraError
 
-__all__ = ["PLAIN", "Vocabulary", "check_language"]
+__all__ = ["PLAIN", "Vocabulary", "words_of"]
 
 PLAIN = "none"
 """The language of which nothing is known: no stemming, no stop words."""
@@ -37,6 +37,10 @@ class Vocabulary:
     """The number of each term met so far, ``0 .. len - 1``. Safe to share between threads.
 
     ``language`` is a name that Snowball knows (``english``), or ``none``.
+
+    Raises:
+        ConfigError: Snowball does not know it; the message lists those it does.
+        MissingExtraError: it is not ``none``, and the extra ``hybrid`` is not installed.
     """
 
     def __init__(self, language: str) -> None:
@@ -81,16 +85,6 @@ def words_of(text: str) -> list[str]:
         else:
             found += _pairs(run)
     return found
-
-
-def check_language(language: str) -> None:
-    """See that texts of a language can be analysed.
-
-    Raises:
-        ConfigError: Snowball does not know it; the message lists those it does.
-        MissingExtraError: it is not ``none``, and the extra ``hybrid`` is not installed.
-    """
-    _stemmer(language)
 
 
 def _pairs(run: str) -> list[str]:

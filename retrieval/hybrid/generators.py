@@ -12,8 +12,8 @@ from retrieval.hybrid.clock import Clock
 from retrieval.hybrid.found import Found, Generator, Rankings, in_order, placed
 from retrieval.queries import query_vectors
 from retrieval.reader import SearchParams, search_config
-from retrieval.search import Place, Prepared, Scored, accepted, execute, rerank
-from retrieval.types import Ragged, SearchResult
+from retrieval.search import Place, Scored, accepted, execute, rerank
+from retrieval.types import FloatArray, Ragged, SearchResult
 
 __all__ = ["Generators"]
 
@@ -48,11 +48,15 @@ class Generators:
     ) -> Found:
         """The best ``n`` of each generator for each text, all of one commit of the engine."""
         self._load()  # loading a model is not encoding
+        others, results = Ragged.from_list([], 0), list[SearchResult]()
         with clock.stage("encode"):
             vectors = _vectors(self.engine, texts)
-            others = Ragged.from_list([], 0) if self._dense is None else _vectors(self._dense, texts)
-        with clock.stage("dense"):
-            results = self._dense_results(others, n, condition, explain)
+            if self._dense is not None:
+                others = _vectors(self._dense, texts)
+        if self._dense is not None:
+            with clock.stage("dense"):
+                given: dict[str, Any] = {"filter": condition, "fields": (), "explain": explain}
+                results = self._dense.search_batch(_each(others), n, **given)
         ids = dict.fromkeys(hit.id for result in results for hit in result)
         prepared, places = self.engine.located(list(ids))
         with clock.stage("filter"):
@@ -67,14 +71,6 @@ class Generators:
             with clock.stage("bm25"):
                 rankings["bm25"] = self._bm25.candidates(texts, prepared.snapshot, accept, n)
         return Found(prepared, texts, vectors, others, rankings, done, results)
-
-    def _dense_results(
-        self, vectors: Ragged, n: int, condition: Filter | None, explain: Literal["plan"] | None
-    ) -> list[SearchResult]:
-        if self._dense is None:
-            return []
-        queries = [vectors[i] for i in range(len(vectors))]
-        return self._dense.search_batch(queries, n, filter=condition, fields=(), explain=explain)
 
     def complete(self, found: Found) -> Rankings:
         """The rankings, with each generator's score of what only others offer (which the other engine may
@@ -94,17 +90,19 @@ class Generators:
         self, name: Generator, found: Found, documents: Sequence[Mapping[str, Place]]
     ) -> Sequence[Sequence[Scored]]:
         """A generator's scores of some documents of each query."""
-        prepared: Prepared = found.prepared
         if name == "engine":
-            return rerank(found.vectors, prepared, [some.values() for some in documents])
+            return rerank(found.vectors, found.prepared, [some.values() for some in documents])
         if name == "bm25" and self._bm25 is not None:
-            return self._bm25.rerank(found.texts, prepared.snapshot, documents)
-        assert self._dense is not None
-        nothing: dict[str, Any] = {"fields": ()}
+            return self._bm25.rerank(found.texts, found.prepared.snapshot, documents)
+        assert self._dense is not None  # it is one of the names
         return [
-            [Scored(hit.id, hit.score, *some[hit.id]) for hit in self._dense.rerank(vector, some, **nothing)]
-            for vector, some in zip((found.others[i] for i in range(len(documents))), documents, strict=True)
+            [Scored(hit.id, hit.score, *some[hit.id]) for hit in self._dense.rerank(vectors, some, fields=())]
+            for vectors, some in zip(_each(found.others), documents, strict=True)
         ]
+
+
+def _each(vectors: Ragged) -> list[FloatArray]:
+    return [vectors[i] for i in range(len(vectors))]
 
 
 def _vectors(engine: Engine, texts: Sequence[str]) -> Ragged:

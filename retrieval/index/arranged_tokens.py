@@ -11,12 +11,16 @@ from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
 from retrieval.kernels.backend import Backend, kernel
 from retrieval.kernels.blocks import over_parts
+from retrieval.kernels.token_rescore.cpu import maxsim_exactly
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["ArrangedCodes", "ArrangedTokens"]
 
+ONCE = 3
+"""Times ``k`` candidates up to which all are scored exactly at once: that costs about a third more than the
+fast scores, which are for nothing if most of the candidates are scored exactly afterwards."""
 CERTAIN = 8
 """The bound of what rounding does to a sum of maxima is at least so many times what it ever does: it adds up
 the bounds of all query tokens, each of which is twenty standard deviations."""
@@ -46,19 +50,27 @@ class ArrangedTokens:
         return [self._refined(queries[i], each, k, work) for i, each in enumerate(found)]
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
-        query, tokens = np.ascontiguousarray(query), self._tokens
-        norms = float(np.linalg.norm(query, axis=1).sum())
-        rounding = 2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * tokens.norm
-        error = self._score(query, tokens, found.ordinals[:0])[1]
-        scores = over_parts(lambda some: self._score(query, tokens, some)[0], found.ordinals, self._threads)
-        ordinals = found.ordinals
+        query, tokens, ordinals = np.ascontiguousarray(query), self._tokens, found.ordinals
+        is_exact = len(ordinals) <= ONCE * k
+        if is_exact:
+            slack = 0.0
+            scores = over_parts(lambda some: maxsim_exactly(query, tokens, some), ordinals, self._threads)
+        else:
+            slack = self._slack(query)
+            scores = over_parts(lambda some: self._score(query, tokens, some)[0], ordinals, self._threads)
         work.codes += found.scanned
         work.vectors += int((tokens.offsets[ordinals + 1] - tokens.offsets[ordinals]).sum())
         if work.is_detailed:
             work.pages += self._pages(ordinals)
-        kept = select(scores, k, rounding + error)
+        kept = select(scores, k, slack)
         segments = np.full(len(kept), self._segment, np.int64)
-        return Pool(segments, ordinals[kept], scores[kept], rounding + error)
+        return Pool(segments, ordinals[kept], scores[kept], slack, is_exact)
+
+    def _slack(self, query: FloatArray) -> float:
+        """How far two scores may lie apart with the true ones in the other order; see `FlatIndex`."""
+        norms = float(np.linalg.norm(query, axis=1).sum())
+        rounding = 2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * self._tokens.norm
+        return float(rounding + self._score(query, self._tokens, np.empty(0, np.int64))[1])
 
     def _pages(self, ordinals: IntArray) -> int:
         """Pages that the tokens of documents lie on, one of two documents counted once."""

@@ -18,13 +18,15 @@ class Pool:
     """Candidates of one query: segment position, ordinal in it, approximate score.
 
     ``slack`` bounds how far two approximate scores may lie apart while the true ones are in the
-    other order; a pool keeps everything within ``slack`` of its k-th best.
+    other order; a pool keeps everything within ``slack`` of its k-th best. ``is_exact``: the scores are
+    those that refining would give.
     """
 
     segments: IntArray
     ordinals: IntArray
     scores: FloatArray
     slack: float
+    is_exact: bool = False
 
     @classmethod
     def empty(cls, slack: float = 0.0) -> Pool:
@@ -51,4 +53,4 @@ def merge(pools: Sequence[Pool], k: int) -> Pool:
     kept = select(scores, k, slack)
     segments = np.concatenate([pool.segments for pool in pools])[kept]
     ordinals = np.concatenate([pool.ordinals for pool in pools])[kept]
-    return Pool(segments, ordinals, scores[kept], slack)
+    return Pool(segments, ordinals, scores[kept], slack, all(pool.is_exact for pool in pools))

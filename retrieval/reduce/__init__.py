@@ -15,7 +15,7 @@ from retrieval.reduce.matryoshka import LayerNormMatryoshka, Matryoshka
 from retrieval.reduce.quality import ReducerError, held_out_error
 from retrieval.reduce.registry import REDUCERS, stored_reducer
 from retrieval.reduce.sparse import SparseProjection
-from retrieval.reduce.spec import Split, check_spec, parsed, split_spec
+from retrieval.reduce.spec import Split, check_spec, parsed, reduced_dim, split_spec
 from retrieval.types import FloatArray
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "check_spec",
     "fit_reducer",
     "held_out_error",
+    "reduced_dim",
     "reducer_from_state",
     "split_spec",
 ]

@@ -14,7 +14,7 @@ from retrieval.reduce.base import FittableReducer
 from retrieval.reduce.folding import FOLDS
 from retrieval.reduce.registry import asked_reducer
 
-__all__ = ["Split", "check_spec", "parsed", "split_spec"]
+__all__ = ["Split", "check_spec", "parsed", "reduced_dim", "split_spec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,16 @@ def check_spec(spec: str, dim: int) -> None:
         if split.dim < 1:
             raise ConfigError(f"reduce is {spec!r}: {split.fold} needs 1 dimension at least")
         _check(spec, split.after, split.dim)
+
+
+def reduced_dim(spec: str, dim: int) -> int:
+    """Dimensions that a specification leaves of ``dim``.
+
+    Raises:
+        ConfigError: not such a text.
+    """
+    parts = _parts(spec)
+    return parts[-1][1] if parts else dim
 
 
 def parsed(spec: str) -> list[tuple[type[FittableReducer], int]]:

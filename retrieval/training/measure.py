@@ -113,7 +113,7 @@ def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
 def _token_efforts(documents: int, ncentroids: int) -> Iterator[Effort]:
     """Documents scored by their codes, and centroids probed where that decides which are."""
     for scored in sorted({min(scored, documents) for scored in SCORED}):
-        probes = [nprobe for nprobe in PROBES if nprobe <= ncentroids]
+        probes = sorted({min(nprobe, ncentroids) for nprobe in PROBES})
         for nprobe in probes if is_gathered(documents, scored) else probes[:1]:
             yield Effort(depth=scored, nprobe=nprobe, ef_search=0, scored=scored)
 

@@ -33,6 +33,13 @@ def test_word_pieces_become_words_and_add_up() -> None:
     assert spans == [Span(0, 11, 0.75), Span(17, 18, 0.1)]
 
 
+def test_tokens_that_share_a_vector_share_what_it_added() -> None:
+    text = "cells divide, a cell divides"
+    shared = (Token("cells", 0, 5), Token("[D]"), Token("cell", 16, 20))
+    pooled = TokenMatch(Token("q"), Token("cells … [D] … cell"), 0, 1.0, 1.0, shared)
+    assert matched_words(text, [pooled, match(16, 20, 0.25)]) == [Span(0, 5, 0.5), Span(16, 20, 0.75)]
+
+
 def test_marks_without_a_terminal() -> None:
     text = "wait for a thread"
     assert marked(text, [Span(0, 4, 1.0), Span(11, 17, 0.1)], terminal=False).plain == "«wait» for a «thread»"

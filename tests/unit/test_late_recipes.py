@@ -499,7 +499,7 @@ def test_what_the_search_keeps_is_made_again_of_the_stored_vectors(tmp_path: Pat
         expected = [found(engine, query, params=EXACT) for query in QUERIES[:5]]
     whole = {path: path.read_bytes() for path in index.glob("segments/*/arranged-*.bin")}
     filled = [path for path, content in whole.items() if content]
-    assert len(filled) > 4 or name == "muvera ivf"
+    assert len(filled) > (4 if "tokens" in name else 1)
     for path in filled:
         content = bytearray(whole[path])
         content[len(content) // 2] ^= 64

@@ -228,3 +228,20 @@ def test_many_threads_while_documents_come_and_go(late: Engine, dense: Engine) -
         thread.join()
     assert wrong == []
     assert hybrid.search("marker11", 1)[0].text == "zeppelin marker11"
+
+
+@pytest.mark.parametrize("file", ["codes.bin", "documents.arrow"])
+def test_what_is_damaged_is_left_out_where_that_is_allowed(tmp_path: Path, file: str) -> None:
+    build(tmp_path / "late", documents(100), LATE).close()
+    with build(tmp_path / "dense", documents(100), DENSE) as dense:
+        damaged = sorted((tmp_path / "late" / "segments").iterdir())[1] / file
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        with Engine.open(tmp_path / "late", LATE, skip_damaged=True) as late:
+            result = Hybrid(late, dense, num_candidates=200, language="none").search("wing lift", 200)
+            assert result.partial
+            whole = {f"d{i:03d}" for i in range(100) if not 37 <= i < 74}
+            assert {hit.id for hit in result} == whole  # the dense index offers those of the lost segment too
+            reranked = late.rerank("wing lift", sorted(f"d{i:03d}" for i in range(100)))
+            assert {hit.id for hit in reranked} == whole and reranked.partial

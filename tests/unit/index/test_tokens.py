@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -23,8 +22,9 @@ from retrieval.index.token_search import TokenSearch
 from retrieval.index.tokens import STRAIN, TokensIndex
 from retrieval.quantize import FloatCodec
 from retrieval.types import FloatArray, IntArray, Ragged
+from tests.unit.index.late import DIM, DOCUMENTS, QUERIES, N, blocks, queries, same, texts
 
-DIM, N, K = 21, 307, 29
+K = 29
 CODECS: dict[str, dict[str, Any]] = {
     "none": {"codec": "none"},
     "pq 4": {"codec": "pq", "m": 7, "nbits": 4},
@@ -37,35 +37,8 @@ CODECS: dict[str, dict[str, Any]] = {
 ALL = Effort(depth=10**6, nprobe=10**6, scored=10**6)
 
 
-def texts(n: int, seed: int, longest: int = 17, dim: int = DIM) -> Ragged:
-    """Unit tokens around a few words that share a direction, as a model's do; some texts have no token."""
-    rng = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, longest + 1, n))]).astype(np.int64)
-    words = np.random.default_rng(99).standard_normal((60, dim)) + 0.5
-    values = words[rng.integers(0, 60, int(offsets[-1]))]
-    values = values + 0.4 * rng.standard_normal(values.shape)
-    values = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return Ragged(values.astype(np.float32), offsets)
-
-
-def queries(*lengths: int, seed: int = 7) -> Ragged:
-    long = texts(1, seed, 1).values[:0], np.concatenate([texts(40, seed).values, texts(40, seed + 1).values])
-    return Ragged.from_list([long[1][start:stop] for start, stop in pairwise(np.cumsum([0, *lengths]))], DIM)
-
-
-DOCUMENTS = texts(N, 1)
-QUERIES = queries(1, 9, 31, 32, 33, 70, 0)
-
-
 def fitted(name: str, k: int = K) -> TokensIndex:
     return TokensIndex.fit(DOCUMENTS.values, len(DOCUMENTS.values), {**CODECS[name], "ncentroids": k})
-
-
-def blocks(documents: Ragged, *cuts: int) -> Iterator[Ragged]:
-    """The documents in blocks that end before these ordinals."""
-    for first, last in pairwise([0, *cuts, len(documents)]):
-        start, stop = documents.offsets[first], documents.offsets[last]
-        yield Ragged(documents.values[start:stop], documents.offsets[first : last + 1] - start)
 
 
 def arranged(index: TokensIndex, documents: Ragged = DOCUMENTS, *cuts: int) -> dict[str, NDArray[Any]]:
@@ -110,11 +83,6 @@ def check(found: Found, exact: Any, error: float, accept: Any = None) -> None:
     order = np.lexsort((found.ordinals, -found.estimates))
     np.testing.assert_array_equal(order, np.arange(len(order)))  # best first, ties by ordinal
     assert (found.ordinals.dtype, found.estimates.dtype) == (np.int64, np.float32)
-
-
-def same(one: Found, other: Found) -> None:
-    np.testing.assert_array_equal(one.ordinals, other.ordinals)
-    np.testing.assert_array_equal(one.estimates, other.estimates)
 
 
 @pytest.mark.parametrize("k", [1, K, 300])
