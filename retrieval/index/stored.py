@@ -31,9 +31,8 @@ def decoded_tokens(
     codes: NDArray[Any], offsets: IntArray, codec: Codec, ordinals: IntArray, max_norm: float
 ) -> Tokens:
     """The tokens of these documents alone, in their order, where codes cannot be read as they are."""
-    parts = [codec.decode(codes[offsets[i] : offsets[i + 1]]) for i in ordinals.tolist()]
+    parts = [codes[offsets[i] : offsets[i + 1]] for i in ordinals.tolist()]
     own = np.zeros(len(ordinals) + 1, np.int64)
     np.cumsum(offsets[ordinals + 1] - offsets[ordinals], out=own[1:])
-    dim = codec.decode(codes[:0]).shape[1]
-    values = np.concatenate([np.empty((0, dim), np.float32), *parts])
+    values = codec.decode(np.concatenate([codes[:0], *parts]))
     return prepare_tokens(values, own, max_norm=max_norm)

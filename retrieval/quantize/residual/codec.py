@@ -40,6 +40,8 @@ CODERS: dict[str, type[ResidualCoder]] = {
 }
 BLOCK = 8192
 """Tokens coded at once."""
+CACHED = 512
+"""Tokens decoded at once: what is made of them on the way stays in the cache."""
 CODER_ROWS = 1 << 17
 """Residuals that are trained on at most."""
 
@@ -151,9 +153,12 @@ class ResidualCodec:
                 f"a token has centroid {tokens.centroids.max()} of {self.ncentroids}; "
                 "restore the index from a copy"
             )
-        values = self.coder.decode(tokens.codes)
-        values += self.centroids[tokens.centroids]
-        values *= tokens.inv_norms.astype(np.float32)[:, None]
+        values = np.empty((len(tokens), self.dim), np.float32)
+        for first in range(0, len(tokens), CACHED):
+            some = slice(first, first + CACHED)
+            values[some] = self.coder.decode(tokens.codes[some])
+            values[some] += self.centroids[tokens.centroids[some]]
+            values[some] *= tokens.inv_norms[some].astype(np.float32)[:, None]
         return values
 
     def residual_table(self, query: FloatArray) -> FloatArray:
