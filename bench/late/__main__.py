@@ -38,7 +38,7 @@ def main(
     data: Annotated[str, typer.Option(help="a BEIR collection, or synthetic:N")] = "scifact",
     dim: Annotated[int | None, typer.Option(min=1, help="dimensions, by PCA; default: all")] = None,
     queries: Annotated[int, typer.Option(min=1, help="queries at most")] = 200,
-    only: Annotated[list[str] | None, typer.Option(help="part of names; repeatable; default: all")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a name, or part of names; repeatable; default: all")] = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="documents asked for")] = 100,
     threads: Annotated[str, typer.Option(help="threads that ask at once, by commas")] = "1,2",
     rounds: Annotated[int, typer.Option(min=1, help="times that every point is timed")] = 3,
@@ -93,11 +93,14 @@ def main(
 
 
 def _select(engines: list[LateEngine], wanted: list[str]) -> list[LateEngine]:
-    parts = [part.lower() for part in wanted]
-    for part in parts:
-        if not any(part in one.name.lower() for one in engines):
+    chosen = []
+    for part in [part.lower() for part in wanted]:
+        some = [one for one in engines if one.name.lower() == part]
+        some = some or [one for one in engines if part in one.name.lower()]
+        if not some:
             raise typer.BadParameter(f"{part!r} names none of: {'; '.join(one.name for one in engines)}")
-    return [one for one in engines if not parts or any(part in one.name.lower() for part in parts)]
+        chosen += some
+    return [one for one in engines if not wanted or one in chosen]
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -85,8 +85,9 @@ class BM25:
 
     def read(self, snapshot: Snapshot) -> _Lexicon:
         """Count the terms of what is new in a snapshot, and forget what is no more in it."""
-        if self._lexicon.snapshot is snapshot:
-            return self._lexicon
+        lexicon = self._lexicon  # looked at once: another thread may put a later one there
+        if lexicon.snapshot is snapshot:
+            return lexicon
         with self._refreshing:
             if self._lexicon.snapshot is not snapshot:
                 self._lexicon = self._refreshed(snapshot)
