@@ -40,9 +40,10 @@ STEP = 64
 
 
 def choose_ncentroids(n_tokens: int, n_sample: int) -> int:
-    """``2 ** floor(log2(16 sqrt(n_tokens)))``, as ColBERTv2 has it (Santhanam et al., NAACL 2022, its code),
-    and so few powers of two that each gets `LEAST` tokens of the sample."""
-    wanted = min(16 * math.sqrt(max(n_tokens, 1)), n_sample / LEAST)
+    """``2 ** floor(log2(10 sqrt(n_tokens)))``, and so few powers of two that each gets `LEAST` tokens of the
+    sample. That is somewhat less than ColBERTv2 takes (Santhanam et al., NAACL 2022, its code): documents are
+    scored by all their centroids, not by those probed alone, and more of them cost more than they gain."""
+    wanted = min(10 * math.sqrt(max(n_tokens, 1)), n_sample / LEAST)
     return 2 ** int(math.log2(wanted)) if wanted >= 1 else 1
 
 

@@ -181,13 +181,13 @@ def test_inverse_norms_refuse_what_does_not_fit(ordinals: Any, told: str) -> Non
 @pytest.mark.parametrize(
     ("n_tokens", "n_sample", "expected"),
     [
-        (916_000, 10**7, 8192),  # as the design has it
-        (2**20, 10**7, 16384),
-        (2**20 - 1, 10**7, 8192),
+        (916_000, 10**7, 8192),
+        (671_089, 10**7, 8192),  # just above (8192 / 10) squared, and just below
+        (671_088, 10**7, 4096),
         (916_000, 16 * 100, 64),
         (916_000, 16, 1),
         (916_000, 1, 1),
-        (1, 10**7, 16),
+        (1, 10**7, 8),
         (0, 0, 1),
     ],
 )
