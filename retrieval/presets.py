@@ -9,6 +9,7 @@ from typing import Any
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.errors import ConfigError
 from retrieval.reduce import reduced_dim, split_spec
+from retrieval.reduce.fde import Muvera, muvera_shape
 from retrieval.types import EncoderKind
 
 __all__ = ["PRESETS", "check_kind", "check_options", "check_stored", "recipe_of"]
@@ -131,6 +132,9 @@ def check_options(recipe: RecipeConfig, dim: int) -> None:
         raise ConfigError(f"funnel={list(recipe.funnel)}: prefixes of vectors of {dim} are shorter than that")
     if recipe.index == "funnel" and (fold := split_spec(recipe.reduce).fold) is not None:
         raise ConfigError(f"the index funnel searches stored vectors, and {fold} leaves none; choose flat")
+    split = split_spec(recipe.reduce)
+    if split.fold == Muvera.name:
+        muvera_shape(split.dim, reduced_dim(split.before, dim), recipe.model_dump())
     left = reduced_dim(recipe.reduce, dim)
     if recipe.codec in ("pq", "opq") and recipe.index in ("flat", "ivf", "tokens") and (recipe.m or 1) > left:
         raise ConfigError(f"m={recipe.m}: there are only {left} dimensions to divide")

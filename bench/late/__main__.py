@@ -38,7 +38,7 @@ def main(
     data: Annotated[str, typer.Option(help="a BEIR collection, or synthetic:N")] = "scifact",
     dim: Annotated[int | None, typer.Option(min=1, help="dimensions, by PCA; default: all")] = None,
     queries: Annotated[int, typer.Option(min=1, help="queries at most")] = 200,
-    only: Annotated[list[str] | None, typer.Option(help="a name, or part of names; repeatable; default: all")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a name or part of names; repeatable")] = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="documents asked for")] = 100,
     threads: Annotated[str, typer.Option(help="threads that ask at once, by commas")] = "1,2",
     rounds: Annotated[int, typer.Option(min=1, help="times that every point is timed")] = 3,

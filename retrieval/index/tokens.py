@@ -150,6 +150,8 @@ class TokensIndex:
             coded = tokens.centroids, tokens.codes, tokens.inv_norms
             if n_tokens and int(tokens.centroids.max()) >= codec.ncentroids:
                 raise IndexDamagedError("a stored token has a centroid that there is not; run verify")
+            if not np.isfinite(tokens.inv_norms).all():
+                raise IndexDamagedError("a stored token's length is not a number; run verify")
         elif codec.nbytes:
             coded = (
                 take(arrays, "centroids", id_type(codec.ncentroids), (n_tokens,)),

@@ -28,7 +28,7 @@ from retrieval.reduce.fold_door import (
 )
 from retrieval.types import FloatArray, Ragged
 
-__all__ = ["Muvera"]
+__all__ = ["Muvera", "muvera_shape"]
 
 REPS, KSIM, PROJ_DIM = 20, 5, 16
 LARGEST = 2**24
@@ -91,13 +91,8 @@ class Muvera:
         projected), ``ksim`` (the fewest hyperplanes up to 5 that give ``output_dim`` numbers: a longer
         encoding sketched is worse)."""
         sample, queries = check_fit(cls.name, sample, output_dim, queries)
-        reps = option(options, "reps", REPS, 1, 2**16)
-        proj_dim = option(options, "proj_dim", PROJ_DIM, 1, 2**20)
-        block = reps * min(proj_dim, sample.dim)
-        enough = next((k for k in range(KSIM) if block << k >= output_dim), KSIM)
-        ksim = option(options, "ksim", enough, 0, 8)
-        total = block << ksim
-        _check_lengths(output_dim, total)
+        reps, ksim, proj_dim = muvera_shape(output_dim, sample.dim, options)
+        total = reps * min(proj_dim, sample.dim) << ksim
         with one_blas_thread():  # sums of fewer threads are rounded otherwise
             asked = None if queries is None else queries.values
             maps = fit_maps(sample.values, asked, 0 if queries is None else len(queries))
@@ -179,6 +174,21 @@ def _total(matrices: Matrices) -> int:
     reps, dim, ksim = matrices.planes.shape
     total: int = reps * (matrices.projections.dim if matrices.projections else dim) << ksim
     return total
+
+
+def muvera_shape(output_dim: int, dim: int, options: Mapping[str, Any]) -> tuple[int, int, int]:
+    """``reps``, ``ksim`` and ``proj_dim`` of encodings of ``output_dim`` numbers of tokens of ``dim``.
+
+    Raises:
+        ConfigError: so many numbers are not made, or too many.
+    """
+    reps = option(options, "reps", REPS, 1, 2**16)
+    proj_dim = option(options, "proj_dim", PROJ_DIM, 1, 2**20)
+    block = reps * min(proj_dim, dim)
+    enough = next((k for k in range(KSIM) if block << k >= output_dim), KSIM)
+    ksim = option(options, "ksim", enough, 0, 8)
+    _check_lengths(output_dim, block << ksim)
+    return reps, ksim, proj_dim
 
 
 def _check_lengths(output_dim: int, total: int) -> None:

@@ -594,6 +594,8 @@ class Never(Speech):
         ({"index": "flat", "reduce": "muvera:64+pca:65"}, "cannot make 65 dimensions of 64"),
         ({"index": "flat", "reduce": "muvera:64+lemur:32"}, "made one only once"),
         ({"index": "flat", "reduce": "muvera:0"}, "at least"),
+        ({"index": "flat", "reduce": "muvera:99999"}, "only 10240 numbers to give"),
+        ({"index": "flat", "reduce": "pca:8+muvera:6000"}, "only 5120 numbers to give"),
         ({"index": "funnel", "reduce": "muvera:64"}, "funnel"),
         ({"index": "tokens", "codec": "pq", "m": DIM + 1}, "only 24 dimensions"),
     ],
