@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     kernels: Literal["auto", "cpu", "cuda", "reference"] = Field(
         "auto", description="what scores; auto: cuda where the device was named so, else cpu"
     )
+    query_threads: int = Field(1, ge=1, le=256, description="threads that share one late query")
     token_budget: int = Field(4096, ge=16, description="padded tokens in one batch of the model")
     precision: Literal["auto", "float32", "float16", "int8", "residual"] = Field(
         "auto", description="stored vectors; auto: float32 for dense, float16 for late"
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
             backend=self.backend,
             kernels=self.kernels,
             token_budget=self.token_budget,
+            query_threads=self.query_threads,
             maintenance="manual",  # a command ends before a thread in the background would
         )
 

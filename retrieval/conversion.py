@@ -20,8 +20,9 @@ from retrieval.encode import Encoder
 from retrieval.errors import ConfigError, IndexFolderError
 from retrieval.index import Pipeline
 from retrieval.presets import check_kind, check_options, check_stored
+from retrieval.quantize import ResidualCodec
 from retrieval.quantize.residual.training import choose_ncentroids
-from retrieval.reduce import check_spec, held_out_error
+from retrieval.reduce import check_spec, held_out_error, split_spec
 from retrieval.registering import merged_record, register_merged
 from retrieval.search import RecallCurve
 from retrieval.storage import (
@@ -52,11 +53,13 @@ from retrieval.training import (
     pseudo_queries,
     sample_documents,
 )
-from retrieval.training.doctor import candidates
+from retrieval.training.doctor import KEPT, candidates
 from retrieval.types import EncoderKind, Precision, Ragged, TrainingProgress, TrainingReport
 
 __all__ = ["Conversion", "check_trainable", "convert", "is_trained", "is_trained_later"]
 
+CODES = ("index", "reduce", "codec", "bits", "m", "nbits", "ncentroids", "buckets")
+"""Settings of a recipe that decide what residual codes are."""
 SHOWN_K = 10
 """The k of the recall that is compared with what a recipe promises."""
 MOST_BITS = 8
@@ -101,6 +104,24 @@ def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
     check_stored(config)
 
 
+def check_residual(record: CodecRecord, wanted: IndexConfig, *, retrain: bool) -> None:
+    """Refuse to train codes where there are only codes to learn from.
+
+    Raises:
+        ConfigError: other codes than those that are stored, or the same trained anew.
+    """
+    if record.config["precision"] != "residual" or wanted.stored_precision != "residual":
+        return
+    stored = RecipeConfig.of(**record.config["recipe"])
+    changed = [name for name in CODES if getattr(stored, name) != getattr(wanted.recipe, name)]
+    if changed or retrain:
+        told = f"{changed[0]}={getattr(wanted.recipe, changed[0])}" if changed else "training again"
+        raise ConfigError(
+            f"{told}: the precision residual keeps nothing but codes, and what codes have lost cannot be "
+            "learned from; build the index anew, or convert it first (--precision float16)"
+        )
+
+
 def is_trained_later(config: IndexConfig) -> bool:
     """Whether a build with this configuration has something to train when its documents are in."""
     return config.recipe.index != "exact" or config.precision in ("int8", "residual")
@@ -112,7 +133,9 @@ def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
     if config.precision not in ("auto", record.config["precision"]):
         return False
     if recipe is not None and config.recipe.index == "auto":
-        return "doctor" in (record.quality or {})
+        stored = RecipeConfig.of(**recipe)
+        same = all(getattr(stored, name) == getattr(config.recipe, name) for name in KEPT)
+        return same and "doctor" in (record.quality or {})
     if recipe is None or config.recipe.index == "exact":  # whose other settings decide nothing
         return recipe is None and config.recipe.index == "exact"
     return RecipeConfig.of(**recipe) == config.recipe
@@ -192,7 +215,7 @@ class _Converting:
         queries = None
         if _learns_from_queries(recipe):
             self._tell("pseudo-queries", None)
-            queries = self._queries(TRAINING_QUERIES, recipe.seed + 1)
+            queries = self._queries(TRAINING_QUERIES, recipe.seed + 1, to_train=True)
         self._tell("train", None)
         if snapshot.record.kind == "dense":
             values, self._held_out = held_out_split(sample.values, is_needed=recipe.reduce != "none")
@@ -227,15 +250,14 @@ class _Converting:
         wanted = TOKENS_A_CENTROID * (self._recipe.ncentroids or choose_ncentroids(there, there))
         return int(np.clip(wanted, min(documents, LEAST_TOKENS), MOST_TOKENS))
 
-    def _queries(self, size: int, seed: int) -> Ragged:
+    def _queries(self, size: int, seed: int, *, to_train: bool = False) -> Ragged:
         """Real queries where they were given (if anything learns from them: half to train, half to
         measure), else pseudo-queries."""
         given = self._asked.queries
         if given is not None and len(given):
             if not _learns_from_queries(self._recipe) or len(given) == 1:
                 return _some(given, range(len(given))[:size])
-            first = 0 if size == TRAINING_QUERIES else 1
-            return _some(given, range(len(given))[first::2][:size])
+            return _some(given, range(len(given))[0 if to_train else 1 :: 2][:size])
         return pseudo_queries(self._snapshot, self._asked.encoder(), size, seed)
 
     def _measured(
@@ -249,10 +271,13 @@ class _Converting:
         new = self._record(trained, config)
         curve = measure([view] if view.search is not None else [], new, trained, queries)
         if curve.points:
-            warnings += _shortfall(curve, self._recipe)
-        strain = {}
+            warnings += _shortfall(curve, self._recipe, self._precision)
+        strain: dict[str, Any] = {}
         if record.has_file(STRAIN):
             strain = {"strain": float(map_array(self._root, record.file(STRAIN))[0])}
+        before = self._snapshot.record.quality or {}
+        if trained.codec is self._snapshot.codec and isinstance(trained.codec, ResidualCodec):
+            strain = {"strain": before.get("strain")}  # the codes that are there were not trained now
         rest = strain | self._reduction(trained, queries)
         return {"curve": curve.to_json(), "documents": len(view), **rest}
 
@@ -296,14 +321,17 @@ def _some(queries: Ragged, chosen: Sequence[int]) -> Ragged:
     return Ragged.from_list([queries[i] for i in chosen], queries.dim)
 
 
-def _shortfall(curve: RecallCurve, recipe: RecipeConfig) -> list[str]:
+def _shortfall(curve: RecallCurve, recipe: RecipeConfig, precision: Precision) -> list[str]:
     """What to say when no effort reaches what the recipe promises."""
     ks = {point.k for point in curve.points}
     best = curve.best(SHOWN_K if SHOWN_K in ks else max(ks))
     if best.recall >= recipe.recall_target:
         return []
     told = f"the recipe reaches a recall@{best.k} of {best.recall:.3f}, its target is {recipe.recall_target}"
-    return [f"{told}: {', or '.join(_remedies(recipe))}"]
+    remedies = _remedies(recipe)
+    if precision != "residual":
+        remedies.append("score every document (--preset exact)")
+    return [f"{told}: {', or '.join(remedies)}"]
 
 
 def _remedies(recipe: RecipeConfig) -> list[str]:
@@ -313,6 +341,12 @@ def _remedies(recipe: RecipeConfig) -> list[str]:
         remedies.append(f"give the codes more bits (--set bits={4 if recipe.bits < 4 else MOST_BITS})")
     elif recipe.index in ("flat", "ivf") and recipe.codec != "bits":
         remedies.append("use other codes (--set codec=bits --set bits=4)")
-    if recipe.reduce != "none":
+    if recipe.index == "tokens" and recipe.codec == "none":
+        remedies.append("code what centroids leave (--preset codes)")
+    elif recipe.index == "tokens":
+        remedies.append("use longer codes (--set codec=bits --set bits=4)")
+    if (split := split_spec(recipe.reduce)).fold is not None:
+        remedies.append(f"ask for more dimensions than {split.fold}:{split.dim}, or for --preset codes")
+    elif recipe.reduce != "none":
         remedies.append("keep all dimensions (--set reduce=none)")
-    return [*remedies, "score every document (--preset exact)"]
+    return remedies

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from retrieval.build import BuildReport, Ingest
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
-from retrieval.conversion import Conversion, check_trainable, is_trained, is_trained_later
+from retrieval.conversion import Conversion, check_residual, check_trainable, is_trained, is_trained_later
 from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
@@ -275,6 +275,7 @@ class Engine(Reader):
         now = IndexConfig.of(**self._catalog.meta("config"))
         wanted = now.replace(precision=precision or now.precision, recipe=recipe or now.recipe)
         check_trainable(wanted, self.kind, self._record.dim)
+        check_residual(self._catalog.codec(), wanted, retrain=retrain)
         if not retrain and is_trained(self._catalog.codec(), wanted):
             if queries is not None:
                 raise ConfigError("queries are to train with, and nothing is to be trained; add --retrain")

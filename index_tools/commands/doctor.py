@@ -55,7 +55,7 @@ def _told(trial: Mapping[str, Any]) -> str:
         return f"{name} cannot be made: {trial['failed']}"
     if trial["recall"] is None:
         return f"{name} could not be measured"
-    cost = "its target not reached"
+    cost = f"{trial['recall_target']} is not reached"
     if trial["cost_ms"] is not None:
-        cost = f"{trial['cost_ms']:.2f} ms a query at its target"
-    return f"{name} recall@10 up to {trial['recall']:.3f}, {cost}"
+        cost = f"{trial['recall_target']} in {trial['cost_ms']:.2f} ms a query"
+    return f"{name} recall@{trial['k']} up to {trial['recall']:.3f}, {cost}"

@@ -20,6 +20,10 @@ from retrieval.types import FloatArray, IntArray, Metric, Ragged
 __all__ = ["FoldPipeline"]
 
 
+LEAST_FOLDED, FOLDED_BYTES = 4096, 512 << 20
+"""Documents that the index over the folds is trained on: fewer where these are long."""
+
+
 class FoldPipeline:
     """A reducer of token vectors (None: as they are), a fold, and a pipeline over what it gives, by inner
     products."""
@@ -56,7 +60,9 @@ class FoldPipeline:
                 queries = Ragged(reducer.transform_queries(queries.values), queries.offsets)
         options = recipe.model_dump()
         fold = fit_fold(split.fold, sample, split.dim, queries, options, recipe.seed, threads)
-        folded = fold.transform_documents(sample)
+        most = max(LEAST_FOLDED, FOLDED_BYTES // (4 * split.dim))  # folds are long
+        some = sample.offsets[: most + 1]
+        folded = fold.transform_documents(Ragged(sample.values[: some[-1]], some))
         asked = None if queries is None else fold.transform_queries(queries)
         inner = recipe.replace(reduce=split.after)
         return cls(reducer, fold, Pipeline.fit(folded, n, inner, "dot", asked, threads), metric)

@@ -27,6 +27,8 @@ from retrieval.types import FloatArray, IntArray
 __all__ = ["Coded", "encode_blocks", "found_whole", "load_codes", "scan", "store_codes", "table_codec"]
 
 ROWS = 8192
+LEAST_ROWS, BLOCK_BYTES = 256, 32 << 20
+"""Vectors that a thread codes at once: fewer where they are long, as folds are."""
 """Documents encoded together; whole blocks of packed codes."""
 WIDEN = 4
 """Times as many candidates as are asked for whose whole codes are read, where fewer bits are scanned. Of
@@ -68,13 +70,14 @@ def encode_blocks(
     """
     codes, biases = np.empty((n, codec.width(dim)), codec.dtype), np.empty(n, np.float32)
     has_biases = False
-    for first, block in in_blocks(blocks, ROWS * threads, n, dim):
+    rows = min(ROWS, max(LEAST_ROWS, BLOCK_BYTES // (4 * max(dim, 1))))
+    for first, block in in_blocks(blocks, rows * threads, n, dim):
 
         def encode(start: int, stop: int, first: int = first, block: Block = block) -> None:
             where = slice(first + start, first + stop)
             codes[where] = codec.encode(center(plain(block.values[start:stop]), where))
 
-        over_blocks(encode, len(block.values), ROWS, threads)
+        over_blocks(encode, len(block.values), rows, threads)
         if block.biases is not None:
             biases[first : first + len(block.values)], has_biases = block.biases, True
     return codes, biases if has_biases else None

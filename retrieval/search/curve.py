@@ -21,6 +21,8 @@ searched in one way."""
 BYTE_COST, HALF_COST, WORD_COST, CODED_COST = 18.0, 58.0, 60.0, 250.0
 """Nanoseconds for 32 query tokens and a stored token of 128 dimensions of one, two or four bytes, or of one
 that has to be decoded first. Measured by bench.kernels."""
+OTHERWISE = 250_000.0
+"""Nanoseconds of a search that neither find candidates nor refine them."""
 GROWN = 1.5
 """Times more documents than were measured from which on the curve says too little."""
 MARGIN = 1.0
@@ -76,8 +78,8 @@ class Choice:
 class RecallCurve:
     """Points for several ``k``, measured on ``documents`` with ``queries`` pseudo-queries; ``nlist`` is
     how many lists or centroids there are (1 where there are none). ``row_cost`` is what refining one
-    document costs, ``pace`` how many nanoseconds one of the model took where this was measured, and
-    ``preparing`` how many went into making a query's tokens one vector."""
+    document costs, ``pace`` how many nanoseconds one of the model's for finding took where this was measured,
+    and ``preparing`` how many went into making a query's tokens one vector."""
 
     documents: int
     queries: int
@@ -109,9 +111,7 @@ class RecallCurve:
         is promised then.
         """
         growth = self.grown(documents)
-        budget = math.inf
-        if budget_ms is not None:
-            budget = max(budget_ms * 1e6 - self.preparing, 0.0) / self.pace
+        budget = math.inf if budget_ms is None else budget_ms * 1e6
         deep, scale = self._choose(k, target, budget)
         wide, stretch = self._choose(math.ceil(k / max(selectivity, 1e-9)), target, budget)
         scale, stretch = scale * growth, stretch * growth
@@ -133,9 +133,9 @@ class RecallCurve:
         measured = sorted({point.k for point in self.points})
         at = next((known for known in measured if known >= k), measured[-1])
         points = [point for point in self.points if point.k == at]
-        within = [point for point in points if self._cost(point) <= budget]
+        within = [point for point in points if self._taken(point) <= budget]
         if not within:
-            return min(points, key=self._cost), max(1.0, k / at)
+            return min(points, key=self._taken), max(1.0, k / at)
         reaching = [point for point in within if point.safe_recall >= target]
         if reaching:
             best = min(reaching, key=lambda point: (self._cost(point), -point.recall))
@@ -145,6 +145,10 @@ class RecallCurve:
 
     def _cost(self, point: CurvePoint) -> float:
         return point.cost(self.row_cost)
+
+    def _taken(self, point: CurvePoint) -> float:
+        """Nanoseconds that a search took about where this was measured."""
+        return self.preparing + self.pace * point.finding + point.depth * self.row_cost + OTHERWISE
 
     def best(self, k: int) -> CurvePoint:
         """The point of the highest recall at the measured ``k``."""

@@ -37,6 +37,7 @@ class Plan:
     counts: tuple[int, ...]
     selectivity: float
     is_measured: bool = False
+    budget_ms: float | None = None
 
     @property
     def accepted(self) -> int:
@@ -51,7 +52,8 @@ def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) 
     selectivity = sum(counts) / there if there else 1.0
     target = wanted.recall_target if wanted.recall_target is not None else snapshot.record.recall_target
     if wanted.exact or target >= 1 or snapshot.trained.pipeline is None:
-        return Plan(_all_exact(snapshot), DEFAULT_EFFORT, None, None, counts, selectivity)
+        modes, budget = _all_exact(snapshot), wanted.budget_ms
+        return Plan(modes, DEFAULT_EFFORT, None, None, counts, selectivity, budget_ms=budget)
     choice = _choice(prepared, k, target, selectivity, wanted.budget_ms)
     effort, recall = _changed(choice.effort, k, wanted, prepared.threads), choice.recall
     # Who asks for so many lists means to probe, whatever it costs.
@@ -63,7 +65,7 @@ def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) 
     # What was measured is neither a filter's recall, nor that of an index that has outgrown it.
     is_promised = not asked and selectivity >= 1 and prepared.growth == 1
     expected = recall if is_promised and "probe" in modes else None
-    return Plan(modes, effort, target, expected, counts, selectivity, not asked)
+    return Plan(modes, effort, target, expected, counts, selectivity, not asked, wanted.budget_ms)
 
 
 def _all_exact(snapshot: Snapshot) -> tuple[Mode, ...]:
@@ -109,6 +111,7 @@ def describe(plan: Plan, work: Work) -> dict[str, Any]:
         "selectivity": plan.selectivity,
         "recall_target": plan.target,
         "expected_recall": plan.expected_recall,
+        "budget_ms": plan.budget_ms,
     }
     if "probe" in plan.modes:
         told |= {

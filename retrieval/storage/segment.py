@@ -47,9 +47,9 @@ __all__ = [
 
 SEGMENTS = "segments"
 ARRANGED = "arranged/"
+"""Files of what the trained search keeps of a segment: all made from its codes."""
 STRAIN = ARRANGED + STRAIN_ARRAY
 """How badly the tokens of a segment fit the centroids; see `retrieval.index.tokens`."""
-"""Files of what the trained search keeps of a segment: all made from its codes."""
 BLOCK = 16384
 """Vectors decoded at a time when they are arranged."""
 

@@ -33,6 +33,8 @@ TRIED: Mapping[EncoderKind, tuple[str, ...]] = {
     "late": ("tokens", "codes", "lemur", "muvera"),
 }
 """Presets that are tried for each kind of encoder."""
+KEPT = ("recall_target", "sample", "held_out", "seed")
+"""What every recipe that is tried takes over from the one that was asked for."""
 SHOWN_K = 10
 SMALLEST_SPREAD = 1e-3
 """Standard deviation of MaxSim over documents, for a query token of length 1, below which documents are
@@ -45,12 +47,13 @@ GEOMETRY_SAMPLE = 16384
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A recipe on the sample: the best ``recall`` at 10 that it reaches, the ``cost`` in milliseconds that
+    """A recipe on the sample: the best ``recall`` at ``k`` that it reaches, the ``cost`` in milliseconds that
     the target takes here (None: it is not reached), and ``seconds`` to train, arrange and measure it;
     ``failed`` says why it could not be made."""
 
     name: str
     recipe: RecipeConfig
+    k: int = SHOWN_K
     recall: float | None = None
     cost: float | None = None
     seconds: float = 0.0
@@ -62,6 +65,8 @@ class Trial:
         return {
             "name": self.name,
             "recipe": changed,
+            "recall_target": self.recipe.recall_target,
+            "k": self.k,
             "recall": self.recall,
             "cost_ms": self.cost,
             "seconds": self.seconds,
@@ -85,7 +90,7 @@ class _Sample:
 
 def candidates(kind: EncoderKind, asked: RecipeConfig) -> list[tuple[str, RecipeConfig]]:
     """The recipes that are tried, with the target, sample and seed of the one that was asked for."""
-    kept = {name: getattr(asked, name) for name in ("recall_target", "sample", "held_out", "seed")}
+    kept = {name: getattr(asked, name) for name in KEPT}
     return [(name, RecipeConfig.of(**{**PRESETS[name], **kept})) for name in TRIED[kind]]
 
 
@@ -120,13 +125,14 @@ def _judged(trial: Trial, curve: RecallCurve) -> Trial:
     finding = curve.preparing + curve.pace * choice.finding
     cost = (finding + choice.effort.depth * choice.row_cost) / 1e6
     best = curve.best(k).recall
-    return Trial(trial.name, trial.recipe, best, cost if choice.reached else None, trial.seconds)
+    return Trial(trial.name, trial.recipe, k, best, cost if choice.reached else None, trial.seconds)
 
 
 def _curve(snapshot: Snapshot, sample: Ragged, queries: Ragged, recipe: RecipeConfig) -> RecallCurve:
-    codec = snapshot.codec
-    trained = fit(snapshot, sample, recipe, snapshot.record.config["precision"], queries)
-    pipeline, offsets = trained.pipeline, sample.offsets
+    precision = snapshot.record.config["precision"]
+    # Of codes alone, recipes are tried on what the codes say.
+    trained = fit(snapshot, sample, recipe, "float16" if precision == "residual" else precision, queries)
+    codec, pipeline, offsets = trained.codec, trained.pipeline, sample.offsets
     assert pipeline is not None  # only exact has none
     arrays = {} if pipeline.keeps_nothing else in_memory(pipeline.arrange([sample], len(sample)))
     rows = codec.encode(sample.values)
@@ -146,8 +152,8 @@ def choose(trials: Sequence[Trial]) -> Trial | None:
 
 
 def maxsim_spread(queries: Ragged, documents: Ragged) -> float:
-    """Standard deviation of MaxSim over documents divided by the length of the query's tokens together, mean
-    over queries; of the first few of both."""
+    """Standard deviation of MaxSim over documents, divided by the length of the query's tokens together and
+    by the mean length of the documents', mean over queries; of the first few of both."""
     n_q, n = min(len(queries), SPREAD_QUERIES), min(len(documents), SPREAD_DOCUMENTS)
     if n_q == 0 or n < 2:
         return 0.0
@@ -157,7 +163,8 @@ def maxsim_spread(queries: Ragged, documents: Ragged) -> float:
     scores = maxsim_batch(values, asked, documents.values[: offsets[-1]], offsets)
     owners = np.repeat(np.arange(n_q), np.diff(asked))
     lengths = np.bincount(owners, np.linalg.norm(values, axis=1), n_q)
-    return float((scores.std(axis=1) / np.maximum(lengths, 1e-30)).mean())
+    unit = float(np.linalg.norm(documents.values[: offsets[-1]], axis=1).mean()) if offsets[-1] else 1.0
+    return float((scores.std(axis=1) / np.maximum(lengths * unit, 1e-30)).mean())
 
 
 def check_spread(spread: float) -> None:

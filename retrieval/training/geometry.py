@@ -72,11 +72,11 @@ def check_geometry(geometry: Geometry) -> None:
     remedy = "check the model, its pooling and its prompts, or use --force (in Python: force=True)"
     if geometry.documents >= 2 and geometry.mean_cosine > LARGEST_COSINE:
         raise CollapsedError(
-            f"the vectors of {geometry.documents} documents have a mean cosine of "
+            f"{geometry.documents} vectors have a mean cosine of "
             f"{geometry.mean_cosine:.3f}: they hardly differ, and no index can tell them apart; {remedy}"
         )
     if geometry.documents >= FEW and geometry.effective_rank < SMALLEST_RANK:
         raise CollapsedError(
-            f"the vectors of {geometry.documents} documents have an effective rank of "
+            f"{geometry.documents} vectors have an effective rank of "
             f"{geometry.effective_rank:.1f}: they lie on a line or a plane; {remedy}"
         )

@@ -116,7 +116,8 @@ def test_the_spread_of_maxsim_from_first_principles() -> None:
     for i in range(3):
         scores = [(queries[i] @ documents[j].T).max(axis=1).sum() for j in range(4)]
         expected.append(np.std(scores) / np.linalg.norm(queries[i], axis=1).sum())
-    assert maxsim_spread(queries, documents) == pytest.approx(np.mean(expected), rel=1e-5)
+    unit = np.linalg.norm(documents.values, axis=1).mean()
+    assert maxsim_spread(queries, documents) == pytest.approx(np.mean(expected) / unit, rel=1e-5)
     same = Ragged.from_list([documents[0]] * 4, 8)
     assert maxsim_spread(queries, same) == pytest.approx(0, abs=1e-6)
     with pytest.raises(CollapsedError, match="--force"):
@@ -206,3 +207,44 @@ def test_threads_that_share_a_query_find_the_same(tmp_path: Path) -> None:
             for query in ("1", "44"):
                 expected, found = (engine.search(query, 150, params=params) for engine in (one, three))
                 assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in expected]
+
+
+def test_codes_alone_are_not_trained_again(tmp_path: Path) -> None:
+    recipe = RecipeConfig.of(index="tokens", codec="pq", m=8, held_out=16, ncentroids=64)
+    config = IndexConfig.of(precision="residual", recipe=recipe)
+    Engine.build(tmp_path / "index", texts(), Topics(), config=config, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", Topics(), runtime=MANUAL) as engine:
+        before = engine.inspect()
+        with pytest.raises(ConfigError, match="training again"):
+            engine.compact(retrain=True)
+        with pytest.raises(ConfigError, match="codec=bits"):
+            engine.compact(recipe=recipe.replace(codec="bits", bits=4))
+        assert engine.inspect() == before
+        engine.compact(recipe=recipe.replace(recall_target=0.5))  # measured again, not trained
+        after = engine.inspect()
+        assert (after.quality or {})["strain"] == (before.quality or {})["strain"]
+        assert after.recipe is not None
+        assert after.recipe["recall_target"] == 0.5
+        report = engine.diagnose()
+        recalls = {trial["name"]: trial["recall"] for trial in report["trials"]}
+        assert recalls["tokens"] is not None
+        engine.compact("float16", recipe=recipe.replace(codec="bits", bits=4))
+        assert engine.inspect().precision == "float16"
+
+
+def test_auto_with_another_target_is_trained_again(tmp_path: Path) -> None:
+    Engine.build(tmp_path / "index", texts(), Topics(), runtime=MANUAL)
+    with Engine.open(tmp_path / "index", Topics(), runtime=MANUAL) as engine:
+        auto = RecipeConfig.of(index="auto", held_out=16, recall_target=0.8)
+        assert engine.compact(recipe=auto).training is not None
+        assert engine.compact(recipe=auto).training is None
+        assert engine.compact(recipe=auto.replace(recall_target=0.9)).training is not None
+        assert (engine.inspect().recipe or {})["recall_target"] == 0.9
+
+
+def test_the_spread_does_not_depend_on_the_unit_of_vectors() -> None:
+    rng = np.random.default_rng(1)
+    queries = Ragged.from_list([rng.standard_normal((3, 8)).astype(np.float32) for _ in range(4)], 8)
+    documents = Ragged.from_list([rng.standard_normal((5, 8)).astype(np.float32) for _ in range(9)], 8)
+    small = Ragged(documents.values * np.float32(0.01), documents.offsets)
+    assert maxsim_spread(queries, small) == pytest.approx(maxsim_spread(queries, documents), rel=1e-4)
