@@ -81,3 +81,17 @@ def test_round_trip_and_damage() -> None:
 def test_the_frontier_leaves_out_what_is_dearer_and_no_better() -> None:
     points = [point(10, 1, 10, 0.5), point(10, 2, 10, 0.5), point(10, 4, 10, 0.8), point(100, 1, 100, 0.4)]
     assert list(frontier(points)) == [points[0], points[2], points[3]]
+
+
+def test_a_budget_is_of_the_milliseconds_that_were_measured() -> None:
+    """Finding takes 100 times what the model says here; refining takes what it says."""
+    points = tuple(point(10, nprobe, 100, recall) for nprobe, recall in ((1, 0.5), (10, 0.9), (100, 0.99)))
+    curve = RecallCurve(1000, 64, 200, points, row_cost=1000.0, pace=100.0, preparing=50_000.0)
+    fixed = 50_000 + 100 * 1000 + 250_000  # a query's fold, a hundred documents, and the rest of a search
+    for nprobe, recall in ((1, 0.5), (10, 0.9), (100, 0.99)):
+        enough = (fixed + 100 * 100.0 * nprobe) / 1e6
+        assert curve.choose(10, 0.99, budget_ms=enough * 1.001).recall == recall
+        if nprobe > 1:
+            assert (curve.choose(10, 0.99, budget_ms=enough * 0.999).recall or 0) < recall
+    assert curve.choose(10, 0.99, budget_ms=1e-6).recall == 0.5  # nothing is: then the least there is
+    assert curve.choose(10, 0.6, budget_ms=1e6).recall == 0.9  # a target is reached as cheaply as without
