@@ -19,12 +19,10 @@ from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
 from retrieval.errors import ConfigError, IndexFolderError
 from retrieval.index import Pipeline
-from retrieval.presets import check_kind, check_options, check_stored
 from retrieval.quantize import ResidualCodec
 from retrieval.quantize.residual.training import choose_ncentroids
-from retrieval.reduce import check_spec, held_out_error, split_spec
+from retrieval.reduce import held_out_error
 from retrieval.registering import merged_record, register_merged
-from retrieval.search import RecallCurve
 from retrieval.storage import (
     FEATURE,
     STRAIN,
@@ -42,6 +40,7 @@ from retrieval.storage import (
     write_trained,
 )
 from retrieval.training import (
+    candidates,
     check_geometry,
     check_spread,
     diagnose,
@@ -52,17 +51,12 @@ from retrieval.training import (
     measure,
     pseudo_queries,
     sample_documents,
+    shortfall,
 )
-from retrieval.training.doctor import KEPT, candidates
-from retrieval.types import EncoderKind, Precision, Ragged, TrainingProgress, TrainingReport
+from retrieval.types import Precision, Ragged, TrainingProgress, TrainingReport
 
-__all__ = ["Conversion", "check_trainable", "convert", "is_trained", "is_trained_later"]
+__all__ = ["Conversion", "convert"]
 
-CODES = ("index", "reduce", "codec", "bits", "m", "nbits", "ncentroids", "buckets")
-"""Settings of a recipe that decide what residual codes are."""
-SHOWN_K = 10
-"""The k of the recall that is compared with what a recipe promises."""
-MOST_BITS = 8
 TRAINING_QUERIES = 1024
 GEOMETRY_SAMPLE = 16384
 CALIBRATION_SAMPLE = 65536
@@ -89,56 +83,6 @@ class Conversion:
     queries: Ragged | None = None
     encoder: Callable[[], Encoder | None] = lambda: None
     force: bool = False
-
-
-def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
-    """Refuse early what could only fail when all documents are in.
-
-    Raises:
-        ConfigError: a recipe for one vector a document, in an index with one a token, or the other way
-            round; one that cannot be made of vectors of ``dim``.
-    """
-    check_spec(config.recipe.reduce, dim)
-    check_options(config.recipe, dim)
-    check_kind(config.recipe, kind)
-    check_stored(config)
-
-
-def check_residual(record: CodecRecord, wanted: IndexConfig, *, retrain: bool) -> None:
-    """Refuse to train codes where there are only codes to learn from.
-
-    Raises:
-        ConfigError: other codes than those that are stored, or the same trained anew.
-    """
-    if record.config["precision"] != "residual" or wanted.stored_precision != "residual":
-        return
-    stored = RecipeConfig.of(**record.config["recipe"])
-    changed = [name for name in CODES if getattr(stored, name) != getattr(wanted.recipe, name)]
-    if changed or retrain:
-        told = f"{changed[0]}={getattr(wanted.recipe, changed[0])}" if changed else "training again"
-        raise ConfigError(
-            f"{told}: the precision residual keeps nothing but codes, and what codes have lost cannot be "
-            "learned from; build the index anew, or convert it first (--precision float16)"
-        )
-
-
-def is_trained_later(config: IndexConfig) -> bool:
-    """Whether a build with this configuration has something to train when its documents are in."""
-    return config.recipe.index != "exact" or config.precision in ("int8", "residual")
-
-
-def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
-    """Whether that has been done."""
-    recipe = record.config.get("recipe")
-    if config.precision not in ("auto", record.config["precision"]):
-        return False
-    if recipe is not None and config.recipe.index == "auto":
-        stored = RecipeConfig.of(**recipe)
-        same = all(getattr(stored, name) == getattr(config.recipe, name) for name in KEPT)
-        return same and "doctor" in (record.quality or {})
-    if recipe is None or config.recipe.index == "exact":  # whose other settings decide nothing
-        return recipe is None and config.recipe.index == "exact"
-    return RecipeConfig.of(**recipe) == config.recipe
 
 
 def convert(
@@ -271,7 +215,7 @@ class _Converting:
         new = self._record(trained, config)
         curve = measure([view] if view.search is not None else [], new, trained, queries)
         if curve.points:
-            warnings += _shortfall(curve, self._recipe, self._precision)
+            warnings += shortfall(curve, self._recipe, self._precision)
         strain: dict[str, Any] = {}
         if record.has_file(STRAIN):
             strain = {"strain": float(map_array(self._root, record.file(STRAIN))[0])}
@@ -319,34 +263,3 @@ def _learns_from_queries(recipe: RecipeConfig) -> bool:
 
 def _some(queries: Ragged, chosen: Sequence[int]) -> Ragged:
     return Ragged.from_list([queries[i] for i in chosen], queries.dim)
-
-
-def _shortfall(curve: RecallCurve, recipe: RecipeConfig, precision: Precision) -> list[str]:
-    """What to say when no effort reaches what the recipe promises."""
-    ks = {point.k for point in curve.points}
-    best = curve.best(SHOWN_K if SHOWN_K in ks else max(ks))
-    if best.recall >= recipe.recall_target:
-        return []
-    told = f"the recipe reaches a recall@{best.k} of {best.recall:.3f}, its target is {recipe.recall_target}"
-    remedies = _remedies(recipe)
-    if precision != "residual":
-        remedies.append("score every document (--preset exact)")
-    return [f"{told}: {', or '.join(remedies)}"]
-
-
-def _remedies(recipe: RecipeConfig) -> list[str]:
-    """What may bring the recall up, of what the recipe leaves open."""
-    remedies = []
-    if recipe.index in ("flat", "ivf") and recipe.codec == "bits" and recipe.bits < MOST_BITS:
-        remedies.append(f"give the codes more bits (--set bits={4 if recipe.bits < 4 else MOST_BITS})")
-    elif recipe.index in ("flat", "ivf") and recipe.codec != "bits":
-        remedies.append("use other codes (--set codec=bits --set bits=4)")
-    if recipe.index == "tokens" and recipe.codec == "none":
-        remedies.append("code what centroids leave (--preset codes)")
-    elif recipe.index == "tokens":
-        remedies.append("use longer codes (--set codec=bits --set bits=4)")
-    if (split := split_spec(recipe.reduce)).fold is not None:
-        remedies.append(f"ask for more dimensions than {split.fold}:{split.dim}, or for --preset codes")
-    elif recipe.reduce != "none":
-        remedies.append("keep all dimensions (--set reduce=none)")
-    return remedies

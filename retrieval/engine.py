@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from retrieval.build import BuildReport, Ingest
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
-from retrieval.conversion import Conversion, check_residual, check_trainable, is_trained, is_trained_later
+from retrieval.conversion import Conversion
 from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, load_encoder
@@ -31,6 +31,7 @@ from retrieval.queries import Query, check_id
 from retrieval.reader import FilterLike, Reader, filter_to_delete
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
+from retrieval.trainable import check_residual, check_trainable, is_trained, is_trained_later
 from retrieval.training import diagnose, pseudo_queries, silent
 from retrieval.types import (
     Document,

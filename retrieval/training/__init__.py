@@ -1,6 +1,7 @@
 """Training a recipe on an index: sample, look at the geometry, fit, and measure the recall."""
 
-from retrieval.training.doctor import check_spread, diagnose, maxsim_spread
+from retrieval.training.advice import shortfall
+from retrieval.training.doctor import KEPT, candidates, check_spread, diagnose, maxsim_spread
 from retrieval.training.geometry import Geometry, check_geometry, geometry_of
 from retrieval.training.measure import measure
 from retrieval.training.queries import pseudo_queries
@@ -8,7 +9,9 @@ from retrieval.training.sample import held_out_split, sample_documents
 from retrieval.training.train import fit, silent
 
 __all__ = [
+    "KEPT",
     "Geometry",
+    "candidates",
     "check_geometry",
     "check_spread",
     "diagnose",
@@ -19,5 +22,6 @@ __all__ = [
     "measure",
     "pseudo_queries",
     "sample_documents",
+    "shortfall",
     "silent",
 ]

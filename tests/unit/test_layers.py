@@ -15,7 +15,7 @@ LAYERS = [
     ["retrieval.hybrid"],
     ["retrieval.engine", "retrieval.repair"],
     ["retrieval.lifecycle", "retrieval.maintenance"],
-    ["retrieval.conversion"],
+    ["retrieval.conversion", "retrieval.trainable"],
     ["retrieval.writer"],
     ["retrieval.reader"],
     ["retrieval.training"],

@@ -1,0 +1,66 @@
+"""What can be trained, and whether it has been: asked before anything is encoded or written."""
+
+from __future__ import annotations
+
+from retrieval.config import IndexConfig, RecipeConfig
+from retrieval.errors import ConfigError
+from retrieval.presets import check_kind, check_options, check_stored
+from retrieval.reduce import check_spec
+from retrieval.storage import CodecRecord
+from retrieval.training import KEPT
+from retrieval.types import EncoderKind
+
+__all__ = ["check_residual", "check_trainable", "is_trained", "is_trained_later"]
+
+CODES = ("index", "reduce", "codec", "bits", "m", "nbits", "ncentroids", "buckets")
+"""Settings of a recipe that decide what residual codes are."""
+
+
+def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
+    """Refuse early what could only fail when all documents are in.
+
+    Raises:
+        ConfigError: a recipe for one vector a document, in an index with one a token, or the other way
+            round; one that cannot be made of vectors of ``dim``.
+    """
+    check_spec(config.recipe.reduce, dim)
+    check_options(config.recipe, dim)
+    check_kind(config.recipe, kind)
+    check_stored(config)
+
+
+def check_residual(record: CodecRecord, wanted: IndexConfig, *, retrain: bool) -> None:
+    """Refuse to train codes where there are only codes to learn from.
+
+    Raises:
+        ConfigError: other codes than those that are stored, or the same trained anew.
+    """
+    if record.config["precision"] != "residual" or wanted.stored_precision != "residual":
+        return
+    stored = RecipeConfig.of(**record.config["recipe"])
+    changed = [name for name in CODES if getattr(stored, name) != getattr(wanted.recipe, name)]
+    if changed or retrain:
+        told = f"{changed[0]}={getattr(wanted.recipe, changed[0])}" if changed else "training again"
+        raise ConfigError(
+            f"{told}: the precision residual keeps nothing but codes, and what codes have lost cannot be "
+            "learned from; build the index anew, or convert it first (--precision float16)"
+        )
+
+
+def is_trained_later(config: IndexConfig) -> bool:
+    """Whether a build with this configuration has something to train when its documents are in."""
+    return config.recipe.index != "exact" or config.precision in ("int8", "residual")
+
+
+def is_trained(record: CodecRecord, config: IndexConfig) -> bool:
+    """Whether that has been done."""
+    recipe = record.config.get("recipe")
+    if config.precision not in ("auto", record.config["precision"]):
+        return False
+    if recipe is not None and config.recipe.index == "auto":
+        stored = RecipeConfig.of(**recipe)
+        same = all(getattr(stored, name) == getattr(config.recipe, name) for name in KEPT)
+        return same and "doctor" in (record.quality or {})
+    if recipe is None or config.recipe.index == "exact":  # whose other settings decide nothing
+        return recipe is None and config.recipe.index == "exact"
+    return RecipeConfig.of(**recipe) == config.recipe
