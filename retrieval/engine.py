@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from retrieval.asked import FilterLike, filter_to_delete
 from retrieval.build import BuildReport, Ingest
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
 from retrieval.conversion import Conversion
@@ -28,7 +29,7 @@ from retrieval.lifecycle import begin_build, check_target, create_index
 from retrieval.maintenance import Maintenance, MaintenanceReport
 from retrieval.quantize import check_precision
 from retrieval.queries import Query, check_id
-from retrieval.reader import FilterLike, Reader, filter_to_delete
+from retrieval.reader import Reader
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
 from retrieval.trainable import check_residual, check_trainable, is_trained, is_trained_later

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from retrieval.asked import FilterLike, SearchParams, filter_of, search_config
 from retrieval.checks import inspect_index, verify_index
-from retrieval.config import RuntimeConfig, SearchConfig
+from retrieval.config import RuntimeConfig
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of, text_tokens
 from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import (
-    ConfigError,
     DocumentNotFoundError,
     IndexFolderError,
     IndexUnfinishedError,
     QueryError,
 )
-from retrieval.filters import Filter, parse_filter
 from retrieval.queries import Query, check_id, check_k, query_vectors
 from retrieval.search import (
     Place,
@@ -38,14 +37,7 @@ from retrieval.search import (
 from retrieval.storage import Catalog, IndexInfo, Snapshot, SnapshotKeeper, VerifyReport
 from retrieval.types import Document, EncoderKind, Explanation, Ragged, SearchResult
 
-__all__ = ["FilterLike", "Reader", "SearchParams", "filter_of", "filter_to_delete", "search_config"]
-
-FilterLike = Filter | Mapping[str, Any] | str
-"""A filter, or its JSON as objects or text."""
-
-SearchParams = SearchConfig | Mapping[str, Any] | None
-"""How hard to look: a configuration, its values by name, or None for what the recipe says."""
-DEFAULTS = SearchConfig()
+__all__ = ["Reader"]
 
 
 class Reader:
@@ -326,41 +318,3 @@ class Reader:
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
         return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)
-
-
-def filter_of(given: FilterLike | None) -> Filter | None:
-    """A filter from any of its forms; None stays None.
-
-    Raises:
-        FilterError: it cannot be read.
-    """
-    return given if given is None or isinstance(given, Filter) else parse_filter(given)
-
-
-def search_config(params: SearchParams) -> SearchConfig:
-    """How hard to look, from any of its forms.
-
-    Raises:
-        ConfigError: an unknown parameter, or a value that cannot work.
-    """
-    if params is None or isinstance(params, SearchConfig):
-        return params or DEFAULTS
-    if not isinstance(params, Mapping):
-        raise ConfigError(f"params is a mapping such as {{'recall_target': 0.99}}, not {params!r}")
-    return SearchConfig.of(**params)
-
-
-def filter_to_delete(given: FilterLike) -> Filter:
-    """`filter_of` for a delete, where a filter that was left empty by mistake would cost everything.
-
-    Raises:
-        FilterError: it cannot be read.
-        QueryError: it has no condition.
-    """
-    wanted = given if isinstance(given, Filter) else parse_filter(given)
-    if wanted.is_empty:
-        everything = '{"must_not": [{"has_id": []}]}'
-        raise QueryError(
-            f"the filter is empty and would delete every document; to do so on purpose, give {everything}"
-        )
-    return wanted

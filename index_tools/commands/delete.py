@@ -29,8 +29,8 @@ def delete(
     settings = opt.settings()
 
     from retrieval import Engine, Filter, HasId
+    from retrieval.asked import filter_to_delete
     from retrieval.errors import QueryError
-    from retrieval.reader import filter_to_delete
 
     if bool(ids) == (wanted is not None):
         raise QueryError("give either the ids of documents or a --filter")

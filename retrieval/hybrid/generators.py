@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from retrieval.asked import SearchParams, search_config
 from retrieval.engine import Engine
 from retrieval.filters import Filter
 from retrieval.hybrid.bm25 import BM25
 from retrieval.hybrid.clock import Clock
 from retrieval.hybrid.found import Found, Generator, Rankings, in_order, placed
 from retrieval.queries import query_vectors
-from retrieval.reader import SearchParams, search_config
 from retrieval.search import Place, Scored, accepted, execute, rerank
 from retrieval.types import FloatArray, Ragged, SearchResult
 

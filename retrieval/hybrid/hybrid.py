@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
+from retrieval.asked import FilterLike, SearchParams, filter_of, search_config
 from retrieval.engine import Engine
 from retrieval.errors import ConfigError, QueryError
 from retrieval.hybrid.bm25 import BM25
@@ -19,7 +20,6 @@ from retrieval.hybrid.found import Found, Generator, Rankings
 from retrieval.hybrid.fusion import Fusion, fuse
 from retrieval.hybrid.generators import Generators
 from retrieval.queries import check_k
-from retrieval.reader import FilterLike, SearchParams, filter_of, search_config
 from retrieval.search import Scored, check_fields, fetch
 from retrieval.storage import IndexInfo
 from retrieval.types import SearchResult
