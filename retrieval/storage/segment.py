@@ -135,10 +135,10 @@ class SegmentWriter:
         try:
             for name, piece in pieces:
                 files.append(ARRANGED + name, piece)
+            return files.finish()
         except BaseException:
             files.abandon()
             raise
-        return files.finish()
 
     def _write_array(self, name: str, array: NDArray[Any]) -> FileRecord:
         with HashingFile(self._root, f"{self._folder}/{name.replace('/', '-')}.bin") as file:
