@@ -42,11 +42,11 @@ class IndexInfo:
     bytes: dict[str, int]
     encoder: dict[str, Any] | None
     fingerprint: dict[str, Any]
-    strain: float | None
     fields: dict[str, str]
     created_at: str
     complete: bool
     pooling: str = "none"
+    strain: float | None = None
 
 
 def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> IndexInfo:
