@@ -99,9 +99,12 @@ class OursLate:
         return ask
 
     def measure_bytes(self) -> LateBytes:
-        """A recipe's arrays stay in memory, stored vectors are mapped; without one they are scanned."""
-        wanted = "arranged-*" if self._learns else "codes.bin"
-        resident = sum(path.stat().st_size for path in self._folder.glob(f"segments/*/{wanted}"))
+        """A recipe's arrays stay in memory, stored vectors are mapped; without one they are scanned, and
+        codes that are all there is are copied."""
+        kept = ["arranged-*"] if self._learns else []
+        if not self._learns or self._recipe.precision == "residual":
+            kept.append("codes.bin")
+        resident = sum(p.stat().st_size for name in kept for p in self._folder.glob(f"segments/*/{name}"))
         return LateBytes(resident + folder_bytes(self._folder / "codecs"), folder_bytes(self._folder))
 
     def close(self) -> None:
