@@ -138,7 +138,11 @@ class Engine(Reader):
         if not is_trained_later(config):
             return report
         with cls.open(path, known, runtime=runtime) as engine:
-            training = engine._train(config, queries, force=force, tell=training_progress)
+            try:
+                training = engine._train(config, queries, force=force, tell=training_progress)
+            except ConfigError as error:
+                told = f"the documents are in {path} and searched exactly; compact it with another recipe"
+                raise ConfigError(f"{error}; {told}") from None
         return replace(report, training=training)
 
     @classmethod

@@ -649,3 +649,14 @@ def test_without_tokens_nothing_is_trained(tmp_path: Path, name: str, nothing: l
             engine.compact(recipe=config_of(name).recipe, force=True)
         assert len(engine.search("3 3")) == len(nothing)
         assert engine.verify().ok
+
+
+def test_a_build_whose_recipe_fails_at_the_end_says_that_the_documents_are_in(tmp_path: Path) -> None:
+    config = config_of("tokens none", ncentroids=10**6)
+    with pytest.raises(
+        ConfigError, match=r"ncentroids=1000000.*documents are in .*index and searched exactly"
+    ):
+        Engine.build(tmp_path / "index", documents(40), Speech(), config=config, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", Speech(), runtime=MANUAL) as engine:
+        assert len(engine) == 40
+        assert engine.search("7 7", 1)[0].id == "d7"
