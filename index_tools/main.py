@@ -27,6 +27,7 @@ from index_tools.commands.doctor import doctor
 from index_tools.commands.eval import evaluate
 from index_tools.commands.explain import explain
 from index_tools.commands.inspect import inspect
+from index_tools.commands.key import key
 from index_tools.commands.repair import repair
 from index_tools.commands.search import search
 from index_tools.commands.serve import serve
@@ -66,6 +67,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("import", import_archive),
     ("eval", evaluate),
     ("serve", serve),
+    ("key", key),
     ("config", config),
     ("demo", demo),
 )

@@ -13,12 +13,14 @@ from retrieval.hybrid import Hybrid
 from retrieval.maintenance import MaintenanceReport
 from retrieval.presets import PRESETS, recipe_of
 from retrieval.repair import RepairReport, repair_index
+from retrieval.scoring import score_texts
 from retrieval.storage import IndexInfo, VerifyReport
 from retrieval.types import (
     BuildProgress,
     Document,
     Explanation,
     Hit,
+    Page,
     Ragged,
     Record,
     SearchResult,
@@ -49,6 +51,7 @@ __all__ = [
     "IndexInfo",
     "MaintenanceReport",
     "Match",
+    "Page",
     "Prefix",
     "Ragged",
     "Range",
@@ -72,6 +75,7 @@ __all__ = [
     "recipe_of",
     "repair_index",
     "restore_index",
+    "score_texts",
     "snapshot_index",
     "verify_index",
 ]

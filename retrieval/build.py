@@ -100,6 +100,7 @@ class Ingest:
         self._types = catalog.fields()
         self._next_segment = int(catalog.meta("next_number"))
         self._replace, self._replaced = False, 0
+        self._refused: set[str] = set()
         self._started = time.perf_counter()
         self._truncated_before = truncated_documents(encoder)
         self._encode_seconds = 0.0
@@ -114,8 +115,12 @@ class Ingest:
             written: list[SegmentWriter] = []
             try:
                 for batch, span in self._batches(with_place(source), _fraction_of(source)):
+                    if self._policy.is_refusing:  # read on for the other errors; encode no more
+                        self._refused |= batch.documents.keys()
+                        continue
                     written.append(self._write(batch, span))
                     self._register(written[-1], batch, generation)
+                self._policy.settle()
             except BaseException:
                 for writer in written:
                     writer.abandon()
@@ -128,7 +133,10 @@ class Ingest:
         Raises:
             DataError: the part of the source that is already committed has changed, or the
                 source holds no documents.
+            ConfigError: errors are to be collected, and a build commits before it has read everything.
         """
+        if self._policy.on_error == "collect":
+            raise ConfigError("on_error='collect' is for add and upsert; a build takes 'stop' or 'skip'")
         records = with_place(source)
         self._replay(records)
         if self._catalog.build_state()["complete"]:
@@ -202,7 +210,8 @@ class Ingest:
     def _check(self, record: Record, ids: Container[str]) -> None:
         check_document(record.document, record.where)
         doc_id = record.document.id
-        if not self._replace and (doc_id in ids or self._catalog.register.find(doc_id) is not None):
+        known = doc_id in ids or doc_id in self._refused
+        if not self._replace and (known or self._catalog.register.find(doc_id) is not None):
             raise DataError(f"duplicate id {doc_id!r}; ids are unique in an index", record.where)
         self._types.observe(record)
 

@@ -11,7 +11,15 @@ from pathlib import Path
 from retrieval.storage import archive, copies
 from retrieval.storage.copies import CopyReport
 
-__all__ = ["CopyReport", "export_index", "import_index", "restore_index", "snapshot_index"]
+__all__ = [
+    "CopyReport",
+    "export_index",
+    "import_index",
+    "move_index",
+    "recover_index",
+    "restore_index",
+    "snapshot_index",
+]
 
 _Progress = Callable[[int, int], None] | None
 
@@ -70,3 +78,26 @@ def import_index(file: str | Path, target: str | Path, progress: _Progress = Non
         IndexFolderError: a file cannot be read or written.
     """
     return archive.import_index(Path(file), Path(target), progress)
+
+
+def move_index(source: str | Path, target: str | Path, *, replace: bool = False) -> None:
+    """Rename the index ``source`` to ``target``, on the same file system. With ``replace`` it takes the
+    place of the index there; engines that have that one open must be opened again.
+
+    Raises:
+        IndexExistsError: ``target`` is there, and is not to be replaced or no index.
+        IndexLockedError: somebody is writing to ``target``.
+        IndexNotFoundError: ``source`` is no index.
+        IndexFolderError: it cannot be renamed, or one path lies in the other.
+    """
+    copies.move_index(Path(source), Path(target), replace=replace)
+
+
+def recover_index(target: str | Path) -> None:
+    """After a kill in the midst of a replacement of ``target`` (`restore_index`, `move_index`): put the
+    index back that was there before. Without one, nothing is done.
+
+    Raises:
+        IndexFolderError: it cannot be put back.
+    """
+    copies.recover_index(Path(target))

@@ -24,6 +24,7 @@ A message names the offending value and says what to do. ``code`` is a stable wo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -71,13 +72,16 @@ class MissingExtraError(RetrievalError):
 
 
 class DataError(RetrievalError):
-    """A document, query or judgement that cannot be read; ``where`` is ``file:line``."""
+    """A document, query or judgement that cannot be read; ``where`` is ``file:line``, ``detail`` the
+    message without it. Where several documents were refused together (`ErrorPolicy` ``collect``),
+    ``errors`` has one for each."""
 
     code = "bad_data"
 
-    def __init__(self, message: str, where: str | None = None) -> None:
+    def __init__(self, message: str, where: str | None = None, errors: Sequence[DataError] = ()) -> None:
         super().__init__(f"{where}: {message}" if where else message)
-        self.where = where
+        self.where, self.detail = where, message
+        self.errors = tuple(errors)
 
 
 class CollapsedError(RetrievalError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from retrieval.config import IndexConfig, RecipeConfig
@@ -141,9 +141,12 @@ def check_options(recipe: RecipeConfig, dim: int) -> None:
 
 
 def recipe_of(
-    preset: str | None, changes: Sequence[str] | None, base: RecipeConfig | None = None
+    preset: str | None,
+    changes: Sequence[str] | Mapping[str, Any] | None,
+    base: RecipeConfig | None = None,
 ) -> RecipeConfig | None:
-    """The recipe of a preset's name with ``NAME=VALUE`` settings changed; None where neither was given.
+    """The recipe of a preset's name with settings changed (texts ``NAME=VALUE``, or values by name); None
+    where neither was given.
 
     Without a preset, ``base`` is changed: the recipe that an index has already.
 
@@ -159,19 +162,29 @@ def recipe_of(
     if preset is not None:
         values = dict(PRESETS[preset])
     named = []
-    for change in changes or ():
-        name, equals, value = change.partition("=")
-        if name in _ELSEWHERE:
-            raise ConfigError(f"the setting {change!r} is not the recipe's: {_ELSEWHERE[name]}")
-        if not equals or name not in RecipeConfig.model_fields:
-            known = ", ".join(RecipeConfig.model_fields)
-            raise ConfigError(f"the setting {change!r}: write NAME=VALUE, with NAME one of {known}")
-        values[name] = _value(value)
+    for name, value in _settings(changes or ()):
+        values[name] = value
         named.append(name)
     recipe = RecipeConfig.of(**values)
     for name in named:
         _check_is_read(recipe, name)
     return recipe
+
+
+def _settings(changes: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    known = ", ".join(RecipeConfig.model_fields)
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if name in _ELSEWHERE:
+            raise ConfigError(f"the setting {change!r} is not the recipe's: {_ELSEWHERE[name]}")
+        if isinstance(changes, Mapping):
+            if change not in RecipeConfig.model_fields:
+                raise ConfigError(f"a recipe has no setting {change!r}; there are {known}")
+            yield change, changes[change]
+            continue
+        if not equals or name not in RecipeConfig.model_fields:
+            raise ConfigError(f"the setting {change!r}: write NAME=VALUE, with NAME one of {known}")
+        yield name, _value(value)
 
 
 def _check_is_read(recipe: RecipeConfig, name: str) -> None:

@@ -19,8 +19,8 @@ Query = str | NDArray[Any]
 """A text, or its vectors: ``(d,)``, or ``(n_tokens, d)`` for late interaction."""
 
 
-def check_k(k: object) -> int:
-    """How many hits are wanted.
+def check_k(k: object, name: str = "k") -> int:
+    """How many hits are wanted; ``name`` is what the caller calls it.
 
     Raises:
         QueryError: no whole number, or below 1.
@@ -30,7 +30,7 @@ def check_k(k: object) -> int:
     except TypeError:
         number = 0
     if isinstance(k, bool) or number < 1:
-        raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
+        raise QueryError(f"{name} must be a whole number of at least 1, not {k!r}")
     return number
 
 

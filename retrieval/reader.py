@@ -1,4 +1,4 @@
-"""An open index, for reading: search, rerank, explain, get, count, facets, inspect, verify."""
+"""An open index, for reading: search, rerank, explain, get, fetch, scroll, count, facets, inspect, verify."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from retrieval.errors import (
 )
 from retrieval.queries import Query, check_id, check_k, query_vectors
 from retrieval.search import (
+    Cursor,
     Place,
     Prepared,
     accepted,
@@ -32,10 +33,12 @@ from retrieval.search import (
     facet,
     fetch,
     fetch_document,
+    fetch_documents,
+    page_after,
     rerank,
 )
 from retrieval.storage import Catalog, IndexInfo, Snapshot, SnapshotKeeper, VerifyReport
-from retrieval.types import Document, EncoderKind, Explanation, Ragged, SearchResult
+from retrieval.types import Document, EncoderKind, Explanation, Page, Ragged, SearchResult
 
 __all__ = ["Reader"]
 
@@ -177,9 +180,7 @@ class Reader:
             QueryError: as `search`; an id that no document can have.
         """
         wanted, k = check_fields(fields), None if k is None else check_k(k)
-        if isinstance(ids, str):
-            raise QueryError(f"the ids to rerank are a list of strings, such as [{ids!r}]")
-        asked = [check_id(doc_id) for doc_id in ids]
+        asked = _asked_ids(ids, "rerank")
         if isinstance(query, str):
             self.warm_up()
         started = time.perf_counter()
@@ -233,6 +234,50 @@ class Reader:
         """
         return fetch_document(*self._locate(doc_id))
 
+    def fetch(self, ids: Iterable[str], *, fields: Collection[str] | None = None) -> Page:
+        """Stored documents in the order of their ``ids``, all of one commit; one that is asked for twice
+        comes once. Ids that are not in the index are ``missing``. ``fields`` as for `search`; those that are
+        left out are empty.
+
+        Raises:
+            QueryError: an id that no document can have, unknown field.
+        """
+        wanted, asked = check_fields(fields), list(dict.fromkeys(_asked_ids(ids, "fetch")))
+        prepared, places = self.located(asked)
+        snapshot, there = prepared.snapshot, [doc_id for doc_id in asked if doc_id in places]
+        documents = fetch_documents(snapshot, [places[doc_id] for doc_id in there], wanted)
+        missing = tuple(doc_id for doc_id in asked if doc_id not in places)
+        return Page(documents, snapshot.generation, missing)
+
+    def scroll(
+        self,
+        after: str | None = None,
+        limit: int = 100,
+        *,
+        filter: FilterLike | None = None,
+        fields: Collection[str] | None = None,
+    ) -> Page:
+        """The first ``limit`` documents that the filter accepts, or the next ones ``after`` the page whose
+        ``next_after`` that is. ``fields`` as for `fetch`.
+
+        They come in the order in which they came to the index; a large commit (more than
+        `RuntimeConfig.pending_documents`) counts as later than the small ones around it that are folded
+        into one segment. Each page is of the newest commit. Whatever is written, folded or merged between
+        two pages, a document that stays as it is comes exactly once; one that is replaced counts as new
+        and comes (again) later; one that is added comes later too.
+
+        Raises:
+            QueryError: an ``after`` that no page gave, ``limit`` below 1, unknown field.
+            FilterError: as `search`.
+        """
+        wanted, limit, condition = check_fields(fields), check_k(limit, "limit"), filter_of(filter)
+        cursor = Cursor() if after is None else Cursor.parse(after)
+        self._check_open()
+        snapshot = self._snapshots.latest()
+        places, behind = page_after(snapshot, accepted(snapshot, condition), cursor, limit)
+        documents = fetch_documents(snapshot, places, wanted)
+        return Page(documents, snapshot.generation, next_after=None if behind is None else str(behind))
+
     def count(self, filter: FilterLike | None = None) -> int:
         """How many documents a filter accepts; all of them without one."""
         snapshot = self._snapshots.latest()
@@ -245,6 +290,12 @@ class Reader:
         with the number of documents that have each; most frequent first, then by value."""
         snapshot = self._snapshots.latest()
         return facet(snapshot, accepted(snapshot, filter_of(filter)), field, limit)
+
+    @property
+    def generation(self) -> int:
+        """The number of the last commit: what `SearchResult.generation` of a search begun now is, or less."""
+        self._check_open()
+        return self._catalog.generation()
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -284,7 +335,7 @@ class Reader:
         held = {origin for view in snapshot.segments for origin in view.origins}
         # What damage has taken away is left out, where the index was opened so; else it is an error.
         there = births if not snapshot.damaged else {i: b for i, b in births.items() if b.origin in held}
-        return self._prepared_of(snapshot), {doc_id: snapshot.place(b) for doc_id, b in there.items()}
+        return self._prepared_of(snapshot), dict(zip(there, snapshot.places([*there.values()]), strict=True))
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -318,3 +369,9 @@ class Reader:
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
         return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)
+
+
+def _asked_ids(ids: Iterable[str], purpose: str) -> list[str]:
+    if isinstance(ids, str):
+        raise QueryError(f"the ids to {purpose} are a list of strings, such as [{ids!r}]")
+    return [check_id(doc_id) for doc_id in ids]

@@ -22,6 +22,7 @@ __all__ = [
     "Hit",
     "IntArray",
     "Metric",
+    "Page",
     "Precision",
     "ProgressCallback",
     "Ragged",
@@ -148,6 +149,20 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some stored documents, all of one commit. What was not asked for of them is empty.
+
+    ``missing`` are the ids that were asked for and are not there. ``next_after`` is where the next page
+    begins (`Engine.scroll`), None where nothing is left.
+    """
+
+    documents: tuple[Document, ...]
+    generation: int
+    missing: tuple[str, ...] = ()
+    next_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ class Writer:
         """Add documents in one commit; with ``replace`` they take the place of those there.
 
         Raises:
-            DataError: a document cannot be used, or without ``replace`` its id is there already.
+            DataError: a document cannot be used, or without ``replace`` its id is there already; see
+                `ErrorPolicy` for which of them.
         """
         records, policy = with_place(source), policy or ErrorPolicy()
         head, is_all = self._head(records)
@@ -193,6 +194,7 @@ class _SmallCommit:
         started, cut = time.perf_counter(), truncated_documents(self._encoder)
         with reading.reading():
             screened = self._screen(records, reading)
+        self._policy.settle()
         encoding = time.perf_counter()
         vectors = self._encode([record.document for record in screened.records], reading, progress)
         encoded, replaced = time.perf_counter(), 0
@@ -237,6 +239,7 @@ class _SmallCommit:
         if catalog.generation() == before.generation:
             return before, vectors
         now = self._screen(before.records, catalog)
+        self._policy.settle()
         kept = {record.document.id for record in now.records}
         chosen = [i for i, record in enumerate(before.records) if record.document.id in kept]
         return now, Ragged.from_list([vectors[i] for i in chosen], vectors.dim)

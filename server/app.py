@@ -6,25 +6,38 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import FastAPI
 
 from retrieval import Encoder
 from retrieval.errors import ConfigError
+from server.access import Access
+from server.admission import Admission
 from server.context import AppContext
+from server.folders import tidy
+from server.guard import Guard, SecurityHeaders
+from server.idempotency import Idempotency
 from server.loading import Opener
 from server.logs import make_logger
-from server.middleware import BodyLimit, RequestContext
+from server.metrics import Metrics
+from server.middleware import RequestContext
+from server.models import Models
 from server.openapi import describe
-from server.pool import SearchPool
+from server.pool import WorkPool
 from server.problems import install_handlers
 from server.registry import Registry
-from server.routes import collections, health, search
+from server.routes import ROUTERS
 from server.settings import ServerSettings
+from server.store import ServerStore
+from server.tasks import Tasks
 
 __all__ = ["create_app"]
 
 DESCRIPTION = "Search collections with dense or late-interaction encoders, and see why a document was found."
+STORE = "server.sqlite"
+WRITERS = 2
+"""Threads that write documents; those of one collection take turns anyway."""
 
 
 def create_app(
@@ -46,12 +59,14 @@ def create_app(
     if unknown:
         raise ConfigError(f"encoders names '{unknown[0]}', which is no collection; known: {', '.join(paths)}")
     log = make_logger()
+    for caution in settings.cautions():
+        log.warning("caution", detail=caution)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        context = AppContext(settings, Registry(paths, log), SearchPool(settings.search_threads), log)
+        context = make_context(settings, given, log)
         app.state.context = context
-        loading = asyncio.create_task(context.load(Opener(settings.runtime(), given)))
+        loading = asyncio.create_task(context.load(Opener(settings.runtime(), context.models).open))
         try:
             yield
         finally:
@@ -63,14 +78,42 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
     )
-    for router in (health.router, collections.router, search.router):
+    for router in ROUTERS:
         app.include_router(router)
     install_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    # The last one added is the first to see a request.
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestContext, log=log)
-    describe(app, settings)
+    app.add_middleware(SecurityHeaders)
+    describe(app, ROUTERS, settings)
     return app
+
+
+def make_context(settings: ServerSettings, encoders: Mapping[str, Encoder], log: Any) -> AppContext:
+    """Everything that the application holds while it runs; only the server's own store is opened yet."""
+    at = None if settings.data_dir is None else settings.data_dir.expanduser() / STORE
+    store = ServerStore(at, read_only=settings.read_only)
+    if at is not None and not settings.read_only:
+        tidy(at.parent)
+    metrics = Metrics()
+    return AppContext(
+        settings=settings,
+        log=log,
+        metrics=metrics,
+        access=Access(settings.all_keys),
+        store=store,
+        models=Models(settings, settings.runtime(), encoders),
+        registry=Registry(settings.collection_paths(), store, log),
+        pool=WorkPool(settings.search_threads),
+        write_pool=WorkPool(WRITERS),
+        gate=Admission(settings.max_in_flight),
+        tasks=Tasks(store, log, metrics, max_waiting=settings.max_tasks),
+        idempotency=Idempotency(store),
+    )
 
 
 def _version() -> str:

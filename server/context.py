@@ -3,38 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
 
-from server.loading import Opener
-from server.pool import SearchPool
+from retrieval import Engine
+from server.access import Access
+from server.admission import Admission
+from server.idempotency import Idempotency
+from server.models import Models
+from server.pool import WorkPool
 from server.registry import Registry
 from server.settings import ServerSettings
+from server.store import ServerStore
+from server.tasks import Tasks
+
+if TYPE_CHECKING:
+    from server.metrics import Metrics
 
 __all__ = ["AppContext", "Context"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppContext:
-    """One per application; made when it starts."""
+    """One per application; made when it starts. Only ``draining`` changes.
+
+    ``pool`` runs what reads, ``write_pool`` what writes: neither keeps the other waiting.
+    """
 
     settings: ServerSettings
-    registry: Registry
-    pool: SearchPool
     log: Any
+    metrics: Metrics
+    access: Access
+    store: ServerStore
+    models: Models
+    registry: Registry
+    pool: WorkPool
+    write_pool: WorkPool
+    gate: Admission
+    tasks: Tasks
+    idempotency: Idempotency
+    draining: bool = False
 
-    async def load(self, opener: Opener) -> None:
+    async def load(self, open_collection: Callable[[str, Path], Engine]) -> None:
         """Open all collections on a thread of its own, so that the event loop answers meanwhile."""
-        await asyncio.to_thread(self.registry.load, opener.open)
+        await asyncio.to_thread(self.registry.load, open_collection)
+        if not self.settings.read_only:
+            await asyncio.to_thread(self.tasks.resume_unfinished)
 
     async def close(self, loading: asyncio.Task[None]) -> None:
-        """Stop loading, let running searches end, close every engine."""
+        """Stop loading, let what runs end, close every engine."""
+        self.draining = True
         self.registry.stop()
         await loading
+        await asyncio.to_thread(self.tasks.close, self.settings.drain_seconds)
         await asyncio.to_thread(self.pool.close)
+        await asyncio.to_thread(self.write_pool.close)
         await asyncio.to_thread(self.registry.close)
+        await asyncio.to_thread(self.store.close)
 
 
 async def _of(request: Request) -> AppContext:

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its log line, its size limit, its last resort."""
+"""What surrounds every request: its id, its log line, its last resort."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.problems import ProblemError, internal_problem, problem_response
+from server.problems import internal_problem, problem_response
 
-__all__ = ["BodyLimit", "RequestContext"]
+__all__ = ["RequestContext"]
 
 REQUEST_ID = "X-Request-ID"
+NO_ROUTE = "none"
+CUT_OFF = 499
+"""The status under which a request is counted that got no answer: its client had gone."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -33,8 +35,8 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
-        scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
+        scope.setdefault("state", {}).update(request_id=request_id, began=started)
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -51,42 +53,18 @@ class RequestContext:
                 self._log.exception("unexpected error", method=scope["method"], path=scope["path"])
                 if status is None:
                     await problem_response(internal_problem(), request_id)(scope, receive, send_with_id)
-            ms = round((time.perf_counter() - started) * 1000, 3)
+            seconds = time.perf_counter() - started
+            _count(scope, status, seconds)
+            ms = round(seconds * 1000, 3)
             self._log.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
 
 
-class BodyLimit:
-    """Refuses a body beyond ``max_bytes`` before it is parsed: by its declared length at once, and
-    by what arrives where no length was declared."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request (ASGI)."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
-            problem = ProblemError(413, "body_too_large", self._told())
-            await problem_response(problem, scope["state"]["request_id"])(scope, receive, send)
-            return
-        received = 0
-
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise HTTPException(413, self._told())
-            return message
-
-        await self._app(scope, receive_limited, send)
-
-    def _told(self) -> str:
-        return f"the body is larger than {self._max_bytes} bytes"
+def _count(scope: Scope, status: int | None, seconds: float) -> None:
+    """Under the route's template: a path that was sent could be anything."""
+    context = getattr(scope["app"].state, "context", None)
+    if context is not None:
+        template = getattr(scope.get("route"), "path", NO_ROUTE)
+        context.metrics.request(template, scope["method"], status or CUT_OFF, seconds)
 
 
 def _request_id(given: str | None) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import tomllib
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -23,20 +24,33 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from retrieval.config import RuntimeConfig
+from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.errors import ConfigError
-from server.schemas import DEFAULT_LIMIT
+from server.keys import KeyName, KeySettings, check_keys, is_readable_by_others, read_keys
+from server.schemas.base import DEFAULT_LIMIT
+from server.settings_sources import ENV_PREFIX, file_values, first_problem, refuse_unknown_variables
 
 __all__ = ["COLLECTION_NAME", "ServerSettings"]
 
-ENV_PREFIX = "RETRIEVAL_SERVER_"
-CONFIG_VARIABLE = "RETRIEVAL_CONFIG"
-DEFAULT_FILE = "retrieval.toml"
-TABLE = "server"
 CATALOG = "catalog.sqlite"
 COLLECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$"
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@*]+")
+HOST = re.compile(r"\*|(\*\.)?[a-z0-9_][a-z0-9_.-]*|\[[0-9a-f:.]+\]")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+BUILT_IN_MODELS = ("minilm", "minilm-late")
+
 CollectionName = Annotated[str, Field(pattern=COLLECTION_NAME)]
+ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
+
+
+def _model(value: Any) -> Any:
+    """A text is the model's name or folder."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Model = Annotated[EncoderConfig, BeforeValidator(_model)]
 
 
 class ServerSettings(BaseSettings):
@@ -55,27 +69,78 @@ class ServerSettings(BaseSettings):
         default_factory=dict, description="collection name -> index folder (JSON in the environment)"
     )
     data_dir: Path | None = Field(None, description="folder whose sub-folders with an index are collections")
-    host: str = Field("127.0.0.1", description="address to listen on; loopback only")
+    read_only: bool = Field(False, description="refuse every request that would change something")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; any but loopback needs a key"
+    )
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0: a free one")
+    tls_certificate: Path | None = Field(None, description="certificate chain (PEM), to serve HTTPS")
+    tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
+    keys: dict[KeyName, KeySettings] = Field(
+        default_factory=dict,
+        description='who may do what: name -> {"sha256", "scope": "read|write|admin", "collections": '
+        "[patterns]}; 'retrieval key' makes one. Without any, everybody may do everything (JSON in the "
+        "environment)",
+    )
+    keys_file: Path | None = Field(None, description="TOML or JSON file with more keys, written as in 'keys'")
+    allowed_hosts: tuple[str, ...] | None = Field(
+        None,
+        description="names the server may be called by, as in the Host header, or *; default: this machine's "
+        "loopback names and 'host' while there are no keys, else any (JSON in the environment)",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default_factory=tuple,
+        description="web pages of other origins that may call, as https://example.org (JSON likewise)",
+    )
+    models: dict[ModelName, Model] = Field(
+        default_factory=lambda: {name: EncoderConfig(name=name) for name in BUILT_IN_MODELS},
+        description="models that requests may name: name -> built-in name, checkpoint folder, or the values "
+        "of EncoderConfig; default: minilm and minilm-late (JSON in the environment)",
+    )
     search_threads: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=256, description="searches at one time"
+    )
+    max_in_flight: int = Field(
+        64,
+        ge=1,
+        le=65_536,
+        description="requests worked on or waiting at one time; one more is refused (503)",
+    )
+    max_tasks: int = Field(100, ge=1, le=100_000, description="tasks that may wait")
+    timeout_ms: int = Field(
+        30_000, ge=1, le=3_600_000, description="longest time of a search, milliseconds; it may ask for less"
+    )
+    drain_seconds: float = Field(
+        10, ge=0, le=3600, description="how long requests may go on after SIGTERM, seconds"
     )
     max_limit: int = Field(1000, ge=DEFAULT_LIMIT, le=100_000, description="most hits one search may ask for")
     max_explained: int = Field(
         100, ge=DEFAULT_LIMIT, le=100_000, description="most hits when explanations are asked for"
     )
     max_query_chars: int = Field(8192, ge=1, description="longest query, in characters")
+    max_query_tokens: int = Field(4096, ge=1, description="most vectors of one query")
+    max_searches: int = Field(100, ge=1, le=10_000, description="most searches in one batch")
     max_body_bytes: int = Field(1 << 20, ge=1024, description="largest request body")
+    max_documents_bytes: int = Field(
+        64 << 20, ge=1024, description="largest body of documents, also after it is decompressed"
+    )
+    max_documents: int = Field(10_000, ge=1, description="most documents, or ids, in one request")
+    max_json_depth: int = Field(64, ge=8, le=256, description="deepest nesting of JSON")
+    query_cache: int = Field(1024, ge=0, description="texts whose query vectors are kept, a model; 0: none")
+    encode_batch_tokens: int = Field(
+        4096, ge=16, description="padded tokens of queries that the model encodes at once"
+    )
+    tracing: bool = Field(False, description="OpenTelemetry spans, where its packages are installed")
     device: str = Field("auto", min_length=1, description="where models run: auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="arithmetic of models")
     kernels: Literal["auto", "cpu", "cuda", "reference"] = Field("auto", description="what scores")
 
     def __init__(self, **values: Any) -> None:
-        _refuse_unknown_variables(set(type(self).model_fields))
+        refuse_unknown_variables(type(self).model_fields)
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(_first_problem(error)) from None
+            raise ConfigError(first_problem(error, type(self).model_fields)) from None
         except SettingsError as error:
             raise ConfigError(f"{error}; write it as JSON") from None
 
@@ -90,17 +155,73 @@ class ServerSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keyword values, environment, file; no ``.env`` file and no secrets folder."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=_file_values())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=file_values())
 
-    @field_validator("host")
+    @field_validator("allowed_hosts")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        if not _is_loopback(host):
-            raise ValueError(
-                f"'{host}' is not a loopback address, and the server has no authentication yet; "
-                "use 127.0.0.1 and put a proxy that authenticates in front"
+    def _host_names(cls, hosts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        lowered = tuple(host.lower() for host in hosts or ())
+        for host in lowered:
+            if not HOST.fullmatch(host):
+                raise ValueError(f"'{host}' is no host; write it without a port: api.example.org, [::1] or *")
+        return None if hosts is None else lowered
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        lowered = tuple(origin.lower() for origin in origins)
+        for origin in lowered:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"'{origin}' is no origin; name each one, as https://example.org")
+        return lowered
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if not self.all_keys and not _is_loopback(self.host):
+            raise ConfigError(
+                f"server setting host={self.host!r}: not a loopback address, and there is no key, so anybody "
+                "could read and write; make one with 'retrieval key' and name it in 'keys' or 'keys_file', "
+                "or use 127.0.0.1"
             )
-        return host
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            raise ConfigError(f"server setting {missing}: HTTPS needs the certificate and its key; set both")
+        for name in ("tls_certificate", "tls_key"):
+            path = getattr(self, name)
+            if path is not None and not path.expanduser().is_file():
+                raise ConfigError(f"server setting {name}={path}: there is no such file")
+        return self
+
+    @cached_property
+    def all_keys(self) -> Mapping[str, KeySettings]:
+        """Those of ``keys`` and of ``keys_file``, which is read once, when the settings are made."""
+        path = self.keys_file
+        from_file = {} if path is None else read_keys(path.expanduser())
+        return check_keys([("server setting keys", self.keys), (f"keys_file={path}", from_file)])
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Names that a ``Host`` header may hold, lower case, without port; ``*`` is any."""
+        if self.allowed_hosts is not None:
+            return self.allowed_hosts
+        host = self.host.lower()
+        # A name that an attacker points at this address is refused only where no key protects it.
+        return ("*",) if self.all_keys else (*LOCAL_HOSTS, f"[{host}]" if ":" in host else host)
+
+    def cautions(self) -> list[str]:
+        """What works but deserves a line in the log when the server starts."""
+        found = []
+        if self.keys_file is not None and is_readable_by_others(self.keys_file.expanduser()):
+            found.append(
+                f"keys_file={self.keys_file}: other users may read it; safe with keys of 'retrieval key', "
+                f"else run: chmod 600 {self.keys_file}"
+            )
+        if self.tls_certificate is None and not _is_loopback(self.host):
+            found.append(
+                "keys and documents travel unencrypted; set tls_certificate and tls_key, or put a proxy "
+                "in front"
+            )
+        return found
 
     def runtime(self) -> RuntimeConfig:
         """How the models run."""
@@ -128,7 +249,8 @@ class ServerSettings(BaseSettings):
 def _index_folders(data_dir: Path) -> list[Path]:
     if not data_dir.is_dir():
         raise ConfigError(f"data_dir={data_dir}: there is no such folder")
-    folders = sorted(path.parent for path in data_dir.glob(f"*/{CATALOG}"))
+    # What begins with a dot is on its way in or out (`server.folders`).
+    folders = sorted(path.parent for path in data_dir.glob(f"[!.]*/{CATALOG}"))
     wrong = [path for path in folders if not re.fullmatch(COLLECTION_NAME, path.name)]
     if wrong:
         raise ConfigError(
@@ -145,40 +267,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _file_values() -> dict[str, Any]:
-    named = os.environ.get(CONFIG_VARIABLE)
-    path = Path(named or DEFAULT_FILE)
-    if not path.is_file():
-        if named:
-            raise ConfigError(f"{CONFIG_VARIABLE}={named}: there is no such file")
-        return {}
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file).get(TABLE, {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from None
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: '{TABLE}' must be a table: [{TABLE}]")
-    return table
-
-
-def _refuse_unknown_variables(known: set[str]) -> None:
-    """A misspelt variable would be ignored in silence otherwise."""
-    for variable in sorted(os.environ):
-        name = variable.upper().removeprefix(ENV_PREFIX).lower()
-        if variable.upper().startswith(ENV_PREFIX) and name not in known:
-            raise ConfigError(f"{variable}: there is no such setting; known: {', '.join(sorted(known))}")
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    parts = [str(part) for part in first["loc"] if part != "[key]"]
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(sorted(ServerSettings.model_fields))
-        return f"server setting '{'.'.join(parts)}': there is no such setting; known: {known}"
-    if "[key]" in first["loc"]:
-        return f"server setting {parts[0]}: {parts[-1]!r} cannot be a name: {message}"
-    return f"server setting {'.'.join(parts)}={first['input']!r}: {message}"

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 SHOWN_KS = (10, 100)
-STRAINED = 1.2
-"""Times more than at training that centroids leave of tokens, from which on it is worth training again."""
-GROWN = 1.5
-"""Times more documents than a recall was measured on, from which on it is worth measuring again."""
 
 
 def inspect(context: typer.Context, index: opt.IndexPath, as_json: opt.Json = False) -> None:
@@ -90,13 +86,12 @@ def _recipe(info: IndexInfo) -> str:
     told += f", recall target {recipe['recall_target']}"
     if curve is None:
         return told
-    if _has_grown(info, curve):
+
+    from retrieval.training import has_grown
+
+    if has_grown(info.documents, curve):
         return f"{told}; measured on {curve['documents']:,} documents: train it again with compact --retrain"
     return f"{told}; {told_recall(curve)}"
-
-
-def _has_grown(info: IndexInfo, curve: Mapping[str, Any]) -> bool:
-    return bool(info.documents > GROWN * max(curve["documents"], 1))
 
 
 def _codes(recipe: Mapping[str, Any]) -> list[str]:
@@ -110,11 +105,14 @@ def _codes(recipe: Mapping[str, Any]) -> list[str]:
 def _recalls(info: IndexInfo) -> list[tuple[str, str]]:
     """How hard searches look by themselves, and what that gives, for the usual numbers of hits."""
     stored = (info.quality or {}).get("curve")
-    if stored is None or info.recipe is None or not stored["points"] or _has_grown(info, stored):
+    if stored is None or info.recipe is None or not stored["points"]:
         return []
 
     from retrieval.search import RecallCurve
+    from retrieval.training import has_grown
 
+    if has_grown(info.documents, stored):
+        return []
     curve, target = RecallCurve.from_json(stored), float(info.recipe["recall_target"])
     measured = {point.k for point in curve.points}
     rows = []
@@ -152,7 +150,10 @@ def _strain(info: IndexInfo) -> list[tuple[str, str]]:
     if info.strain is None or not before:
         return []
     told = f"centroids leave {info.strain:.3f} of tokens' squares, {before:.3f} when they were trained"
-    if info.strain > STRAINED * before:
+
+    from retrieval.training import is_strained
+
+    if is_strained(info):
         told += ": the documents have changed, train again with compact --retrain"
     return [("strain", told)]
 

@@ -10,7 +10,7 @@ from retrieval.corpus.document import FieldNames
 from retrieval.corpus.source import LineReader, Progress, Rows, Source
 from retrieval.errors import DataError
 
-__all__ = ["read_jsonl"]
+__all__ = ["json_object", "read_jsonl"]
 
 
 def read_jsonl(source: Source, names: FieldNames, progress: Progress) -> Rows:  # noqa: ARG001
@@ -23,10 +23,11 @@ def read_jsonl(source: Source, names: FieldNames, progress: Progress) -> Rows:  
         for line in lines:
             if not line.isspace():
                 where = lines.where
-                yield where, _object(line, where)
+                yield where, json_object(line, where)
 
 
-def _object(line: bytes, where: str) -> dict[str, Any] | DataError:
+def json_object(line: bytes, where: str) -> dict[str, Any] | DataError:
+    """The object on a line, or what is wrong with it. Keys are unique and numbers finite."""
     try:
         value = _DECODER.decode(line.rstrip(b"\r\n").decode("utf-8"))
     except UnicodeDecodeError as error:

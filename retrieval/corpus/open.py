@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from retrieval.corpus.document import FieldNames, document_of
+from retrieval.corpus.document import FieldNames
+from retrieval.corpus.given import records_of
 from retrieval.corpus.jsonl import read_jsonl
 from retrieval.corpus.parquet import read_parquet
 from retrieval.corpus.policy import ErrorPolicy
@@ -69,20 +69,9 @@ class Corpus:
     def _records(self, progress: Progress) -> Iterator[Record]:
         read = _READERS[self.format]
         for name in self._names:
-            for where, row in read(Source(self._root / name, name), self._fields, progress):
-                record = self._record(where, row)
-                if record is not None:
-                    yield record
+            rows = read(Source(self._root / name, name), self._fields, progress)
+            yield from records_of(rows, self._fields, self.policy)
         progress.finished = True
-
-    def _record(self, where: str, row: dict[str, Any] | DataError) -> Record | None:
-        try:
-            if isinstance(row, DataError):
-                raise row
-            return Record(document_of(row, self._fields, where), where)
-        except DataError as error:
-            self.policy.report(error)
-            return None
 
     def _paths(self) -> Iterator[Path]:
         return (self._root / name for name in self._names)

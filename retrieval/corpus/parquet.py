@@ -12,7 +12,7 @@ from retrieval.corpus.document import FieldNames
 from retrieval.corpus.source import Progress, Rows, Source, reading
 from retrieval.errors import DataError
 
-__all__ = ["read_parquet"]
+__all__ = ["python_schema", "read_parquet", "row_values"]
 
 BATCH_ROWS = 256
 _PAGE_BUFFER = 1 << 20
@@ -30,12 +30,12 @@ def read_parquet(source: Source, names: FieldNames, progress: Progress) -> Rows:
         size = source.path.stat().st_size
     with raw:
         file = _open(raw, source.name)
-        schema = _python_schema(file.schema_arrow, source.name)
+        schema = python_schema(file.schema_arrow, source.name)
         names.check_columns(schema.names, source.name)
         row, rows = 0, max(1, file.metadata.num_rows)
         with progress.file(lambda: size * row // rows):
             for batch in _batches(file, source.name):
-                for values in _values(batch, schema):
+                for values in row_values(batch, schema):
                     row += 1
                     where = f"{source.name}:{row}"
                     yield where, DataError(values, where) if isinstance(values, str) else values
@@ -65,8 +65,9 @@ def _batches(file: Any, name: str) -> Iterator[Any]:
 _UNREADABLE = (pa.ArrowException, ValueError, OverflowError)
 
 
-def _values(batch: Any, schema: pa.Schema) -> Iterator[dict[str, Any] | str]:
-    """Rows as Python values; where a row has none, a sentence that says why."""
+def row_values(batch: Any, schema: pa.Schema) -> Iterator[dict[str, Any] | str]:
+    """Rows of a batch as Python values, by its `python_schema`; where a row has none, a sentence that says
+    why."""
     try:
         rows = _as(schema, batch).to_pylist()
     except _UNREADABLE as error:
@@ -74,7 +75,7 @@ def _values(batch: Any, schema: pa.Schema) -> Iterator[dict[str, Any] | str]:
             yield f"a value cannot be read ({type(error).__name__}: {_first_line(error)})"
             return
         for i in range(batch.num_rows):
-            yield from _values(batch.slice(i, 1), schema)
+            yield from row_values(batch.slice(i, 1), schema)
         return
     yield from rows
 
@@ -88,9 +89,14 @@ def _as(schema: pa.Schema, batch: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _python_schema(schema: pa.Schema, name: str) -> pa.Schema:
+def python_schema(schema: pa.Schema, name: str) -> pa.Schema:
+    """The types to read columns as; ``name`` is the table's for messages.
+
+    Raises:
+        DataError: a column's name is there twice, or metadata cannot hold its type.
+    """
     if twice := [column for column in schema.names if schema.names.count(column) > 1]:
-        raise DataError(f"the column {twice[0]!r} is in the file twice", name)
+        raise DataError(f"the column {twice[0]!r} is there twice", name)
     return pa.schema([(field.name, _python_type(field.type, field.name, name)) for field in schema])
 
 

@@ -12,10 +12,10 @@ from typing import Any, Self
 
 from retrieval.errors import DataError
 
-__all__ = ["MAX_LINE_BYTES", "LineReader", "Progress", "Rows", "Source", "reading"]
+__all__ = ["BOM", "MAX_LINE_BYTES", "LineReader", "Progress", "Rows", "Source", "reading"]
 
 MAX_LINE_BYTES = 64 << 20
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 Rows = Iterator[tuple[str, "dict[str, Any] | DataError"]]
 """What a reader yields: ``file:line``, and the fields found there or why they cannot be read.
@@ -109,7 +109,7 @@ class LineReader:
         self._refuse_empty_gzip()
         readline = self._stream.readline
         line = self._next(readline)
-        line = line.removeprefix(_BOM)
+        line = line.removeprefix(BOM)
         while line:
             yield line
             line = self._next(readline)

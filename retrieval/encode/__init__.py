@@ -17,7 +17,7 @@ from retrieval.encode.base import (
     encode_queries,
     fingerprint_of,
 )
-from retrieval.encode.builtin import BUILTINS
+from retrieval.encode.builtin import BUILTINS, Builtin
 from retrieval.encode.checkpoint import Checkpoint
 from retrieval.encode.dense import DenseEncoder
 from retrieval.encode.hub import is_folder, resolve_folder
@@ -33,9 +33,26 @@ __all__ = [
     "check_fingerprint",
     "encode_documents",
     "encode_queries",
+    "is_local",
     "load_encoder",
     "load_stored_encoder",
+    "resolve_config",
 ]
+
+
+def is_local(name: str) -> bool:
+    """Whether an encoder of this name is built in or a folder here, so that to load it fetches nothing."""
+    return name in BUILTINS or is_folder(name)
+
+
+def resolve_config(config: EncoderConfig, runtime: RuntimeConfig | None = None) -> EncoderConfig:
+    """The configuration that the encoder of `load_encoder` would have: with its kind and, of a folder, the
+    absolute path. Of a hub name that is not here, the checkpoint is downloaded.
+
+    Raises:
+        EncoderError, MissingExtraError: as `load_encoder`.
+    """
+    return _resolved(config, runtime or RuntimeConfig.of())[0]
 
 
 def load_encoder(
@@ -55,6 +72,15 @@ def load_encoder(
     config = EncoderConfig.of(name=name_or_config) if isinstance(name_or_config, str) else name_or_config
     runtime = runtime or RuntimeConfig.of()
     check_backend(runtime)
+    config, checkpoint, builtin = _resolved(config, runtime)
+    if config.kind == "dense":
+        return DenseEncoder(config, checkpoint, runtime)
+    return LateEncoder(config, checkpoint, runtime, builtin.skiplist if builtin else None)
+
+
+def _resolved(
+    config: EncoderConfig, runtime: RuntimeConfig
+) -> tuple[EncoderConfig, Checkpoint, Builtin | None]:
     builtin = BUILTINS.get(config.name)
     if builtin is not None:
         config = builtin.configure(config)
@@ -67,9 +93,7 @@ def load_encoder(
     checkpoint.check_weights(runtime.backend)
     if config.kind == "auto":
         config = config.replace(kind=checkpoint.kind)
-    if config.kind == "dense":
-        return DenseEncoder(config, checkpoint, runtime)
-    return LateEncoder(config, checkpoint, runtime, builtin.skiplist if builtin else None)
+    return config, checkpoint, builtin
 
 
 def load_stored_encoder(

@@ -43,7 +43,8 @@ class Hybrid:
     where none is given) say how the rankings become one, see `retrieval.hybrid.fusion`. With
     ``fuse="engine"`` the others only find documents, and hits have ``engine``'s scores.
 
-    ``language`` is that of the texts, for BM25: a name that Snowball knows, or ``none`` (`BM25`).
+    ``language`` is that of the texts, for BM25: a name that Snowball knows, or ``none`` (`BM25`). Give a `BM25`
+    of ``engine`` instead of True to count its terms once for several of these; its language is its own.
 
     Raises:
         ConfigError: nothing to combine, or a setting that cannot work.
@@ -55,14 +56,15 @@ class Hybrid:
         engine: Engine,
         dense: Engine | None = None,
         *,
-        bm25: bool = True,
+        bm25: bool | BM25 = True,
         fuse: Scoring = "minmax",
         weights: Mapping[Generator, float] | None = None,
         refine: bool = True,
         num_candidates: int = 100,
         language: str = "english",
     ) -> None:
-        self._generators = Generators(engine, dense, BM25(language) if bm25 else None)
+        words = bm25 if isinstance(bm25, BM25) else BM25(language) if bm25 else None
+        self._generators = Generators(engine, dense, words)
         names = self._generators.names
         if len(names) < 2:
             raise ConfigError("there is one generator and nothing to combine; give dense, or bm25=True")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
 from retrieval.errors import QueryError
 from retrieval.search.execute import Scored
 from retrieval.storage import Snapshot
 from retrieval.types import Document, Hit
 
-__all__ = ["FIELDS", "check_fields", "fetch", "fetch_document"]
+__all__ = ["FIELDS", "check_fields", "fetch", "fetch_document", "fetch_documents"]
 
 FIELDS = ("title", "text", "metadata")
 
@@ -50,3 +52,18 @@ def fetch(scored: Sequence[Scored], snapshot: Snapshot, fields: Collection[str])
 def fetch_document(snapshot: Snapshot, segment: int, ordinal: int) -> Document:
     """A stored document; ``segment`` is its position in the snapshot."""
     return snapshot.segments[segment].documents.document(ordinal)
+
+
+def fetch_documents(
+    snapshot: Snapshot, places: Sequence[tuple[int, int]], fields: Collection[str]
+) -> tuple[Document, ...]:
+    """Stored documents in the order of their ``places`` (position of the segment, ordinal there), each
+    named once; the named fields filled in, the others empty. Columns are read once a segment."""
+    pairs = np.array(places, dtype=np.int64).reshape(-1, 2)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    found: dict[int, Document] = {}
+    for position in np.unique(pairs[:, 0]).tolist():
+        mine = order[pairs[order, 0] == position]
+        read = snapshot.segments[position].documents.documents(pairs[mine, 1], fields)
+        found |= zip(mine.tolist(), read, strict=True)
+    return tuple(found[i] for i in range(len(places)))

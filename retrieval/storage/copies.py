@@ -22,7 +22,16 @@ from retrieval.storage.lock import merge_lock, writer_lock
 from retrieval.storage.partial import check_apart, preparing, publish, sync_file
 from retrieval.storage.pinned import Meter, Pinned, damaged, with_pinned
 
-__all__ = ["CopyReport", "Progress", "check_free", "make_writable", "restore_index", "snapshot_index"]
+__all__ = [
+    "CopyReport",
+    "Progress",
+    "check_free",
+    "make_writable",
+    "move_index",
+    "recover_index",
+    "restore_index",
+    "snapshot_index",
+]
 
 Progress = Callable[[int, int], None]
 """``progress(bytes_done, bytes_total)``"""
@@ -80,6 +89,34 @@ def restore_index(
     return report
 
 
+def move_index(source: Path, target: Path, *, replace: bool = False) -> None:
+    """Rename the index ``source`` to ``target``, on the same file system; with ``replace`` it takes the
+    place of the index there, as `restore_index` does.
+
+    Raises:
+        IndexExistsError, IndexLockedError: of ``target``, as `restore_index`.
+        IndexNotFoundError: ``source`` is no index.
+        IndexFolderError: it cannot be renamed.
+    """
+    source, target = source.resolve(), target.resolve()
+    check_apart(source, target)
+    _check_source(source)
+    with disk.telling("rename", source), _place(target, replace) as put:
+        put(source)
+
+
+def recover_index(target: Path) -> None:
+    """After a kill between the two renames of a replacement: put the index back that was there before.
+
+    Raises:
+        IndexFolderError: it cannot be renamed, or what is left of it not removed.
+    """
+    aside = _aside(target)
+    if aside.exists():
+        with disk.telling("rename", aside):
+            _recover(aside, target)
+
+
 def _check_source(snapshot: Path) -> None:
     try:
         Catalog.check_present(snapshot)
@@ -128,7 +165,7 @@ def _copy(source: Path, folder: Path, target: Path, progress: Progress | None) -
 @contextmanager
 def _place(target: Path, replace: bool) -> Iterator[Callable[[Path], None]]:
     """A function that puts a prepared folder at ``target``, which is locked until then."""
-    aside = target.with_name(f".{target.name}.replaced")
+    aside = _aside(target)
     if replace and aside.exists():
         _recover(aside, target)
     if not replace and (target / CATALOG).exists():
@@ -146,6 +183,10 @@ def _place(target: Path, replace: bool) -> Iterator[Callable[[Path], None]]:
         if not free:
             raise IndexLockedError(f"{target} is being merged by another process; try again later")
         yield lambda folder: _swap(folder, target, aside)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.replaced")
 
 
 def _recover(aside: Path, target: Path) -> None:

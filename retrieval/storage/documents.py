@@ -6,7 +6,7 @@ the same bytes, in the catalog instead of a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,9 @@ __all__ = [
 
 METADATA_PREFIX = "metadata."
 """Before a field's name in the file, so that no field can hide ``id`` or ``text``."""
+
+NEAR = 32
+"""Texts no farther apart are validated together with those between them."""
 
 _OWN = {"id": pa.string(), "title": pa.string(), "text": pa.string()}
 
@@ -147,6 +150,22 @@ class DocumentTable:
         doc_id = self.id_column()[ordinal].as_py()
         return Document(doc_id, self.text(ordinal), self.title(ordinal), self.metadata(ordinal))
 
+    def documents(self, ordinals: IntArray, wanted: Collection[str]) -> list[Document]:
+        """Some documents, given in ascending order, each once; of ``title``, ``text`` and ``metadata``
+        those that are ``wanted``, the others empty."""
+        texts = {name: self._taken(name, ordinals) for name in ("title", "text") if name in wanted}
+        fields = self.fields if "metadata" in wanted else []
+        metadata = {name: self._taken(METADATA_PREFIX + name, ordinals) for name in fields}
+        return [
+            Document(
+                doc_id,
+                title=texts["title"][i] if "title" in texts else "",
+                text=texts["text"][i] if "text" in texts else "",
+                metadata=_without_nulls({name: values[i] for name, values in metadata.items()}),
+            )
+            for i, doc_id in enumerate(self._taken("id", ordinals))
+        ]
+
     def id_column(self) -> pa.ChunkedArray:
         """All ids."""
         return self._column("id")
@@ -174,6 +193,25 @@ class DocumentTable:
                 column.validate(full=True)
             self._checked[name] = column
         return self._checked[name]
+
+    def _taken(self, name: str, ordinals: IntArray) -> list[Any]:
+        """Values of a column, ordinals ascending; chunk by chunk, because Arrow joins all chunks of a
+        column to take some of its strings."""
+        is_text = name in ("title", "text")
+        column = self._table.column(name) if is_text else self._column(name)
+        values: list[Any] = []
+        first = 0
+        with _reading(self._where):
+            for chunk in column.chunks:
+                inside = slice(*np.searchsorted(ordinals, [first, first + len(chunk)]))
+                own = ordinals[inside] - first
+                first += len(chunk)
+                for run in np.split(own, np.flatnonzero(np.diff(own) > NEAR) + 1) if is_text else ():
+                    if len(run):
+                        chunk.slice(int(run[0]), int(run[-1] - run[0]) + 1).validate(full=True)
+                if len(own):
+                    values += chunk.take(pa.array(own, pa.int64())).to_pylist()
+        return values
 
     def _text(self, name: str, ordinal: int) -> str:
         one = self._table.column(name).slice(ordinal, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class IndexInfo:
     tokens' squared lengths that centroids leave (index tokens), to be compared with that of the documents
     that were trained on, ``quality["strain"]``; ``encoder`` is None for a
     caller's own class; ``complete`` is False while a build is unfinished; ``pooling`` says how tokens share
-    vectors (`IndexConfig.pooling`)."""
+    vectors (`IndexConfig.pooling`); ``config`` is what was asked for (`IndexConfig`), also what of it is not
+    trained yet."""
 
     path: str
     format_version: int
@@ -47,6 +48,7 @@ class IndexInfo:
     complete: bool
     pooling: str = "none"
     strain: float | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> IndexInfo:
@@ -55,7 +57,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         codec, segments = catalog.codec(), catalog.segments()
         generation, build = catalog.generation(), catalog.build_state()
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
-        pooling = catalog.pooling()
+        pooling, config = catalog.pooling(), catalog.meta("config")
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())
         replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0
@@ -95,6 +97,7 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         created_at=created,
         complete=build["complete"],
         pooling=pooling,
+        config=config,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -176,6 +176,15 @@ class PendingDocuments:
         """Everything of one document."""
         table, within = self._at(ordinal)
         return table.document(within)
+
+    def documents(self, ordinals: IntArray, wanted: Collection[str]) -> list[Document]:
+        """Some documents, given in ascending order; see `DocumentTable.documents`."""
+        found: list[Document] = []
+        bounds = np.searchsorted(ordinals, [*self._firsts, self._n])
+        for table, start, *span in zip(self._tables, self._firsts, bounds, bounds[1:], strict=False):
+            own = ordinals[slice(*span)]
+            found += table.documents(own - start, wanted) if len(own) else []
+        return found
 
     def id_column(self) -> pa.ChunkedArray:
         """All ids."""

@@ -128,15 +128,26 @@ class Snapshot:
         Raises:
             IndexDamagedError: nowhere.
         """
-        position = self._position.get(birth.origin)
-        if position is not None:
-            key = birth_keys(np.array([birth], dtype=np.int64))
-            found = find_births(self.segments[position].births, key)
-            if len(found):
-                return position, int(found[0])
-        raise IndexDamagedError(
-            f"a document of origin {birth.origin} is in no segment; restore the index from a copy"
-        )
+        return self.places([birth])[0]
+
+    def places(self, births: Sequence[Birth]) -> list[tuple[int, int]]:
+        """`place` of many documents, in their order."""
+        origins = np.array([birth.origin for birth in births], dtype=np.int64)
+        positions = np.array([self._position.get(birth.origin, -1) for birth in births], dtype=np.int64)
+        keys = birth_keys(np.array(births, dtype=np.int64).reshape(-1, 2))
+        ordinals = np.full(len(births), -1, dtype=np.int64)
+        for position in np.unique(positions[positions >= 0]).tolist():
+            mine, held = np.flatnonzero(positions == position), self.segments[position].births
+            found = np.searchsorted(held, keys[mine])
+            there = found < len(held)
+            there[there] = held[found[there]] == keys[mine[there]]
+            ordinals[mine[there]] = found[there]
+        if (ordinals < 0).any():
+            lost = int(origins[ordinals < 0][0])
+            raise IndexDamagedError(
+                f"a document of origin {lost} is in no segment; restore the index from a copy"
+            )
+        return list(zip(positions.tolist(), ordinals.tolist(), strict=True))
 
 
 class SnapshotKeeper:

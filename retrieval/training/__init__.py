@@ -1,6 +1,6 @@
 """Training a recipe on an index: sample, look at the geometry, fit, and measure the recall."""
 
-from retrieval.training.advice import shortfall
+from retrieval.training.advice import advice, has_grown, is_strained, shortfall
 from retrieval.training.doctor import KEPT, candidates, check_spread, diagnose, maxsim_spread
 from retrieval.training.geometry import Geometry, check_geometry, geometry_of
 from retrieval.training.measure import measure
@@ -11,13 +11,16 @@ from retrieval.training.train import fit, silent
 __all__ = [
     "KEPT",
     "Geometry",
+    "advice",
     "candidates",
     "check_geometry",
     "check_spread",
     "diagnose",
     "fit",
     "geometry_of",
+    "has_grown",
     "held_out_split",
+    "is_strained",
     "maxsim_spread",
     "measure",
     "pseudo_queries",

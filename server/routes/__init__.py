@@ -1,1 +1,39 @@
 """The routes, one module a subject."""
+
+from server.routes import (
+    aliases,
+    collections,
+    compat,
+    docs,
+    documents,
+    health,
+    maintenance,
+    metrics,
+    models,
+    page,
+    search,
+    snapshots,
+    tasks,
+)
+
+__all__ = ["ROUTERS"]
+
+ROUTERS = tuple(
+    module.router
+    for module in (
+        health,
+        metrics,
+        collections,
+        maintenance,
+        snapshots,
+        aliases,
+        documents,
+        search,
+        tasks,
+        models,
+        compat,
+        docs,
+        page,
+    )
+)
+"""In the order in which they are described."""

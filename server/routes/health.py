@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from server.context import Context
 from server.openapi import problems
 from server.problems import RETRY_AFTER, ProblemError
-from server.schemas import Live, Ready
+from server.routing import api, make_router
+from server.schemas.health import Live, Ready
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"])
+router = make_router("", "health")
 
 
 @router.get("/livez", summary="The process answers", responses=problems())
+@api(None)
 async def livez() -> Live:
     """Answers as soon as the server listens, whatever it is loading."""
     return Live()
 
 
 @router.get("/readyz", summary="Every collection is ready", responses=problems(503))
+@api(None)
 async def readyz(context: Context) -> Ready:
-    """503 while a collection is loading or when one failed: 'collections' says which and why."""
+    """503 while a collection is loading or when one failed ('collections' says which and why), and when the
+    server has been told to stop."""
+    if context.draining:
+        told = "not ready: the server is stopping"
+        raise ProblemError(503, "draining", told, headers=RETRY_AFTER)
     waiting = context.registry.not_ready()
     if waiting:
         told = "; ".join(f"{name}: {state}" for name, state in waiting.items())

@@ -3,45 +3,168 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter, Response
+from fastapi import Request, Response
 
-from server.answer import answer
-from server.bodies import JsonRoute
-from server.context import Context
+from retrieval import Engine
+from retrieval.hybrid import Hybrid
+from server.answering import Asker, Hybrids, Question, check_explain, check_query, check_search
+from server.answering.asking import refuse, telling
+from server.context import AppContext, Context
 from server.openapi import problems
-from server.problems import invalid_request
-from server.schemas import SearchRequest, SearchResponse
-from server.settings import ServerSettings
+from server.pool import Disconnected, Work
+from server.routing import JSON, api, make_router
+from server.schemas.search import (
+    BatchRequest,
+    BatchResponse,
+    ExplainRequest,
+    ExplainResponse,
+    HybridOptions,
+    RerankRequest,
+    SearchRequest,
+    SearchResponse,
+)
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/collections", tags=["search"], route_class=JsonRoute)
+router = make_router("/v1/collections", "search")
+PROBLEMS = problems(400, 404, 413, 415, 422, 503)
+CLIENT_GONE = 499
+"""What logs and metrics say of a request whose client did not wait; nobody receives it."""
+HYBRIDS = Hybrids()
+"""What it keeps belongs to engines, so several applications in one process share nothing by it."""
+
+Ask = Callable[[Asker, Work, Engine], Awaitable[bytes]]
 
 
 @router.post(
     "/{collection}/search",
     summary="Search a collection",
     response_model=SearchResponse,
-    responses=problems(400, 404, 413, 415, 422, 503),
+    responses=PROBLEMS,
 )
-async def search(collection: str, body: SearchRequest, context: Context) -> Response:
-    """The best documents for a text query, best first; with 'explain', which tokens matched."""
-    arrived = time.perf_counter()
-    engine = context.registry.engine(collection)
-    _check_limits(body, context.settings)
-    # Rendered on the pool's thread too: a large answer must not hold up the event loop.
-    content = await context.pool.run(lambda: answer(engine, body, arrived, context.log))
-    return Response(content, media_type="application/json")
+@api("read", gate=True)
+async def search(collection: str, body: SearchRequest, request: Request, context: Context) -> Response:
+    """The best documents for a query, best first; with 'explain', which tokens matched."""
+    questions = [Question(body)]
+    refuse(list(check_search(questions[0], context.settings)))
+
+    async def ask(asker: Asker, work: Work, engine: Engine) -> bytes:
+        return await asker.search(questions, _hybrids(questions, work, engine, request), is_batch=False)
+
+    return await _answer(collection, request, context, body.timeout_ms, ask)
 
 
-def _check_limits(body: SearchRequest, settings: ServerSettings) -> None:
-    found = []
-    if len(body.query) > settings.max_query_chars:
-        found.append(("/query", f"{len(body.query)} characters; the most is {settings.max_query_chars}"))
-    if body.limit > settings.max_limit:
-        found.append(("/limit", f"{body.limit} hits; the most is {settings.max_limit}"))
-    elif body.explain and body.limit > settings.max_explained:
-        found.append(("/limit", f"{body.limit} hits; the most is {settings.max_explained} with 'explain'"))
-    if found:
-        raise invalid_request(found)
+@router.post(
+    "/{collection}/search/batch",
+    summary="Search a collection for several queries",
+    response_model=BatchResponse,
+    responses=PROBLEMS,
+)
+@api("read", gate=True)
+async def search_batch(collection: str, body: BatchRequest, request: Request, context: Context) -> Response:
+    """An answer for each query; those that differ in nothing else are searched together. An error in one is
+    the whole request's."""
+    settings = context.settings
+    if len(body.searches) > settings.max_searches:
+        refuse([("/searches", f"{len(body.searches)} searches; the most is {settings.max_searches}")])
+    questions = [Question(each, f"/searches/{i}") for i, each in enumerate(body.searches)]
+    refuse([found for each in questions for found in check_search(each, settings)])
+    explained = sum(each.search.limit for each in questions if "tokens" in each.aspects)
+    if explained > settings.max_explained:
+        told = f"{explained} hits in all to explain; the most is {settings.max_explained}"
+        refuse([("/searches", told)])
+    times = [
+        each for each in (body.timeout_ms, *(one.timeout_ms for one in body.searches)) if each is not None
+    ]
+
+    async def ask(asker: Asker, work: Work, engine: Engine) -> bytes:
+        return await asker.search(questions, _hybrids(questions, work, engine, request), is_batch=True)
+
+    return await _answer(collection, request, context, min(times, default=None), ask)
+
+
+@router.post(
+    "/{collection}/explain",
+    summary="Explain scores",
+    response_model=ExplainResponse,
+    responses=PROBLEMS,
+)
+@api("read", gate=True)
+async def explain(collection: str, body: ExplainRequest, request: Request, context: Context) -> Response:
+    """Why these documents have the scores that they have for a query."""
+    refuse(list(check_explain(body, context.settings)))
+
+    async def ask(asker: Asker, _work: Work, _engine: Engine) -> bytes:
+        return await asker.explain(body.query, body.ids)
+
+    return await _answer(collection, request, context, None, ask)
+
+
+@router.post(
+    "/{collection}/rerank",
+    summary="Score documents that you found",
+    response_model=SearchResponse,
+    responses=PROBLEMS,
+)
+@api("read", gate=True)
+async def rerank(collection: str, body: RerankRequest, request: Request, context: Context) -> Response:
+    """The documents in the order of an exact search; ids that are not there are left out."""
+    most, found = context.settings.max_limit, list(check_query(body, context.settings, ""))
+    if len(body.ids) > most:
+        found.append(("/ids", f"{len(body.ids)} documents; the most is {most}"))
+    refuse(found)
+
+    async def ask(asker: Asker, _work: Work, _engine: Engine) -> bytes:
+        return await asker.rerank(body)
+
+    return await _answer(collection, request, context, None, ask)
+
+
+async def _answer(
+    collection: str, request: Request, context: AppContext, timeout_ms: float | None, ask: Ask
+) -> Response:
+    """Lease the collection and ask it, until the time is over or the client has gone."""
+    began: float = getattr(request.state, "began", None) or time.perf_counter()
+    settings, own = context.settings, context.registry.resolve(collection)
+    # An alias may lead elsewhere since the key was looked at.
+    request.state.principal.require("read", own)
+    limit = settings.timeout_ms if timeout_ms is None else min(timeout_ms, settings.timeout_ms)
+    try:
+        async with context.pool.work(timeout_ms=limit, request=request) as work:
+            engine = work.enter(context.registry.lease(own))
+            asker = Asker(
+                engine,
+                work,
+                began,
+                settings.max_limit,
+                context.log,
+                lambda timings: context.metrics.stages(own, timings),
+            )
+            content = await ask(asker, work, engine)
+    except Disconnected:
+        return Response(status_code=CLIENT_GONE)
+    return Response(content, media_type=JSON)
+
+
+def _hybrids(questions: list[Question], work: Work, engine: Engine, request: Request) -> list[Hybrid | None]:
+    """A hybrid search for each question that is one; the other collection is leased too.
+
+    Raises:
+        ProblemError: 403 or 404 for the other collection, 422 for options that cannot work.
+    """
+    context: AppContext = request.app.state.context
+    found: list[Hybrid | None] = []
+    for each in questions:
+        if not each.is_hybrid:
+            found.append(None)
+            continue
+        options, other = each.search.hybrid or HybridOptions(), None
+        if options.dense is not None:
+            name = context.registry.resolve(options.dense)
+            request.state.principal.require("read", name)
+            other = work.enter(context.registry.lease(name))
+        with telling(each.pointer, config="/hybrid"):
+            found.append(HYBRIDS.of(engine, other, options))
+    return found

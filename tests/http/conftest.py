@@ -67,7 +67,7 @@ def serve(indexes: Path, encoders: dict) -> Callable:
     def start(*, given: dict | None = None, wait: bool = True, **settings: object) -> Iterator[TestClient]:
         values = {"data_dir": indexes, "search_threads": 2, **settings}
         app = create_app(ServerSettings(**values), encoders=encoders if given is None else given)
-        with TestClient(app) as client:
+        with TestClient(app, base_url="http://localhost") as client:
             if wait:
                 until_loaded(client)
             yield client

@@ -6,9 +6,10 @@ from retrieval import Document, Engine
 def test_list(client):
     assert client.get("/v1/collections").json() == {
         "collections": [
-            {"name": "dense", "state": "ready", "kind": "dense", "documents": 40},
-            {"name": "late", "state": "ready", "kind": "late", "documents": 40},
-        ]
+            {"name": "dense", "state": "ready", "kind": "dense", "documents": 40, "aliases": []},
+            {"name": "late", "state": "ready", "kind": "late", "documents": 40, "aliases": []},
+        ],
+        "next_cursor": None,
     }
 
 
@@ -25,6 +26,8 @@ def test_detail_is_what_the_engine_says(client, indexes):
     assert body["precision"] == "float16"
     assert body["segments"] == 1
     assert body["encoder"] is None
+    assert (body["pending"], body["pooling"], body["aliases"]) == (0, "none", [])
+    assert (body["recipe"], body["quality"], body["advice"]) == (None, None, [])
     assert set(body["fields"]) == {"year", "published", "scanned", "weight", "open"}
 
 

@@ -143,11 +143,11 @@ def test_sixteen_at_once_answer_as_one_after_the_other(client):
 def test_numbers_that_json_cannot_say_never_reach_it(client, monkeypatch, capfd):
     weird = {"nan": math.nan, "list": [1.0, math.inf], "nested": {"x": -math.inf}, "none": None}
 
-    def search(self, query, k=10, *, filter=None, fields=None):
+    def search_batch(self, queries, k=10, **options):
         hits = (Hit("a", 1.0, metadata=weird), Hit("b", math.nan), Hit("c", -math.inf))
-        return SearchResult(hits, 1, {"encode": 0.1})
+        return [SearchResult(hits, 1, {"encode": 0.1})]
 
-    monkeypatch.setattr(Engine, "search", search)
+    monkeypatch.setattr(Engine, "search_batch", search_batch)
     response = ask(client)
     assert response.status_code == 200
     assert "NaN" not in response.text and "Infinity" not in response.text

@@ -57,10 +57,10 @@ def test_collections_from_the_environment(monkeypatch):
         ({"collections": {"a/b": "x"}}, "a/b"),
         ({"collections": {"a\n": "x"}}, "a"),
         ({"collections": "x"}, "collections='x'"),
-        ({"host": "0.0.0.0"}, "no authentication"),
-        ({"host": "192.168.1.4"}, "no authentication"),
-        ({"host": "example.org"}, "no authentication"),
-        ({"host": "::"}, "no authentication"),
+        ({"host": "0.0.0.0"}, "there is no key"),
+        ({"host": "192.168.1.4"}, "there is no key"),
+        ({"host": "example.org"}, "there is no key"),
+        ({"host": "::"}, "there is no key"),
     ],
 )
 def test_bad_values_are_one_clear_error(values, told):

@@ -10,14 +10,14 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     ["server", "index_tools", "bench"],
-    ["retrieval.evaluate"],
+    ["retrieval.client", "retrieval.evaluate"],
     ["retrieval"],  # the public names
     ["retrieval.hybrid"],
     ["retrieval.engine", "retrieval.repair"],
     ["retrieval.lifecycle", "retrieval.maintenance"],
     ["retrieval.conversion", "retrieval.trainable"],
     ["retrieval.writer"],
-    ["retrieval.reader"],
+    ["retrieval.reader", "retrieval.scoring"],
     ["retrieval.training"],
     [
         "retrieval.asked",

@@ -129,7 +129,7 @@ def test_missing_and_doubled_columns(parquet, fatal) -> None:
         "d.parquet: there is no id column '_id' or 'id' among 'text'; name it with --id-field (id_field=)"
     )
     doubled = pa.Table.from_arrays([pa.array(["a"])] * 3, ["id", "text", "text"])
-    assert fatal(parquet(table=doubled)) == "d.parquet: the column 'text' is in the file twice"
+    assert fatal(parquet(table=doubled)) == "d.parquet: the column 'text' is there twice"
 
 
 def test_not_parquet_and_cut_off(parquet, write, fatal) -> None:

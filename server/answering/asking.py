@@ -1,0 +1,177 @@
+"""Whether a question can be answered: by this server's limits, and by the collection it is put to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import Engine
+from retrieval.encode.base import LARGEST
+from retrieval.errors import ConfigError, FilterError, QueryError
+from server.problems import ProblemError, invalid_request
+from server.schemas.search import ExplainRequest, RerankRequest, SearchRequest
+from server.settings import ServerSettings
+
+__all__ = [
+    "Finding",
+    "Question",
+    "check_explain",
+    "check_query",
+    "check_search",
+    "codec_of",
+    "given_vectors",
+    "telling",
+]
+
+Finding = tuple[str, str]
+"""A JSON pointer and what is wrong there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A search, and where it stands in the body (``/searches/3``; empty: it is the body)."""
+
+    search: SearchRequest
+    pointer: str = ""
+
+    @property
+    def aspects(self) -> frozenset[str]:
+        """What is to be explained."""
+        asked = self.search.explain
+        if isinstance(asked, bool):
+            return frozenset({"tokens"}) if asked else frozenset()
+        return frozenset([asked] if isinstance(asked, str) else asked)
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether several generators are asked."""
+        return self.search.mode == "hybrid"
+
+
+def check_search(question: Question, settings: ServerSettings) -> Iterator[Finding]:
+    """What is wrong with a search, whatever collection it is put to."""
+    search, at = question.search, question.pointer
+    yield from check_query(search, settings, at)
+    if search.limit > settings.max_limit:
+        yield f"{at}/limit", f"{search.limit} hits; the most is {settings.max_limit}"
+    elif "tokens" in question.aspects and search.limit > settings.max_explained:
+        yield f"{at}/limit", f"{search.limit} hits; the most is {settings.max_explained} with 'explain'"
+    if "tokens" in question.aspects and search.query is None:
+        yield f"{at}/explain", "only a text can be explained token by token; give it as 'query'"
+    if not question.is_hybrid:
+        if search.hybrid is not None:
+            yield f"{at}/hybrid", "is for the mode hybrid; set 'mode' to 'hybrid'"
+        return
+    if search.query is None:
+        yield f"{at}/query", "a hybrid search takes a text, which BM25 reads too"
+    if search.cursor is not None:
+        yield f"{at}/cursor", "a hybrid search has no pages: its scores are of one set of candidates"
+    if search.hybrid is not None and search.hybrid.num_candidates > settings.max_limit:
+        told = f"{search.hybrid.num_candidates} candidates; the most is {settings.max_limit}"
+        yield f"{at}/hybrid/num_candidates", told
+
+
+def check_query(asked: SearchRequest | RerankRequest, settings: ServerSettings, at: str) -> Iterator[Finding]:
+    """Whether there is exactly one form of the query, within the limits."""
+    given = [name for name in ("query", "vector", "vectors") if getattr(asked, name) is not None]
+    if len(given) != 1:
+        told = f"there is {' and '.join(given)}" if given else "there is none of them"
+        place = given[1] if given else "query"
+        yield f"{at}/{place}", f"give exactly one of 'query', 'vector' and 'vectors'; {told}"
+    yield from _check_text(asked.query, settings, at)
+    if asked.vectors is not None and len(asked.vectors) > settings.max_query_tokens:
+        yield f"{at}/vectors", f"{len(asked.vectors)} vectors; the most is {settings.max_query_tokens}"
+
+
+def check_explain(asked: ExplainRequest, settings: ServerSettings) -> Iterator[Finding]:
+    """What is wrong with a request for explanations."""
+    yield from _check_text(asked.query, settings, "")
+    if len(asked.ids) > settings.max_explained:
+        yield "/ids", f"{len(asked.ids)} documents; the most is {settings.max_explained}"
+
+
+def _check_text(text: str | None, settings: ServerSettings, at: str) -> Iterator[Finding]:
+    if text is not None and len(text) > settings.max_query_chars:
+        yield f"{at}/query", f"{len(text)} characters; the most is {settings.max_query_chars}"
+
+
+def given_vectors(asked: SearchRequest | RerankRequest, engine: Engine, at: str) -> NDArray[Any]:
+    """The query's vectors as they were sent, as an array that fits the engine.
+
+    Raises:
+        ProblemError: 422, they do not fit.
+    """
+    name = "vectors" if asked.vector is None else "vector"
+    wanted = "vector" if engine.kind == "dense" else "vectors"
+    if name != wanted:
+        told = f"the collection is {engine.kind}; give the query as '{wanted}'"
+        raise invalid_request([(f"{at}/{name}", told)])
+    rows = asked.vectors if asked.vector is None else [asked.vector]
+    assert rows is not None  # one of the three is given
+    dim = codec_of(engine).dim
+    places = [f"{at}/vector"] if name == "vector" else [f"{at}/vectors/{i}" for i in range(len(rows))]
+    wrong = [(place, row) for place, row in zip(places, rows, strict=True) if len(row) != dim]
+    if wrong:
+        raise invalid_request([(at, f"{len(row)} numbers; the collection has {dim}") for at, row in wrong])
+    array = np.array(rows, dtype=np.float64)
+    large = np.flatnonzero(np.abs(array).max(axis=1) > LARGEST)
+    if len(large):
+        raise invalid_request([(places[i], f"holds values beyond {LARGEST:g}") for i in large])
+    return array.astype(np.float32)
+
+
+def check_mode(question: Question, engine: Engine) -> None:
+    """Refuse a mode that the collection does not have.
+
+    Raises:
+        ProblemError: 422.
+    """
+    mode = question.search.mode
+    if mode in (None, "hybrid", engine.kind):
+        return
+    told = f"the collection is {engine.kind}, not {mode}; leave 'mode' out to search it as it is"
+    if mode == "muvera" and engine.kind == "late":
+        if "muvera" in codec_of(engine).config.get("recipe", {}).get("reduce", ""):
+            return
+        told = "the collection is not found by muvera vectors; compact it with the preset muvera first"
+    raise invalid_request([(f"{question.pointer}/mode", told)])
+
+
+def codec_of(engine: Engine) -> Any:
+    """The codec generation of the newest commit: dimension, and what was trained."""
+    return engine.located()[0].snapshot.record
+
+
+@contextmanager
+def telling(at: str, *, config: str | None = None) -> Iterator[None]:
+    """Say where in the body that is which the engine refuses; ``config`` is where its settings come from,
+    None if they do not come from the body: then a bad one is not the client's fault."""
+    try:
+        yield
+    except FilterError as error:
+        raise _refused(error.code, str(error), f"{at}/filter") from None
+    except QueryError as error:
+        raise _refused(error.code, str(error), at) from None
+    except ConfigError as error:
+        if config is None:
+            raise
+        raise invalid_request([(at + config, str(error))]) from None
+
+
+def _refused(code: str, told: str, pointer: str) -> ProblemError:
+    return ProblemError(422, code, told, errors=[{"pointer": pointer, "detail": told}])
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise if anything was found.
+
+    Raises:
+        ProblemError: 422 with everything.
+    """
+    if findings:
+        raise invalid_request(findings)

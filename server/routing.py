@@ -1,0 +1,172 @@
+"""What a route asks of a request before any of its body is read: who sends it, what it carries, how much.
+
+    @router.post("/{collection}/search")
+    @api("read", gate=True)
+    async def search(collection: str, body: SearchRequest, context: Context) -> Response: ...
+
+The order is: key (401), right (403), read-only (403), media type (415), declared length (413), room (503).
+Only then the body is read, within its limit, and its JSON is parsed within its depth.
+"""
+
+from __future__ import annotations
+
+import email.message
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive
+
+from server.access import Scope
+from server.context import AppContext
+from server.limits import parse_json
+from server.problems import ProblemError
+
+__all__ = ["ARROW", "JSON", "NDJSON", "ApiRoute", "api", "make_router"]
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a route asks. ``scope`` None: no key is needed, for whoever watches the process alone."""
+
+    scope: Scope | None
+    takes: tuple[str, ...] = (JSON,)
+    gate: bool = False
+    large: bool = False
+    gzip: bool = False
+    browser: bool = False
+    changes: bool = False
+
+
+def api(
+    scope: Scope | None,
+    *,
+    takes: tuple[str, ...] = (JSON,),
+    gate: bool = False,
+    large: bool = False,
+    gzip: bool = False,
+    browser: bool = False,
+    changes: bool | None = None,
+) -> Callable[[Endpoint], Endpoint]:
+    """Say what a route asks; below the router's decorator.
+
+    ``takes``: media types of its body. ``gate``: it needs room among the requests in flight. ``large``: its
+    body may be as large as documents may. ``gzip``: it may be compressed; the route decompresses it.
+    ``browser``: a browser may ask its user for the key. ``changes``: a read-only server refuses it (default:
+    unless it only reads).
+    """
+    changing = scope in ("write", "admin") if changes is None else changes
+    rules = Rules(scope, takes, gate, large, gzip, browser, changing)
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.rules = rules  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
+
+
+def make_router(prefix: str, tag: str) -> APIRouter:
+    """A router whose routes are all guarded."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute)
+
+
+class ApiRoute(APIRoute):
+    """A route with `Rules`."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler behind the checks."""
+        handle = super().get_route_handler()
+        rules = rules_of(self.endpoint)
+        is_parsed = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            context = cast(AppContext, request.app.state.context)
+            _authorise(request, context, rules)
+            if request.method in BODY_METHODS:
+                _check_media(request, rules)
+            limit = context.settings.max_documents_bytes if rules.large else context.settings.max_body_bytes
+            _check_length(request, limit)
+            with context.gate.enter() if rules.gate else nullcontext():
+                limited = _ApiRequest(request.scope, _limited(request.receive, limit))
+                if is_parsed:
+                    limited.parsed = parse_json(await limited.body(), context.settings.max_json_depth)
+                return await handle(limited)
+
+        return guarded
+
+
+def rules_of(endpoint: Callable[..., Any]) -> Rules:
+    """The rules of a route's function; a route without any is a mistake of ours."""
+    return cast(Rules, endpoint.rules)  # type: ignore[attr-defined]
+
+
+class _ApiRequest(Request):
+    """A request whose JSON has been parsed within its limits."""
+
+    parsed: Any = None
+
+    async def json(self) -> Any:
+        """What was parsed."""
+        return self.parsed
+
+
+def _authorise(request: Request, context: AppContext, rules: Rules) -> None:
+    if rules.scope is None:
+        return
+    principal = context.access.authenticate(request.headers, browser=rules.browser)
+    request.state.principal = principal
+    named = request.path_params.get("collection")
+    principal.require(rules.scope, None if named is None else context.registry.true_name(named))
+    if rules.changes and context.settings.read_only:
+        told = "this server is read-only; send changes to the one that writes"
+        raise ProblemError(403, "read_only", told)
+
+
+def _check_media(request: Request, rules: Rules) -> None:
+    given = email.message.Message()
+    given["content-type"] = request.headers.get("content-type", "")
+    if given.get_content_type() not in rules.takes:
+        accepted = ", ".join(rules.takes)
+        told = f"send the body as Content-Type: {' or '.join(rules.takes)}"
+        raise ProblemError(415, "unsupported_media_type", told, headers={"Accept": accepted})
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity" and not (rules.gzip and encoding == "gzip"):
+        known = "gzip, identity" if rules.gzip else "identity"
+        told = f"Content-Encoding '{encoding[:40]}' is not taken here; there is: {known}"
+        raise ProblemError(415, "unsupported_media_type", told, headers={"Accept-Encoding": known})
+
+
+def _check_length(request: Request, limit: int) -> None:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """``receive``, until more has come than may, where no length was declared."""
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_large(limit)
+        return message
+
+    return receive_limited
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError(413, "body_too_large", f"the body is larger than {limit} bytes")

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from server.pool import Disconnected, WorkPool
+from server.problems import ProblemError
+
+WAIT = 30
+
+
+@contextmanager
+def pool_of(threads: int):
+    pool = WorkPool(threads)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+class Client:
+    """As much of a request as the pool looks at."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> dict:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(WAIT):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def test_at_most_so_many_at_once_and_in_order():
+    async def run() -> None:
+        gate, order, at_once, most = threading.Event(), [], [], []
+
+        def job(i: int) -> int:
+            at_once.append(i)
+            most.append(len(at_once))
+            assert gate.wait(WAIT)
+            order.append(i)
+            at_once.remove(i)
+            return i
+
+        with pool_of(1) as pool:
+            tasks = [asyncio.create_task(pool.run(lambda i=i: job(i))) for i in range(6)]
+            await until(lambda: pool.waiting("search") == 5)
+            assert pool.running("search") == 1
+            gate.set()
+            assert await asyncio.gather(*tasks) == order == list(range(6))
+        assert max(most) == 1
+
+    asyncio.run(run())
+
+
+def test_a_deadline_answers_at_once_and_the_thread_counts_until_it_ends():
+    async def run() -> None:
+        gate, left = threading.Event(), []
+
+        @contextmanager
+        def lease():
+            yield "engine"
+            left.append(True)
+
+        with pool_of(1) as pool:
+            with pytest.raises(ProblemError, match="not done within 20 ms") as caught:
+                async with pool.work(timeout_ms=20) as work:
+                    assert work.enter(lease()) == "engine"
+                    await work.run(lambda: gate.wait(WAIT))
+            assert (caught.value.status, caught.value.code) == (504, "deadline_exceeded")
+            assert pool.running("search") == 1 and not left  # what is leased is still in use
+            with pytest.raises(ProblemError, match="not done"):
+                await pool.run(lambda: "never begins", timeout_ms=20)
+            assert pool.waiting("search") == 0
+            gate.set()
+            await until(lambda: pool.running("search") == 0)
+            await until(lambda: left)
+            assert await pool.run(lambda: "next") == "next"
+
+    asyncio.run(run())
+
+
+def test_whoever_leaves_the_queue_is_not_served():
+    async def run() -> None:
+        gate, done, client = threading.Event(), [], Client()
+        with pool_of(1) as pool:
+            first = asyncio.create_task(pool.run(lambda: gate.wait(WAIT)))
+            await until(lambda: pool.running("search") == 1)
+            gone = asyncio.create_task(pool.run(lambda: done.append("gone"), request=client))
+            last = asyncio.create_task(pool.run(lambda: done.append("last")))
+            await until(lambda: pool.waiting("search") == 2)
+            client.gone.set()
+            with pytest.raises(Disconnected):
+                await gone
+            assert pool.waiting("search") == 1
+            gate.set()
+            await asyncio.gather(first, last)
+        assert done == ["last"]
+
+    asyncio.run(run())
+
+
+def test_nobody_who_stays_is_taken_for_gone():
+    async def run() -> None:
+        with pool_of(1) as pool:
+            async with pool.work(request=Client(), timeout_ms=60_000) as work:
+                assert await work.run(lambda: 1, "encode") == 1
+                assert await work.run(lambda: 2) == 2
+            await asyncio.sleep(0)
+            assert len(asyncio.all_tasks()) == 1  # the watcher has gone too
+
+    asyncio.run(run())
+
+
+def test_errors_of_jobs_are_raised_and_free_the_thread():
+    def fail() -> None:
+        raise TimeoutError("of the job itself")
+
+    async def run() -> None:
+        with pool_of(1) as pool:
+            for _ in range(3):
+                with pytest.raises(TimeoutError, match="of the job itself"):
+                    await pool.run(fail, timeout_ms=60_000)
+            assert pool.running("search") == 0
+
+    asyncio.run(run())
+
+
+def test_waiting_for_models_takes_no_thread_from_searches():
+    async def run() -> None:
+        gate = threading.Event()
+        with pool_of(1) as pool:
+
+            async def encode() -> None:
+                async with pool.work() as work:
+                    await work.run(lambda: gate.wait(WAIT), "encode")
+
+            tasks = [asyncio.create_task(encode()) for _ in range(4)]
+            await until(lambda: pool.running("encode") == 4)
+            assert await pool.run(lambda: "found") == "found"
+            gate.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(run())
