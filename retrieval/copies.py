@@ -80,9 +80,18 @@ def import_index(file: str | Path, target: str | Path, progress: _Progress = Non
     return archive.import_index(Path(file), Path(target), progress)
 
 
-def move_index(source: str | Path, target: str | Path, *, replace: bool = False) -> None:
+def move_index(
+    source: str | Path,
+    target: str | Path,
+    *,
+    replace: bool = False,
+    ready: Callable[[], object] = lambda: None,
+) -> None:
     """Rename the index ``source`` to ``target``, on the same file system. With ``replace`` it takes the
     place of the index there; engines that have that one open must be opened again.
+
+    ``ready`` is called before that, when nobody can write to ``target`` any more: an engine that looks at
+    it then (``len``) has seen its last commit, and can be searched until it is opened again.
 
     Raises:
         IndexExistsError: ``target`` is there, and is not to be replaced or no index.
@@ -90,7 +99,7 @@ def move_index(source: str | Path, target: str | Path, *, replace: bool = False)
         IndexNotFoundError: ``source`` is no index.
         IndexFolderError: it cannot be renamed, or one path lies in the other.
     """
-    copies.move_index(Path(source), Path(target), replace=replace)
+    copies.move_index(Path(source), Path(target), replace=replace, ready=ready)
 
 
 def recover_index(target: str | Path) -> None:

@@ -15,9 +15,9 @@ from retrieval.errors import ConfigError
 from server.access import Access
 from server.admission import Admission
 from server.context import AppContext
-from server.folders import tidy
 from server.guard import Guard, SecurityHeaders
 from server.idempotency import Idempotency
+from server.ingest import Ingestion
 from server.loading import Opener
 from server.logs import make_logger
 from server.metrics import Metrics
@@ -97,9 +97,10 @@ def make_context(settings: ServerSettings, encoders: Mapping[str, Encoder], log:
     """Everything that the application holds while it runs; only the server's own store is opened yet."""
     at = None if settings.data_dir is None else settings.data_dir.expanduser() / STORE
     store = ServerStore(at, read_only=settings.read_only)
-    if at is not None and not settings.read_only:
-        tidy(at.parent)
     metrics = Metrics()
+    registry = Registry(settings.collection_paths(), store, log)
+    tasks = Tasks(store, log, metrics, max_waiting=settings.max_tasks)
+    write_pool = WorkPool(WRITERS)
     return AppContext(
         settings=settings,
         log=log,
@@ -107,12 +108,13 @@ def make_context(settings: ServerSettings, encoders: Mapping[str, Encoder], log:
         access=Access(settings.all_keys),
         store=store,
         models=Models(settings, settings.runtime(), encoders),
-        registry=Registry(settings.collection_paths(), store, log),
+        registry=registry,
         pool=WorkPool(settings.search_threads),
-        write_pool=WorkPool(WRITERS),
+        write_pool=write_pool,
         gate=Admission(settings.max_in_flight),
-        tasks=Tasks(store, log, metrics, max_waiting=settings.max_tasks),
-        idempotency=Idempotency(store),
+        tasks=tasks,
+        idempotency=Idempotency(store, log),
+        ingestion=Ingestion(settings, store, registry, tasks, write_pool),
     )
 
 

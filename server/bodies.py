@@ -21,8 +21,8 @@ from retrieval.corpus import FieldNames, arrow_rows, line_rows
 from retrieval.errors import DataError
 from server.idempotency import request_digest
 from server.limits import gunzip_limited, parse_json
+from server.media import ARROW, JSON, NDJSON
 from server.problems import ProblemError, invalid_request
-from server.routing import ARROW, JSON, NDJSON
 from server.schemas.base import Strict
 
 __all__ = ["FORMS", "DocumentRows", "Form", "body_file", "form_of", "receive"]

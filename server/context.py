@@ -14,6 +14,7 @@ from retrieval import Engine
 from server.access import Access
 from server.admission import Admission
 from server.idempotency import Idempotency
+from server.ingest import Ingestion
 from server.models import Models
 from server.pool import WorkPool
 from server.registry import Registry
@@ -46,6 +47,7 @@ class AppContext:
     gate: Admission
     tasks: Tasks
     idempotency: Idempotency
+    ingestion: Ingestion
     draining: bool = False
 
     async def load(self, open_collection: Callable[[str, Path], Engine]) -> None:
@@ -59,6 +61,7 @@ class AppContext:
         self.draining = True
         self.registry.stop()
         await loading
+        await self.idempotency.finish()
         await asyncio.to_thread(self.tasks.close, self.settings.drain_seconds)
         await asyncio.to_thread(self.pool.close)
         await asyncio.to_thread(self.write_pool.close)

@@ -19,6 +19,7 @@ from retrieval.corpus import ErrorPolicy, FieldNames, records_of
 from retrieval.errors import DataError
 from retrieval.types import BuildProgress, Record
 from server.bodies import DocumentRows, Form
+from server.dates import DateFields
 from server.pool import WorkPool
 from server.problems import ProblemError
 from server.registry import Registry
@@ -49,7 +50,10 @@ class Plan:
 
 class Ingestion:
     """Writes to collections. Those to one collection take turns, in the order in which they came, so that
-    they keep one thread of ``pool`` busy and not all of them."""
+    they keep one thread of ``pool`` busy and not all of them.
+
+    Make it before requests come: bodies that a killed server left, and no task waits for, are removed.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class Ingestion:
         data_dir = settings.data_dir
         self._spool = None if data_dir is None else Spool(data_dir.expanduser())
         tasks.register_kind(INGEST, self._resumed, ended=self._forget)
+        if not settings.read_only:
+            self._clear_orphans()
 
     @property
     def spool(self) -> Spool:
@@ -79,12 +85,6 @@ class Ingestion:
             )
             raise ProblemError(409, "no_data_dir", told)
         return self._spool
-
-    def clear_orphans(self) -> None:
-        """Remove bodies that no task waits for: before requests come, where this server writes. Blocks."""
-        if self._spool is not None:
-            waiting = [task.payload for task in self._store.unfinished_tasks() if task.kind == INGEST]
-            self._spool.clear({payload["file"] for payload in waiting if payload})
 
     async def in_turn(self, collection: str, job: Callable[[Engine], T]) -> T:
         """What ``job`` makes of the engine, on a thread, after the writes to this collection that came
@@ -137,6 +137,12 @@ class Ingestion:
         spooled.keep = True
         return record
 
+    def _clear_orphans(self) -> None:
+        """Remove bodies that no task waits for; before requests come."""
+        if self._spool is not None:
+            waiting = [task.payload for task in self._store.unfinished_tasks() if task.kind == INGEST]
+            self._spool.clear({payload["file"] for payload in waiting if payload})
+
     def _resumed(self, record: TaskRecord) -> TaskWork:
         return self._work(record.collection, dict(record.payload or {}))
 
@@ -164,15 +170,17 @@ class Ingestion:
 class _Source:
     """Records of a body, as the engine reads them; a task can be stopped between two."""
 
-    def __init__(self, rows: DocumentRows, policy: ErrorPolicy, control: TaskControl | None) -> None:
+    def __init__(
+        self, rows: DocumentRows, policy: ErrorPolicy, dates: DateFields, control: TaskControl | None
+    ) -> None:
         self.policy, self.fraction = policy, rows.fraction
-        self._rows, self._control = rows, control
+        self._rows, self._dates, self._control = rows, dates, control
 
     def __iter__(self) -> Iterator[Record]:
         for record in records_of(iter(self._rows), FieldNames(), self.policy):
             if self._control is not None:
                 self._control.check()
-            yield record
+            yield self._dates.restored(record)
 
 
 def _written(
@@ -182,8 +190,9 @@ def _written(
     policy = ErrorPolicy("collect" if plan.on_error == "stop" else "skip")
     put = engine.upsert if plan.mode == "upsert" else engine.add
     progress = None if control is None else partial(_tell, control)
+    dates = DateFields(lambda: engine.inspect().fields)
     try:
-        report = put(_Source(rows, policy, control), progress=progress)
+        report = put(_Source(rows, policy, dates, control), progress=progress)
     except DataError as error:
         raise _refusal(policy, len(rows.ids)) if error.errors else error from None
     return WriteResponse(

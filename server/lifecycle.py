@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from retrieval import EncoderConfig, Engine, IndexConfig
-from retrieval.errors import IndexExistsError
+from retrieval import Encoder, EncoderConfig, Engine, IndexConfig
+from retrieval.errors import EncoderError, IndexExistsError
 from server.configs import check_fit, check_pooled, differences, index_config
 from server.context import AppContext
 from server.describing import aliases_of
 from server.folders import DataFolder
 from server.loading import Opener, warm
 from server.problems import RETRY_AFTER, ProblemError
-from server.refusals import refusing
+from server.refusals import refusal, refusing
 from server.schemas.collections import CollectionConfig
 
 __all__ = ["check_loaded", "check_name", "check_unserved", "create", "delete", "opener_of", "reload"]
@@ -34,7 +34,7 @@ def create(context: AppContext, name: str, asked: CollectionConfig) -> bool:
             return False
         path = DataFolder(context.settings).own(name)
         check_unserved(context, name)
-        loaded = context.models.encoder(encoder)
+        loaded = _loaded(context, encoder)
         check_fit(asked, config, loaded.kind, loaded.dim)
         check_pooled(config, loaded)
         try:
@@ -125,6 +125,13 @@ def check_unserved(context: AppContext, name: str) -> None:
     """
     if DataFolder(context.settings).find(name) is not None:
         raise _taken(name)
+
+
+def _loaded(context: AppContext, encoder: EncoderConfig) -> Encoder:
+    try:
+        return context.models.encoder(encoder)
+    except EncoderError as error:  # a listed model, with settings that do not fit it
+        raise refusal(error, "/encoder") from None
 
 
 def _taken(name: str) -> ProblemError:

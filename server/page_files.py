@@ -12,7 +12,7 @@ from pathlib import PurePath
 from starlette.requests import Request
 from starlette.responses import Response
 
-__all__ = ["INDEX", "PageFile", "file_response", "page_files"]
+__all__ = ["CSP", "INDEX", "PageFile", "file_response", "page_files"]
 
 INDEX = "index.html"
 MEDIA_TYPES = {

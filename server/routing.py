@@ -23,13 +23,11 @@ from starlette.types import Message, Receive
 from server.access import Scope
 from server.context import AppContext
 from server.limits import parse_json
+from server.media import JSON
 from server.problems import ProblemError
 
-__all__ = ["ARROW", "JSON", "NDJSON", "ApiRoute", "api", "make_router"]
+__all__ = ["ApiRoute", "api", "make_router"]
 
-JSON = "application/json"
-NDJSON = "application/x-ndjson"
-ARROW = "application/vnd.apache.arrow.stream"
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

@@ -17,12 +17,13 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from retrieval import Engine, export_index, import_index, inspect_index
 from retrieval.copies import move_index
-from retrieval.errors import IndexLockedError
+from retrieval.errors import IndexLockedError, RetrievalError
 from retrieval.storage import Catalog
 from retrieval.storage.files import make_folder, sync_folder
 from server.context import AppContext
@@ -149,7 +150,7 @@ def restoring(context: AppContext, collection: str, name: str, target: str) -> T
             with context.registry.changing(target):
                 check_target(context, collection, target)
                 path = data.own(target)
-                _put(staged, path, control)
+                _put(staged, path, control, lambda: _look(context, target))
                 context.registry.add(target, path, opener.open_asked(target, path))
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -174,12 +175,18 @@ def check_target(context: AppContext, collection: str, target: str) -> None:
         raise ProblemError(409, "collection_exists", told)
 
 
-def _put(staged: Path, path: Path, control: TaskControl) -> None:
+def _look(context: AppContext, collection: str) -> None:
+    """Let what is served see its last commit: after it is replaced it could not any more."""
+    with suppress(ProblemError, RetrievalError), context.registry.lease(collection) as engine:
+        len(engine)
+
+
+def _put(staged: Path, path: Path, control: TaskControl, ready: Callable[[], object]) -> None:
     """Rename into place; upkeep or another process that is writing there is waited for."""
     for attempt in range(ATTEMPTS):
         control.check()
         try:
-            move_index(staged, path, replace=True)
+            move_index(staged, path, replace=True, ready=ready)
         except IndexLockedError:
             if attempt == ATTEMPTS - 1:
                 raise

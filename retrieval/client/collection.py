@@ -69,8 +69,9 @@ class CollectionCalls:
         return path_of("collections", self.name, *parts)
 
     def _asked(self, what: str, body: Mapping[str, Any], *more: str) -> Request:
-        """A question: a POST that changes nothing."""
-        return json_request("POST", self.path(what, *more), body, repeatable=True)
+        """A question: a POST that may be repeated."""
+        request = json_request("POST", self.path(what, *more), body, repeatable=True)
+        return replace(request, misuse=QueryError)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -190,8 +191,8 @@ class CollectionCalls:
             if not listed:
                 return 0
             body = {"ids": listed}
-        request = json_request("POST", self.path("documents", "delete"), body, repeatable=True)
-        reply = yield from ask(replace(request, headers=idempotency_key()))
+        request = replace(self._asked("documents", body, "delete"), headers=idempotency_key())
+        reply = yield from ask(request)
         return reply.read(lambda answer: int(answer["deleted"]))
 
     def flush(self) -> Call[int]:

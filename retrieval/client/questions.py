@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from retrieval.asked import FilterLike, SearchParams, filter_of, search_config
 from retrieval.encode.base import LARGEST
@@ -124,7 +124,7 @@ def batches_of(searches: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[s
     batch: list[Mapping[str, Any]] = []
     taken = 0
     for search in searches:
-        size = len(json.dumps(search))
+        size = len(to_json(search))
         if batch and (len(batch) >= MAX_SEARCHES or taken + size > MAX_BATCH_BYTES):
             yield batch
             batch, taken = [], 0

@@ -94,7 +94,8 @@ class RemoteEngine:
         milliseconds after which the server gives up.
 
         Raises:
-            RemoteError: more hits than the server gives at once, or ``deadline_exceeded``.
+            QueryError: also for more hits than the server gives at once, and a ``mode`` that it has not.
+            RemoteError: ``deadline_exceeded``, ``overloaded``.
         """
         options = {"filter": filter, "fields": fields, "params": params, "explain": explain}
         return self._run(
@@ -201,7 +202,8 @@ class RemoteEngine:
         **Each request is a commit of its own.** What fits into one is there whole or not at all, as with
         `Engine.add`. Of more, those before the one that failed stay; the error says how many. With
         ``ack="task"`` all go in one request, which the server keeps on disk before it begins; this waits for
-        the task. A request that is repeated after a broken connection is not written twice.
+        the task. A request that is repeated after a broken connection is not written twice (only where the
+        server was killed after the commit and before it answered, `add` says that the ids are there already).
 
         The report's ``tokens`` and ``truncated`` are 0: the service does not tell.
 

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 
-from retrieval.client.errors import ConnectionFailedError, RemoteError, error_of_problem
+from retrieval.client.errors import ConnectionFailedError, RemoteError, engine_error, error_of_problem
 from retrieval.client.exchange import Call, Pause, Reply, Request
 from retrieval.errors import ConfigError, RetrievalError
 
@@ -151,6 +151,8 @@ def error_of_reply(reply: Reply) -> RetrievalError:
         "check that the url is that of a retrieval server, and what lies between"
     )
     found = error_of_problem(problem, status=reply.status, request_id=reply.request_id, otherwise=otherwise)
+    if isinstance(found, RemoteError) and found.code == "invalid_request" and reply.request.misuse:
+        return engine_error(reply.request.misuse, found)
     if isinstance(found, RemoteError) and reply.status == HTTPStatus.UNAUTHORIZED:
         return RemoteError(
             f"{found.detail}; give Client(key=...) or set RETRIEVAL_API_KEY",

@@ -89,9 +89,12 @@ def restore_index(
     return report
 
 
-def move_index(source: Path, target: Path, *, replace: bool = False) -> None:
+def move_index(
+    source: Path, target: Path, *, replace: bool = False, ready: Callable[[], object] = lambda: None
+) -> None:
     """Rename the index ``source`` to ``target``, on the same file system; with ``replace`` it takes the
-    place of the index there, as `restore_index` does.
+    place of the index there, as `restore_index` does. ``ready`` is called before that, when nobody can
+    write to ``target`` any more.
 
     Raises:
         IndexExistsError, IndexLockedError: of ``target``, as `restore_index`.
@@ -102,6 +105,7 @@ def move_index(source: Path, target: Path, *, replace: bool = False) -> None:
     check_apart(source, target)
     _check_source(source)
     with disk.telling("rename", source), _place(target, replace) as put:
+        ready()
         put(source)
 
 

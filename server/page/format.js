@@ -1,6 +1,6 @@
 // Values as people read them.
 
-import { h, setVariable } from "./dom.js";
+import { h, scrolled, setVariable, table } from "./dom.js";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
@@ -47,9 +47,16 @@ function shown(value, isTheirs) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "number" && !isTheirs) return numberText(value);
   if (Array.isArray(value)) {
-    return value.every((item) => typeof item !== "object") ? value.join(", ") || "–" : JSON.stringify(value);
+    return value.every((item) => typeof item !== "object") ? value.join(", ") || "–" : alike(value, isTheirs);
   }
   return typeof value === "object" ? facts(value, isTheirs) : String(value);
+}
+
+/** A list of objects as a table, a column for every name that any of them has. */
+function alike(items, isTheirs) {
+  const head = [...new Set(items.flatMap((item) => Object.keys(item ?? {})))];
+  const cells = (item) => head.map((name) => h("td", {}, shown(item?.[name], isTheirs)));
+  return scrolled("Table", table(head, items.map((item) => h("tr", {}, cells(item)))));
 }
 
 /**

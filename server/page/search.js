@@ -123,6 +123,7 @@ export function searchView() {
     heat.show(views, isMore);
     cursor = answer.next_cursor ?? null;
     more.hidden = cursor === null;
+    const { stages_ms: _, ...steps } = answer.plan ?? {}; // they are among the bars
     const took = answer.timings_ms.total === undefined ? "" : ` in ${answer.timings_ms.total.toFixed(1)} ms`;
     const none = views.length === 0 ? " Nothing was found; is the filter too narrow?" : "";
     fill(told, `${counted(views.length, "hit")}${took}, generation ${answer.generation}.${none}`);
@@ -130,7 +131,7 @@ export function searchView() {
       about,
       answer.partial ? h("p", { class: "warning" }, "Partial: damaged parts of the index were left out.") : null,
       h("details", { open: true }, h("summary", {}, "Time"), timingBars(answer.timings_ms)),
-      answer.plan ? h("details", { open: true, class: "plan" }, h("summary", {}, "Plan"), facts(answer.plan)) : null,
+      answer.plan ? h("details", { open: true, class: "plan" }, h("summary", {}, "Plan"), facts(steps)) : null,
     );
   }
 

@@ -55,7 +55,7 @@ DocumentId = Annotated[str, Path(description="as it is, percent-encoded; it may 
     response_model=WriteResponse,
     responses={
         202: {"model": Task, "description": "ack=task"},
-        **problems(400, 404, 409, 413, 415, 422, 503),
+        **problems(400, 404, 409, 413, 415, 422, 429, 503),
     },
     openapi_extra={**WRITE_BODY, **IDEMPOTENCY_KEY},
 )
@@ -70,6 +70,8 @@ async def write_documents(
     first, and the others are bad). The generation of the answer is that of this commit, or of a later one."""
     arrived = time.perf_counter()
     name = context.registry.resolve(collection)
+    with context.registry.lease(name):
+        pass  # one that is not ready yet is told before the body is read
     plan = Plan(form_of(request), query.mode, query.on_error)
     if query.ack == "task":
         return await _write_later(request, name, context, plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from server.routing import ARROW, JSON, NDJSON
+from server.media import ARROW, JSON, NDJSON
 from server.schemas.base import DOCUMENT
 from server.schemas.documents import DocumentsRequest
 
@@ -21,7 +21,8 @@ _DOCUMENT = {
         "title": {"type": "string", "default": ""},
         "metadata": {
             "type": "object",
-            "description": "booleans, numbers, texts, lists and objects of these; a field has one type",
+            "description": "booleans, numbers, texts, lists and objects of these; a field has one type. One "
+            "that holds dates or time stamps takes them as ISO 8601 texts, as it gives them",
         },
     },
 }

@@ -12,9 +12,10 @@ from retrieval.hybrid import Hybrid
 from server.answering import Asker, Hybrids, Question, check_explain, check_query, check_search
 from server.answering.asking import refuse, telling
 from server.context import AppContext, Context
+from server.media import JSON
 from server.openapi import problems
 from server.pool import Disconnected, Work
-from server.routing import JSON, api, make_router
+from server.routing import api, make_router
 from server.schemas.search import (
     BatchRequest,
     BatchResponse,

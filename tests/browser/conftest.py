@@ -33,7 +33,9 @@ def listening(app: Any, **options: Any) -> Iterator[str]:
     """An ASGI application on a free port of this machine: gives its address."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="error", ws="none", access_log=False, **options)
+        config = uvicorn.Config(
+            app, log_level="error", ws="none", access_log=False, timeout_graceful_shutdown=5, **options
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
@@ -44,7 +46,7 @@ def listening(app: Any, **options: Any) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{sock.getsockname()[1]}"
         finally:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
             thread.join(30)
 
 

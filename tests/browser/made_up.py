@@ -171,5 +171,10 @@ def found(request: dict[str, Any], kind: str) -> dict[str, Any]:
         "next_cursor": str(first + size) if first + size < len(ranked) else None,
     }
     if "plan" in request.get("explain", []):
-        answer["plan"] = {"segments": {"exact": 2}, "accepted": 12, "selectivity": 1.0}
+        answer["plan"] = {
+            "generators": {"engine": {"segments": {"exact": 2}, "found": 12}},
+            "hits": [{"id": "d/1", "engine": 1, "bm25": 2}, {"id": "d2", "engine": 2}],
+            "accepted": 12,
+            "stages_ms": {"encode": 6.25},
+        }
     return answer

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from retrieval import Document, Engine, IndexConfig, RecipeConfig
 from server.access import KeySettings, new_key
 from server.app import create_app
+from server.page_files import CSP
 from server.settings import ServerSettings
 from tests.browser.conftest import listening
 from tests.browser.made_up import EMOJI_TEXT, HOSTILE, TITLE
@@ -103,6 +105,36 @@ def test_compare_index_and_tasks(serve: Callable, open_page: Callable) -> None:
         page.get_by_role("link", name="Tasks").click()
         page.locator(".task").get_by_text("succeeded").wait_for()
         assert "diagnose of late" in page.locator(".task").first.inner_text()
+
+
+def test_the_page_s_routes(serve: Callable) -> None:
+    key, digest = new_key()
+    keys = {"reader": KeySettings(sha256=digest, scope="read", collections=["late"])}
+    with serve(keys=keys) as address, httpx.Client(base_url=address) as client:
+        for path in ("/ui", "/ui/app.js"):
+            refused = client.get(path)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"].startswith("Basic ")
+        assert client.get("/v1/collections").headers["www-authenticate"].startswith("Bearer ")
+        client.auth = ("me", key)
+        for path in ("/ui", "/ui/app.js", "/ui/style.css"):
+            answer = client.get(path)
+            assert answer.status_code == 200
+            assert answer.headers["content-security-policy"] == CSP
+            assert answer.headers["cache-control"] == "no-cache"
+            again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        for path in (
+            "/ui/",
+            "/ui/no.js",
+            "/ui/..%2fapp.py",
+            "/ui/%2e%2e/app.py",
+            "/ui/index.html%00",
+            "/ui/a/b",
+        ):
+            missing = client.get(path)
+            assert missing.status_code == 404, path
+            assert missing.json()["code"] == "route_not_found"
 
 
 def test_a_key_opens_the_page_and_its_calls(serve: Callable, open_page: Callable) -> None:

@@ -173,7 +173,9 @@ def test_filter_and_parameters_are_sent(page: Any, stand_in: StandIn) -> None:
         "params": {"recall_target": 0.9, "exact": True},
         "explain": ["plan", "tokens"],
     }
-    assert "accepted" in page.locator(".plan").inner_text()
+    plan = page.locator(".plan")
+    assert "accepted" in plan.inner_text()
+    assert plan.get_by_role("row").all_inner_texts() == ["id\tengine\tbm25", "d/1\t1\t2", "d2\t2\t–"]
 
 
 @pytest.mark.parametrize("text", ['{"year": ', "[1]", "7", '{"year": 12345678901234567890}'])

@@ -16,7 +16,7 @@ WAIT = 30
 
 
 class Recording(HashingDense):
-    """Notes every batch; the first waits until the gate opens. Fails for batches with 'bad', gives NaN for 'nan'."""
+    """Notes every batch and waits until the gate opens. Fails for batches with 'bad', gives NaN for 'nan'."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def until(condition) -> None:
 
 
 def gathered(inner: Recording, texts: list[str], **options):
-    """Encode ``texts``, each by a thread of its own, so that all wait while the model is busy with another."""
+    """Encode ``texts``, each by a thread of its own, all of which wait while the model is busy."""
     encoder = BatchingEncoder(inner, **options)
     inner.gate.clear()
     with ThreadPoolExecutor(len(texts) + 1) as threads:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from retrieval import Document, Engine
 from retrieval.storage import writer_lock
 from tests.encoders import HashingDense
 from tests.http.papers import PAPERS, paper, read_all, serve_papers
-from tests.http.test_bodies import as_lines, stream_of
+from tests.http.test_bodies import as_json, as_lines, stream_of
 
 NDJSON = {"content-type": "application/x-ndjson"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
@@ -208,6 +208,35 @@ def test_dates_come_from_arrow_and_go_out_as_texts(papers):
     assert counted["count"] == 1
 
 
+def test_a_document_that_was_read_can_be_written_back(papers, assert_problem):
+    noon = datetime(2001, 2, 3, 12, 0, 0, 5)
+    columns = {
+        "day": pa.array([date(1958, 3, 1)], pa.date32()),
+        "naive": pa.array([noon], pa.timestamp("us")),
+        "aware": pa.array([noon], pa.timestamp("us", tz="UTC")),
+        "word": ["1958-03-01"],
+    }
+    table = pa.table({"id": ["a"], "title": ["t"], "text": ["u"], **columns})
+    papers.post(PAPERS, content=stream_of(table), headers=ARROW)
+    read = papers.get(f"{PAPERS}/a").json()
+    assert read["metadata"]["aware"] == "2001-02-03T12:00:00.000005+00:00"
+    for i, body in enumerate([as_json([{**read, "id": "b"}]), as_lines([{**read, "id": "c"}])]):
+        headers = [{"content-type": "application/json"}, NDJSON][i]
+        assert papers.post(PAPERS, content=body, headers=headers).status_code == 200
+        assert papers.get(f"{PAPERS}/{'bc'[i]}").json() == {**read, "id": "bc"[i]}
+    wanted = {"filter": {"day": {"lt": "1960-01-01"}, "aware": {"gte": "2001-02-03"}}}
+    assert papers.post(f"{PAPERS}/count", json=wanted).json()["count"] == 3
+    for field, value in [
+        ("day", "1958-03-01x"),
+        ("day", "soon"),
+        ("naive", "1958-03-01"),
+        ("aware", "2001-02-30"),
+    ]:
+        bad = {**read, "metadata": {field: value}}
+        body = assert_problem(put(papers, [paper(1), bad]), 422, "bad_documents")
+        assert [error["pointer"] for error in body["errors"]] == ["/documents/1"]
+
+
 def test_an_index_that_another_process_writes_is_busy(papers, tmp_path, assert_problem):
     with writer_lock(tmp_path / "data" / "papers"):
         for response in (put(papers, [paper(1)]), papers.post(f"{PAPERS}/delete", json={"ids": ["p1"]})):
@@ -237,7 +266,7 @@ def get_raw(client: TestClient, path: str) -> httpx.Response:
 
     async def get() -> httpx.Response:
         transport = httpx.ASGITransport(client.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as once:
+        async with httpx.AsyncClient(transport=transport, base_url=str(client.base_url)) as once:
             return await once.get(path)
 
     assert client.portal is not None

@@ -147,9 +147,7 @@ def test_half_a_snapshot_is_none_and_makes_room(client, data_dir):
 def test_a_damaged_snapshot_changes_nothing(client, data_dir):
     made = succeeded(client, client.post(PATH, json={"name": "s"}))
     (file,) = (data_dir / FOLDER / "notes").glob("s.tar")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    file.write_bytes(file.read_bytes()[:-5000])
     task = finished(client, client.post(f"{PATH}/s/restore", json={}))
     assert (task["state"], task["problem"]["code"]) == ("failed", "index_damaged")
     assert len(found(client, "notes")) == made["documents"]

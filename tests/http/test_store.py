@@ -50,12 +50,17 @@ def test_aliases_are_put_and_deleted_together(store):
     assert (store.alias("main"), store.alias("old")) == ("c", None)
 
 
-def test_a_change_that_fails_changes_nothing(store):
+def test_a_change_that_fails_changes_nothing(path):
+    store = ServerStore(path)
     store.change_aliases({"main": "a"})
     with pytest.raises(ProblemError) as caught:
         store.change_aliases({"other": "b", "main": None}, ["main"])
     assert (caught.value.status, caught.value.code) == (500, "store_failed")
     assert store.aliases() == {"main": "a"}
+    store.close()
+    store = ServerStore(path)
+    assert store.aliases() == {"main": "a"}
+    store.close()
 
 
 def test_everything_is_there_after_a_restart(path):

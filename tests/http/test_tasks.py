@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -561,11 +562,16 @@ def test_another_processs_task_is_watched_through_the_disk(tasks, store, monkeyp
     monkeypatch.setattr(task_watch, "STORED_SECONDS", 0.01)
     record = TaskRecord("theirs", "verify", "a", "running", now())
     store.add_task(record)
-    theirs = TaskRecord("theirs", "verify", "a", "succeeded", record.created_at, finished_at=now())
-    timer = threading.Timer(0.1, store.update_task, [theirs])
-    timer.start()
-    assert [each.state for each in watched(tasks, "theirs")] == ["running", "succeeded"]
-    timer.join()
+
+    async def collect() -> list[str]:
+        seen = []
+        async with asyncio.timeout(SECONDS):
+            async for each in tasks.watch("theirs"):
+                seen.append(each.state)
+                store.update_task(replace(record, state="succeeded", finished_at=now()))
+        return seen
+
+    assert asyncio.run(collect()) == ["running", "succeeded"]
 
 
 def test_watching_an_unknown_task(tasks):
@@ -707,14 +713,28 @@ def events(text: str) -> list[dict]:
     return [json.loads(second.removeprefix("data: ")) for _, second in blocks]
 
 
-def test_events(ask, tasks):
+def opening(tasks: Tasks, gate: Gate, after: int, heartbeat_s: float) -> Callable:
+    """``Tasks.watch`` that lets the work end when so many records have been sent."""
+    watch = tasks.watch
+
+    async def watching(task: str) -> AsyncGenerator[TaskRecord, None]:
+        seen = 0
+        async with aclosing(watch(task, heartbeat_s)) as changes:
+            async for each in changes:
+                yield each
+                seen += 1
+                if seen == after:
+                    gate.open.set()
+
+    return watching
+
+
+def test_events(ask, tasks, monkeypatch):
     gate = Gate()
     record = tasks.submit("verify", "a", gate)
     gate.wait()
-    timer = threading.Timer(0.3, gate.open.set)
-    timer.start()
+    monkeypatch.setattr(tasks, "watch", opening(tasks, gate, 1, SECONDS))
     response = ask("GET", f"/v1/tasks/{record.id}/events", "reader")
-    timer.join()
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["x-request-id"]
@@ -729,18 +749,7 @@ def test_silence_is_filled_with_comments(ask, tasks, monkeypatch):
     gate = Gate()
     record = tasks.submit("verify", "a", gate)
     gate.wait()
-    watch = tasks.watch
-
-    async def impatient(task: str) -> AsyncGenerator[TaskRecord, None]:
-        seen = 0
-        async with aclosing(watch(task, 0.01)) as changes:
-            async for each in changes:
-                yield each
-                seen += 1
-                if seen == 2:
-                    gate.open.set()
-
-    monkeypatch.setattr(tasks, "watch", impatient)
+    monkeypatch.setattr(tasks, "watch", opening(tasks, gate, 2, 0.01))
     response = ask("GET", f"/v1/tasks/{record.id}/events")
     assert ": nothing new\n\n" in response.text
     assert [each["state"] for each in events(response.text)] == ["running", "succeeded"]

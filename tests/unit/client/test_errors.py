@@ -9,7 +9,7 @@ import pytest
 from retrieval import errors
 from retrieval.client import RemoteError
 from retrieval.client.errors import error_of_problem
-from retrieval.errors import DataError, MissingExtraError, RetrievalError
+from retrieval.errors import DataError, MissingExtraError, QueryError, RetrievalError
 from tests.unit.client.service import KEY, Service, answer, problem
 
 KINDS = [getattr(errors, name) for name in errors.__all__ if name != "RetrievalError"]
@@ -60,6 +60,15 @@ def test_what_only_a_service_has(engine: Any, service: Service) -> None:
     assert str(error) == error.detail == "/limit: at most 1000"
     assert (error.code, error.status, error.request_id) == ("invalid_request", 422, "req-1")
     assert error.errors == tuple(wrong) and error.members == {"most": 1000}
+
+
+def test_an_invalid_question_is_a_query_error(engine: Any, service: Service) -> None:
+    service.on("POST /collections/papers/search", problem(422, "invalid_request", "/limit: at most 1000"))
+    with pytest.raises(QueryError, match="at most 1000") as caught:
+        engine.search("q", 5000)
+    assert (
+        isinstance(caught.value.__cause__, RemoteError) and caught.value.__cause__.code == "invalid_request"
+    )
 
 
 @pytest.mark.parametrize(

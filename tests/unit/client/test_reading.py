@@ -21,7 +21,7 @@ from retrieval import (
     TokenMatch,
 )
 from retrieval.client.questions import MAX_SEARCHES
-from retrieval.errors import ConfigError, DocumentNotFoundError, FilterError, QueryError
+from retrieval.errors import ConfigError, DataError, DocumentNotFoundError, FilterError, QueryError
 from retrieval.types import Page
 from tests.unit.client.service import KEY, Service, answer, problem
 
@@ -81,6 +81,12 @@ def test_every_argument_of_a_search_arrives(engine: Any, service: Service) -> No
     assert (service.body()["fields"], service.body()["params"]) == ([], {"exact": True})
 
 
+def test_a_question_about_nan_is_a_text(engine: Any, service: Service) -> None:
+    service.on(SEARCH, answer(HITS))
+    engine.search("NaN and -Infinity")
+    assert service.body()["query"] == "NaN and -Infinity"
+
+
 def test_vectors_are_sent_as_float32(engine: Any, service: Service) -> None:
     service.on(SEARCH, answer(HITS))
     one = np.array([0.1, -2.5, 1e-7])
@@ -113,6 +119,8 @@ def test_vectors_are_sent_as_float32(engine: Any, service: Service) -> None:
         (lambda e: e.search("q", filter={"must": 3}), FilterError, "must"),
         (lambda e: e.search("q", params={"recal": 1}), ConfigError, "recal"),
         (lambda e: e.search("q", explain="tokens"), QueryError, "RemoteEngine.explain"),
+        (lambda e: e.search("q", hybrid={"weights": {"bm25": math.inf}}), DataError, "JSON"),
+        (lambda e: e.search("q", hybrid={"weights": object()}), DataError, "JSON"),
         (lambda e: e.search_batch("q"), QueryError, "list of queries"),
         (lambda e: e.rerank("q", "a"), QueryError, "list of strings"),
         (lambda e: e.rerank("q", ["a", 3]), QueryError, "3"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,28 @@ def test_snapshots(engine: Any, service: Service, tmp_path: Path) -> None:
     service.on("POST /collections/papers/snapshots/s1/restore", answer(task("succeeded", "restore"), 202))
     assert engine.restore_snapshot("s1", "copy") is None and service.body() == {"collection": "copy"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["now.tar", "s1.tar"]
+
+
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that ends too soon."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"wrong" * len(TAR)
+        raise httpx.ReadError("reset")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part
+
+
+def test_a_download_that_breaks_starts_over(engine: Any, service: Service, tmp_path: Path) -> None:
+    service.on(
+        "GET /collections/papers/snapshots/s1",
+        lambda _: httpx.Response(200, stream=Broken()),
+        httpx.Response(200, content=TAR),
+    )
+    engine.download_snapshot("s1", tmp_path / "s1.tar")
+    assert (tmp_path / "s1.tar").read_bytes() == TAR
 
 
 def test_a_download_that_fails_leaves_nothing(engine: Any, service: Service, tmp_path: Path) -> None:
