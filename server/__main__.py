@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from collections.abc import Sequence
 
-from retrieval.errors import ConfigError, MissingExtraError, RetrievalError
+from retrieval.errors import MissingExtraError, RetrievalError
 from server.settings import ServerSettings
 
-__all__ = ["main"]
+__all__ = ["main", "serve"]
 
-EXTRA_PACKAGES = {"fastapi", "starlette", "structlog", "uvicorn"}
+EXTRA_PACKAGES = {"fastapi", "prometheus_client", "starlette", "structlog", "uvicorn"}
 EXIT_BAD_SETTINGS = 2
 
 
@@ -33,41 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: ServerSettings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM (see `server.process`).
 
     Raises:
         ConfigError: settings that cannot work.
         MissingExtraError: the packages of the extra 'server' are not installed.
     """
     try:
-        import uvicorn
-
-        from server.app import create_app
-        from server.logs import uvicorn_log_config
+        from server.process import run
     except ModuleNotFoundError as error:
         if error.name in EXTRA_PACKAGES:
             raise MissingExtraError("the server", "server") from None
         raise
-    _check_port(settings)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=uvicorn_log_config(),
-    )
-
-
-def _check_port(settings: ServerSettings) -> None:
-    """Before models are loaded, and in one sentence."""
-    try:
-        with socket.create_server((settings.host, settings.port)):
-            pass
-    except OSError as error:
-        told = error.strerror or str(error)
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port}: {told}; choose another port"
-        ) from None
+    run(settings)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from server.problems import ProblemError
 __all__ = ["Access", "KeySettings", "Principal", "Scope", "new_key"]
 
 RANK: Mapping[Scope, int] = {"read": 0, "write": 1, "admin": 2}
+MAX_SHOWN = 64
 BEARER = 'Bearer realm="retrieval"'
 BASIC = 'Basic realm="retrieval", charset="UTF-8"'
 
@@ -36,15 +37,17 @@ class Principal:
             return False
         return collection is None or any(fnmatchcase(collection, pattern) for pattern in self.collections)
 
-    def require(self, scope: Scope, collection: str | None) -> None:
-        """Nothing, where it may.
+    def require(self, scope: Scope, collection: str | None, *, called: str | None = None) -> None:
+        """Nothing, where it may. ``called`` is what the request calls the collection: where an alias leads is
+        not for everybody to know.
 
         Raises:
             ProblemError: 403 ``forbidden``, also for a collection that does not exist.
         """
         if self.may(scope, collection):
             return
-        place = f" on collection '{collection}'" if collection is not None else ""
+        named = collection if called is None else called
+        place = f" on collection '{named[:MAX_SHOWN]}'" if named is not None else ""
         known = ", ".join(f"'{pattern}'" for pattern in self.collections)
         raise ProblemError(
             403,

@@ -46,9 +46,11 @@ def change(
 def _check(context: AppContext, principal: Principal, action: AliasAction, aliases: dict[str, str]) -> None:
     """Whether the key may do it and it makes sense, where ``aliases`` are those there are by then."""
     alias, collection = action.alias, action.collection
-    for name in (alias, aliases.get(alias), collection):
-        if name is not None:
-            principal.require("admin", name)
+    principal.require("admin", alias)
+    if alias in aliases:
+        principal.require("admin", aliases[alias], called=alias)
+    if collection is not None:
+        principal.require("admin", collection)
     if action.action == "delete":
         if alias not in aliases:
             raise ProblemError(404, "unknown_alias", f"there is no alias '{alias[:64]}'")

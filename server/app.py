@@ -15,6 +15,7 @@ from retrieval.errors import ConfigError
 from server.access import Access
 from server.admission import Admission
 from server.context import AppContext
+from server.folders import tidy
 from server.guard import Guard, SecurityHeaders
 from server.idempotency import Idempotency
 from server.ingest import Ingestion
@@ -97,15 +98,18 @@ def make_context(settings: ServerSettings, encoders: Mapping[str, Encoder], log:
     """Everything that the application holds while it runs; only the server's own store is opened yet."""
     at = None if settings.data_dir is None else settings.data_dir.expanduser() / STORE
     store = ServerStore(at, read_only=settings.read_only)
+    if at is not None and not settings.read_only:
+        tidy(at.parent)  # before it is looked which collections there are
     metrics = Metrics()
-    registry = Registry(settings.collection_paths(), store, log)
+    access = Access(settings.all_keys)
+    registry = Registry(settings.collection_paths(), store, log, tells_names=access.is_open)
     tasks = Tasks(store, log, metrics, max_waiting=settings.max_tasks)
     write_pool = WorkPool(WRITERS)
     return AppContext(
         settings=settings,
         log=log,
         metrics=metrics,
-        access=Access(settings.all_keys),
+        access=access,
         store=store,
         models=Models(settings, settings.runtime(), encoders),
         registry=registry,

@@ -129,8 +129,10 @@ class Ingestion:
         moment between the commit and the end of the task, it then finds its own documents and fails.
 
         Raises:
-            ProblemError: 429, too many tasks wait.
+            ProblemError: 429, too many tasks wait; a body in which not even the first document can be read.
+            DataError: no readable Arrow stream.
         """
+        next(iter(self._rows(spooled.file, plan.form, None)))  # better told now than by the task
         spooled.sync()
         payload = {"file": spooled.name, **asdict(plan)}
         record = self._tasks.submit(INGEST, collection, self._work(collection, payload), payload=payload)

@@ -59,11 +59,14 @@ class Registry:
     """The collections by name. Any thread may call.
 
     A collection's own name wins over an alias. An engine that is taken out is closed when nobody uses
-    it any more, and until then whoever has it goes on with it.
+    it any more, and until then whoever has it goes on with it. ``tells_names``: who asks for what is not
+    there is told what is; not where some may not know of all.
     """
 
-    def __init__(self, paths: Mapping[str, Path], aliases: Aliases, log: Any) -> None:
-        self._aliases, self._log = aliases, log
+    def __init__(
+        self, paths: Mapping[str, Path], aliases: Aliases, log: Any, *, tells_names: bool = True
+    ) -> None:
+        self._aliases, self._log, self._tells_names = aliases, log, tells_names
         self._collections = {name: Collection(name, path) for name, path in sorted(paths.items())}
         self._held: dict[str, _Held] = {}
         self._changing: set[str] = set()
@@ -274,6 +277,8 @@ class Registry:
         return ProblemError(503, "loading", told, headers=RETRY_AFTER)
 
     def _known(self) -> str:
+        if not self._tells_names:
+            return "GET /v1/collections lists those that the key may read"
         names = [f"'{name}'" for name in self._collections]
         if not names:
             return "there are none"

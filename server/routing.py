@@ -10,7 +10,9 @@ Only then the body is read, within its limit, and its JSON is parsed within its 
 
 from __future__ import annotations
 
+import asyncio
 import email.message
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ from server.problems import ProblemError
 __all__ = ["ApiRoute", "api", "make_router"]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+BODY_SECONDS = 30.0
+"""How long a body may take, and one second more for every `SLOWEST` bytes of it."""
+SLOWEST = 16 << 10
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -99,6 +104,7 @@ class ApiRoute(APIRoute):
                 limited = _ApiRequest(request.scope, _limited(request.receive, limit))
                 if is_parsed:
                     limited.parsed = parse_json(await limited.body(), context.settings.max_json_depth)
+                    _check_right(request, context, rules)  # an alias may lead elsewhere by now
                 return await handle(limited)
 
         return guarded
@@ -122,13 +128,19 @@ class _ApiRequest(Request):
 def _authorise(request: Request, context: AppContext, rules: Rules) -> None:
     if rules.scope is None:
         return
-    principal = context.access.authenticate(request.headers, browser=rules.browser)
-    request.state.principal = principal
-    named = request.path_params.get("collection")
-    principal.require(rules.scope, None if named is None else context.registry.true_name(named))
+    request.state.principal = context.access.authenticate(request.headers, browser=rules.browser)
+    _check_right(request, context, rules)
     if rules.changes and context.settings.read_only:
         told = "this server is read-only; send changes to the one that writes"
         raise ProblemError(403, "read_only", told)
+
+
+def _check_right(request: Request, context: AppContext, rules: Rules) -> None:
+    if rules.scope is None:
+        return
+    named = request.path_params.get("collection")
+    own = None if named is None else context.registry.true_name(named)
+    request.state.principal.require(rules.scope, own, called=named)
 
 
 def _check_media(request: Request, rules: Rules) -> None:
@@ -152,13 +164,24 @@ def _check_length(request: Request, limit: int) -> None:
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
-    """``receive``, until more has come than may, where no length was declared."""
-    received = 0
+    """``receive``, until more has come than may, where no length was declared; or until the body takes longer
+    than it may, and with it a place among the requests in flight."""
+    received, is_whole = 0, False
+    began = time.monotonic()
 
     async def receive_limited() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, is_whole
+        if is_whole:  # what comes now is that the client has gone
+            return await receive()
+        patience = BODY_SECONDS + received / SLOWEST - (time.monotonic() - began)
+        try:
+            async with asyncio.timeout(patience):
+                message = await receive()
+        except TimeoutError:
+            told = f"the body comes too slowly: {received} bytes in {time.monotonic() - began:.0f} s"
+            raise ProblemError(408, "body_too_slow", told, headers={"Connection": "close"}) from None
         received += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if received > limit:
             raise _too_large(limit)
         return message

@@ -43,8 +43,9 @@ class Hybrid:
     where none is given) say how the rankings become one, see `retrieval.hybrid.fusion`. With
     ``fuse="engine"`` the others only find documents, and hits have ``engine``'s scores.
 
-    ``language`` is that of the texts, for BM25: a name that Snowball knows, or ``none`` (`BM25`). Give a `BM25`
-    of ``engine`` instead of True to count its terms once for several of these; its language is its own.
+    ``language`` is that of the texts, for BM25: a name that Snowball knows, or ``none`` (`BM25`). Give a
+    `BM25` of ``engine`` instead of True to count its terms once for several of these; its language is its
+    own.
 
     Raises:
         ConfigError: nothing to combine, or a setting that cannot work.

@@ -33,9 +33,11 @@ export function compareView() {
     h("div", { class: "sides" }, columns),
   );
   let asked = 0;
+  /** @type {Promise<boolean>} */ let entering = Promise.resolve(false);
 
   async function submitted(event) {
     event.preventDefault();
+    await entering;
     await Promise.all(settings.map((each) => each.ready));
     const bodies = settings.map((each) => {
       clearProblems(each.fields);
@@ -79,24 +81,21 @@ export function compareView() {
     });
   }
 
-  return {
-    title: "Compare",
-    node,
-    async enter() {
-      try {
-        const all = await allCollections();
-        const ready = all.filter((one) => one.state === "ready").map((one) => one.name);
-        const first = settings.every((each) => each.collection === "");
-        await Promise.all(settings.map((each) => each.offer(all)));
-        if (first && ready.length > 1) await settings[1].offer(all, ready[1]);
-        return areLoading(all);
-      } catch (problem) {
-        showProblem(wrong[0], problem);
-        return false;
-      }
-    },
-    leave() {},
-  };
+  async function prepare() {
+    try {
+      const all = await allCollections();
+      const ready = all.filter((one) => one.state === "ready").map((one) => one.name);
+      const first = settings.every((each) => each.collection === "");
+      await Promise.all(settings.map((each) => each.offer(all)));
+      if (first && ready.length > 1) await settings[1].offer(all, ready[1]);
+      return areLoading(all);
+    } catch (problem) {
+      showProblem(wrong[0], problem);
+      return false;
+    }
+  }
+
+  return { title: "Compare", node, enter: () => (entering = prepare()), leave() {} };
 }
 
 function hitList(hits, byId, side) {

@@ -42,6 +42,7 @@ export function searchView() {
   /** @type {{collection: string, body: Record<string, any>} | null} */ let current = null;
   /** @type {string | null} */ let cursor = null;
   /** @type {string | null} */ let shown = null;
+  /** @type {Promise<boolean>} */ let entering = Promise.resolve(false);
 
   query.input.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -74,6 +75,7 @@ export function searchView() {
 
   async function submitted(event) {
     event.preventDefault();
+    await entering; // whoever is quick need not know that the collections were still being asked for
     await settings.ready;
     const body = request();
     if (body === null) return;
@@ -135,20 +137,17 @@ export function searchView() {
     );
   }
 
-  return {
-    title: "Search",
-    node,
-    async enter() {
-      try {
-        const all = await allCollections();
-        if (!all.length) fill(told, "There is no collection yet: PUT /v1/collections/NAME makes one.");
-        await settings.offer(all);
-        return areLoading(all);
-      } catch (problem) {
-        showProblem(wrong, problem, fields);
-        return false;
-      }
-    },
-    leave() {},
-  };
+  async function prepare() {
+    try {
+      const all = await allCollections();
+      if (!all.length) fill(told, "There is no collection yet: PUT /v1/collections/NAME makes one.");
+      await settings.offer(all);
+      return areLoading(all);
+    } catch (problem) {
+      showProblem(wrong, problem, fields);
+      return false;
+    }
+  }
+
+  return { title: "Search", node, enter: () => (entering = prepare()), leave() {} };
 }

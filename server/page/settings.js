@@ -75,6 +75,11 @@ export function searchSettings(legend, changed = () => {}) {
     },
     /** What of a request these inputs decide; null after saying what is wrong. */
     read() {
+      if (!collection.input.value) {
+        collection.show("Choose a collection that is ready.");
+        collection.input.focus();
+        return null;
+      }
       const condition = filter.read();
       if (condition === null) {
         filter.input.focus();

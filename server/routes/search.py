@@ -30,7 +30,7 @@ from server.schemas.search import (
 __all__ = ["router"]
 
 router = make_router("/v1/collections", "search")
-PROBLEMS = problems(400, 404, 413, 415, 422, 503)
+PROBLEMS = problems(400, 404, 413, 415, 422, 503, 504)
 CLIENT_GONE = 499
 """What logs and metrics say of a request whose client did not wait; nobody receives it."""
 HYBRIDS = Hybrids()
@@ -130,7 +130,7 @@ async def _answer(
     began: float = getattr(request.state, "began", None) or time.perf_counter()
     settings, own = context.settings, context.registry.resolve(collection)
     # An alias may lead elsewhere since the key was looked at.
-    request.state.principal.require("read", own)
+    request.state.principal.require("read", own, called=collection)
     limit = settings.timeout_ms if timeout_ms is None else min(timeout_ms, settings.timeout_ms)
     try:
         async with context.pool.work(timeout_ms=limit, request=request) as work:
@@ -163,8 +163,9 @@ def _hybrids(questions: list[Question], work: Work, engine: Engine, request: Req
             continue
         options, other = each.search.hybrid or HybridOptions(), None
         if options.dense is not None:
-            name = context.registry.resolve(options.dense)
-            request.state.principal.require("read", name)
+            name = context.registry.true_name(options.dense)
+            # Before it is known whether there is one: that alone may not be told.
+            request.state.principal.require("read", name, called=options.dense)
             other = work.enter(context.registry.lease(name))
         with telling(each.pointer, config="/hybrid"):
             found.append(HYBRIDS.of(engine, other, options))

@@ -43,7 +43,7 @@ async def list_tasks(request: Request, context: Context, query: Annotated[TaskQu
     principal: Principal = request.state.principal
     wanted = None if query.collection is None else context.registry.true_name(query.collection)
     if wanted is not None:
-        principal.require("read", wanted)
+        principal.require("read", wanted, called=query.collection)
     after = None if query.cursor is None else int(query.cursor)
 
     def listed() -> bytes:

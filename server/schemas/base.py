@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "DEFAULT_LIMIT",
     "DOCUMENT",
     "NOT_BLANK",
+    "Bounded",
     "Cursor",
     "DocumentIds",
     "Empty",
@@ -19,11 +31,13 @@ __all__ = [
     "Limit",
     "Strict",
     "Text",
+    "Vector",
     "Whole",
     "examples",
 ]
 
 DEFAULT_LIMIT = 10
+MAX_MISTAKES = 100
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 """Something besides what ``str.strip`` takes away, which is how the engine knows an empty query."""
 DOCUMENT = {
@@ -46,7 +60,26 @@ def examples(*shown: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(shown)})
 
 
-class Strict(BaseModel):
+class Bounded(BaseModel):
+    """What a client sends: of very many mistakes only their number is told. To write each of them down would
+    take seconds, and a body of a megabyte has room for some hundred thousand.
+
+    Lists of what clients send are `FailFast` for the same reason.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _few_mistakes(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            if error.error_count() <= MAX_MISTAKES:
+                raise
+            told = "Input has {n} mistakes; send what the API's description says"
+            raise PydanticCustomError("too_many_mistakes", told, {"n": error.error_count()}) from None
+
+
+class Strict(Bounded):
     """A request: unknown members and values of another type are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -61,8 +94,9 @@ class Empty(Strict):
 Whole = Annotated[int, BeforeValidator(_whole)]
 Limit = Annotated[Whole, Field(ge=1, description="how many at most")]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=NOT_BLANK)]
+Vector = Annotated[list[float], FailFast()]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-DocumentIds = Annotated[list[str], Field(description="document ids", min_length=1)]
+DocumentIds = Annotated[list[str], FailFast(), Field(description="document ids", min_length=1)]
 Fields = Annotated[
     list[HitField],
     Field(max_length=3, description="what of each document to return; an empty list: ids alone"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from retrieval import PRESETS, EncoderConfig
 from server.schemas.base import Strict, Text, examples
@@ -77,7 +77,7 @@ class Conversion(Strict):
     recipe: dict[str, Any] | None = Field(None, description="settings of the recipe, over the preset's")
     retrain: bool = Field(False, description="train the recipe that is there anew")
     force: bool = Field(False, description="train even on vectors that hardly differ")
-    queries: list[Text] | None = Field(
+    queries: Annotated[list[Text], FailFast()] | None = Field(
         None, min_length=1, description="real queries to learn and measure with"
     )
 
@@ -87,7 +87,7 @@ class Diagnosis(Strict):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{}]})
 
-    queries: list[Text] | None = Field(None, min_length=1, description="real queries to measure with")
+    queries: Annotated[list[Text], FailFast()] | None = Field(None, min_length=1, description="real queries to measure with")
 
 
 class CollectionSummary(BaseModel):

@@ -165,7 +165,7 @@ class ScrollRequest(Strict):
 class ScrollResponse(BaseModel):
     """A page of documents."""
 
-    model_config = examples({"documents": [DOCUMENT], "next_cursor": None, "generation": 7})
+    model_config = examples({"documents": [DOCUMENT], "next_cursor": "3:17", "generation": 7})
 
     documents: list[DocumentItem]
     next_cursor: str | None = Field(None, description="asks for the page that follows; null: there is none")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -26,6 +27,7 @@ from server.schemas.base import (
     Limit,
     Strict,
     Text,
+    Vector,
     Whole,
     examples,
 )
@@ -90,8 +92,8 @@ class _Query(Strict):
     """A text, or its vectors: exactly one of the three."""
 
     query: Text | None = Field(None, description="the question, as text")
-    vector: list[float] | None = Field(None, min_length=1, description="its vector, for a dense collection")
-    vectors: list[list[float]] | None = Field(
+    vector: Vector | None = Field(None, min_length=1, description="its vector, for a dense collection")
+    vectors: Annotated[list[Vector], FailFast()] | None = Field(
         None, min_length=1, description="its token vectors, for late interaction"
     )
 
@@ -156,7 +158,7 @@ class BatchRequest(Strict):
         },
     )
 
-    searches: list[SearchRequest] = Field(min_length=1)
+    searches: Annotated[list[SearchRequest], FailFast()] = Field(min_length=1)
     timeout_ms: float | None = Field(None, gt=0, description="give up after so many milliseconds")
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from retrieval.filters import parse_filter
 from tests.browser import made_up
 from tests.browser.stand_in import PASSWORD, StandIn
 
@@ -152,6 +148,32 @@ def test_a_collection_that_loads_cannot_be_chosen_and_an_alias_can(page: Any) ->
     search(page)
 
 
+def test_who_searches_before_the_collections_are_known_waits(
+    page: Any, stand_in: StandIn, address: str
+) -> None:
+    held: list[Any] = []
+    page.route("**/v1/collections", lambda route: held.append(route))
+    page.reload()
+    page.get_by_label("Query", exact=True).fill(QUERY)
+    page.keyboard.press("Enter")
+    assert stand_in.searches == []
+    page.wait_for_function("document.querySelector('.status') !== null")
+    held[0].continue_()
+    page.get_by_text("generation 7").wait_for()
+
+
+def test_without_a_collection_nothing_is_sent(page: Any, stand_in: StandIn) -> None:
+    page.route(
+        "**/v1/collections", lambda route: route.fulfill(json={"collections": [], "next_cursor": None})
+    )
+    page.reload()
+    page.get_by_text("There is no collection yet").wait_for()
+    page.get_by_label("Query", exact=True).fill(QUERY)
+    page.keyboard.press("Enter")
+    page.get_by_text("Choose a collection that is ready.").wait_for()
+    assert stand_in.searches == []
+
+
 def test_a_collection_can_be_chosen_once_it_is_loaded(page: Any, stand_in: StandIn) -> None:
     page.locator("option[value=slow]").first.wait_for(state="attached")
     stand_in.is_slow = False
@@ -237,62 +259,6 @@ def test_a_search_by_keyboard_alone(page: Any, stand_in: StandIn) -> None:
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     page.keyboard.press("Enter")
     assert page.locator(".hit").first.locator("mark.chosen").all_inner_texts() == ["wings"]
-
-
-HARD = 'it\'s "so" $HOME `id` \\ 50% !\nnew line 🛩️ \u007f'
-HARD_FILTER = '{"it\'s": true, "n": 1.5, "t": ["a\'b", "\\\\ \\""]}'
-
-
-def copied(page: Any, name: str) -> str:
-    page.locator("option[value=late]").wait_for(state="attached")
-    page.get_by_label("Query", exact=True).fill(HARD)
-    page.get_by_label("Filter (JSON)").fill(HARD_FILTER)
-    page.get_by_role("button", name=f"Copy as {name}").click()
-    page.get_by_label("Copied text").wait_for()
-    return page.get_by_label("Copied text").input_value()
-
-
-SENT = {
-    "query": HARD,
-    "limit": 10,
-    "filter": {"it's": True, "n": 1.5, "t": ["a'b", '\\ "']},
-    "explain": ["tokens"],
-}
-
-
-def test_copy_as_curl_means_the_same_in_a_shell(page: Any, address: str) -> None:
-    code = copied(page, "curl")
-    script = f"""curl() {{ printf '%s\\0' "$@"; }}\nRETRIEVAL_API_KEY=secret\n{code}"""
-    done = subprocess.run(["sh", "-c", script], capture_output=True, check=True, text=True)
-    words = done.stdout.split("\0")[:-1]
-    assert words[1] == f"{address}/v1/collections/papers/search"
-    assert "Authorization: Bearer secret" in words
-    assert "secret" not in code
-    assert json.loads(words[words.index("--data-binary") + 1]) == SENT
-
-
-def test_copy_as_python_asks_the_same(
-    page: Any, stand_in: StandIn, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RETRIEVAL_API_KEY", raising=False)
-    names: dict[str, Any] = {}
-    exec(compile(copied(page, "Python"), "copied", "exec"), names)
-    (asked,) = stand_in.searches
-    assert (asked["query"], asked["limit"]) == (HARD, 10)
-    assert parse_filter(asked["filter"]) == parse_filter(SENT["filter"])
-    assert len(capsys.readouterr().out.splitlines()) == made_up.PER_PAGE
-    assert [reason.id for reason in names["reasons"]] == [hit.id for hit in names["result"]]
-
-
-@pytest.mark.parametrize(
-    "value", [None, True, False, 0, -1.5, 1e21, "", "\u2028\x00\x7f'\"\\", [[], {}], {"a'": [None]}]
-)
-def test_values_as_python_writes_them(page: Any, value: Any) -> None:
-    written = page.evaluate(
-        'async (value) => (await import("/ui/snippets.js")).pythonOf(value)',
-        value,
-    )
-    assert ast.literal_eval(written) == value
 
 
 def test_the_key_given_for_the_page_serves_its_calls(

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import uvicorn
 
-from retrieval import load_encoder
 from server import models
 from server.app import create_app
 from server.settings import ServerSettings
@@ -170,8 +169,8 @@ def test_rerank_orders_as_a_search_would(known, client, name):
 def test_rerank_in_cohere_s_form(known, client):
     extras = {"top_n": 2, "return_documents": True, "max_chunks_per_doc": 10, "max_tokens_per_doc": 4096}
     results = order(client, **extras, priority=1).json()["results"]
-    assert [result["index"] for result in results][0] == 0
     assert len(results) == 2
+    assert results[0]["index"] == 0
     assert results[0]["document"] == {"text": TEXTS[0]}
 
 
@@ -219,8 +218,6 @@ def test_time_is_limited(monkeypatch, serve, assert_problem):
 
 
 def test_the_real_model(client):
-    if load_encoder is None:  # pragma: no cover
-        pytest.skip("no model")
     body = embed(client, input=["What moves a boat?", "sailing", "tax law"]).json()
     a, b, c = (np.array(item["embedding"]) for item in body["data"])
     assert a @ b > a @ c
@@ -246,7 +243,7 @@ def listening(app):
 def test_openai_s_own_client(known, indexes, encoders):
     openai = pytest.importorskip("openai", reason="the client of OpenAI is not installed")
     app = create_app(ServerSettings(data_dir=indexes), encoders=encoders)
-    with listening(app) as address:
+    with listening(app) as address:  # noqa: SIM117
         # It asks for base64 by itself, and decodes that.
         with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
             made = client.embeddings.create(model="minilm", input=TEXTS)
@@ -258,8 +255,9 @@ def test_openai_s_own_client(known, indexes, encoders):
             )
             assert len(floats.data[0].embedding) == 8
             assert {"minilm", "minilm-late"} <= {model.id for model in client.models.list()}
-            with pytest.raises(openai.UnprocessableEntityError, match="no model 'gpt'"):
+            with pytest.raises(openai.UnprocessableEntityError) as raised:
                 client.embeddings.create(model="gpt", input="wing")
+            assert "no model 'gpt'" in raised.value.response.json()["detail"]
 
 
 def test_over_a_real_socket_without_any_client_library(known, indexes, encoders):

@@ -5,8 +5,10 @@ import threading
 import pytest
 
 from retrieval import EncoderConfig, Engine, RuntimeConfig
-from server import loading
+from server import models
 from server.loading import Opener
+from server.models import Models
+from server.settings import ServerSettings
 from tests.encoders import HashingLate
 from tests.http.conftest import until_loaded
 from tests.http.misbehaving import Stuck
@@ -97,11 +99,11 @@ def test_models_are_loaded_once_per_configuration(indexes, tmp_path, monkeypatch
         loaded.append(config)
         return Configured(config)
 
-    monkeypatch.setattr(loading, "load_encoder", load)
+    monkeypatch.setattr(models, "load_encoder", load)
     same = EncoderConfig.of(name="words")
     for name, config in {"a": same, "b": same, "c": same.replace(query_length=8)}.items():
         Engine.create(tmp_path / name, Configured(config)).close()
-    opener = Opener(RuntimeConfig.of(), {})
+    opener = Opener(RuntimeConfig.of(), Models(ServerSettings(data_dir=tmp_path), RuntimeConfig.of()))
     engines = [opener.open(name, tmp_path / name) for name in "abc"]
     assert loaded == [same, same.replace(query_length=8)]
     assert engines[0].encoder is engines[1].encoder
@@ -153,8 +155,7 @@ def test_shutdown_while_loading_stops_after_the_collection_at_hand(serve, monkey
 
 
 def test_engines_are_closed_at_shutdown(serve):
-    with serve() as client:
-        engine = client.app.state.context.registry.engine("dense")
+    with serve() as client, client.app.state.context.registry.lease("dense") as engine:
         engine.search("wing")
     with pytest.raises(Exception, match="closed"):
         engine.search("wing")

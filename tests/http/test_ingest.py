@@ -164,6 +164,23 @@ def test_a_body_that_is_refused_leaves_nothing(serve, data_dir, assert_problem):
         until_spooled(data_dir, 0)
 
 
+@pytest.mark.parametrize(
+    ("media_type", "body", "status"),
+    [
+        ("application/json", b"{", 400),
+        ("application/json", b'{"documents": []}', 422),
+        ("application/x-ndjson", b"\n", 422),
+        ("application/vnd.apache.arrow.stream", b"no arrow", 422),
+    ],
+)
+def test_a_body_that_cannot_be_read_at_all_makes_no_task(serve, data_dir, media_type, body, status):
+    with serve_papers(serve, data_dir) as client:
+        response = client.post(PAPERS, content=body, headers={"content-type": media_type}, params=LATER)
+        assert response.status_code == status, response.text
+        assert client.get("/v1/tasks").json()["tasks"] == []
+        assert spooled(data_dir) == []
+
+
 def test_a_retry_of_an_accepted_request_is_the_same_task(serve, data_dir):
     headers = {"idempotency-key": "one"}
     with serve_papers(serve, data_dir) as client:

@@ -53,6 +53,7 @@ class TestTables:
                 "'a' and 'b' are the same key",
             ),
         ],
+        ids=list("abcdefghijklm"),
     )
     def test_bad_keys_are_told_without_their_value(self, tmp_path, keys, told):
         path = tmp_path / "keys"
@@ -95,6 +96,7 @@ class TestTables:
             ("{" * 50, "neither a TOML"),
             ('{"a":' * 100_000, "keys_file"),
         ],
+        ids=["a key", "cut", "twice", "braces", "deep"],
     )
     def test_files_that_cannot_be_read(self, tmp_path, text, told):
         path = tmp_path / "keys"

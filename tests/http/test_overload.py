@@ -1,4 +1,4 @@
-"""Five times as many clients as there is room for: those let in are served as fast as ever, others are told."""
+"""Five times as many clients as there is room for: those let in are served as fast as ever."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.encoders import HashingDense
+from tests.http.misbehaving import Stuck
 
 ROOM = 8
 ANSWERS = 80
@@ -95,8 +96,6 @@ def test_good_throughput_at_five_times_the_capacity(serve, encoders, assert_prob
 
 
 def test_room_is_refused_at_once_while_everybody_waits(serve, encoders, assert_problem):
-    from tests.http.misbehaving import Stuck
-
     stuck = Stuck()
     with serve(given={**encoders, "dense": stuck}, max_in_flight=3) as client:
         stuck.armed = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import anyio
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from retrieval import Engine, RecipeConfig
 from retrieval.errors import DocumentNotFoundError
 from retrieval.hybrid import BM25, Hybrid
-from server.schemas.search import BatchResponse, ExplainResponse, SearchResponse
+from server.answering import Hybrids
+from server.schemas.search import BatchResponse, ExplainResponse, HybridOptions, SearchResponse
 from tests.http.conftest import documents
 from tests.http.misbehaving import Stuck
 
@@ -353,3 +356,20 @@ def test_queries_of_several_clients_are_encoded_together(serve, encoders):
             thread.join(30)
     assert results == [200] * 12
     assert slow.batches[0] == 1 and sum(slow.batches) == 12 and max(slow.batches) >= 8
+
+
+def test_counted_terms_go_with_the_engine(indexes, encoders):
+    hybrids, options = Hybrids(), HybridOptions(language="none")
+    engine = Engine.open(indexes / "late", encoders["late"])
+    lexicon = weakref.ref(hybrids._bm25(engine, "none"))
+    hybrids.of(engine, None, options).search(QUERY)
+    assert hybrids._bm25(engine, "none") is lexicon()
+    for language in ("english", "german"):  # more languages than are kept
+        hybrids._bm25(engine, language)
+    gc.collect()
+    assert lexicon() is None
+    kept = weakref.ref(hybrids._bm25(engine, "german"))
+    engine.close()
+    del engine
+    gc.collect()
+    assert kept() is None
