@@ -364,7 +364,7 @@ class Reader:
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
         snapshot, birth = self._snapshots.locate(check_id(doc_id))
         if birth is None:
-            raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path}")
+            raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path.name}")
         return (snapshot, *snapshot.place(birth))
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:

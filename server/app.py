@@ -116,6 +116,7 @@ def make_context(settings: ServerSettings, encoders: Mapping[str, Encoder], log:
         pool=WorkPool(settings.search_threads),
         write_pool=write_pool,
         gate=Admission(settings.max_in_flight),
+        write_gate=Admission(settings.max_in_flight),
         tasks=tasks,
         idempotency=Idempotency(store, log),
         ingestion=Ingestion(settings, store, registry, tasks, write_pool),

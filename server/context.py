@@ -32,7 +32,8 @@ __all__ = ["AppContext", "Context"]
 class AppContext:
     """One per application; made when it starts. Only ``draining`` changes.
 
-    ``pool`` runs what reads, ``write_pool`` what writes: neither keeps the other waiting.
+    ``pool`` and ``gate`` are for what reads, ``write_pool`` and ``write_gate`` for what writes: neither keeps the
+    other waiting.
     """
 
     settings: ServerSettings
@@ -45,6 +46,7 @@ class AppContext:
     pool: WorkPool
     write_pool: WorkPool
     gate: Admission
+    write_gate: Admission
     tasks: Tasks
     idempotency: Idempotency
     ingestion: Ingestion

@@ -134,11 +134,14 @@ class _Now(Collector):
 
     def _load(self) -> Iterable[Metric]:
         context = self._context
-        gate, pools = context.gate, {"read": context.pool, "write": context.write_pool}
-        yield _gauge("retrieval_requests_in_flight", "Worked on, or waiting", {(): gate.in_flight})
+        gates = {("read",): context.gate, ("write",): context.write_gate}
+        in_flight = {label: gate.in_flight for label, gate in gates.items()}
+        yield _gauge("retrieval_requests_in_flight", "Worked on, or waiting", in_flight, ("kind",))
+        turned_away = {label: gate.turned_away for label, gate in gates.items()}
         yield _counter(
-            "retrieval_requests_turned_away", "Refused: too many in flight", {(): gate.turned_away}
+            "retrieval_requests_turned_away", "Refused: too many in flight", turned_away, ("kind",)
         )
+        pools = {"read": context.pool, "write": context.write_pool}
         running = {(name, lane): pool.running(lane) for name, pool in pools.items() for lane in pool.lanes}
         waiting = {(name, lane): pool.waiting(lane) for name, pool in pools.items() for lane in pool.lanes}
         yield _gauge("retrieval_jobs_running", "Jobs that have a thread", running, ("pool", "lane"))

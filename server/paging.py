@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from server.schemas.base import Bounded
 
 __all__ = ["PageQuery", "page_of"]
 
@@ -15,7 +17,7 @@ DEFAULT_ITEMS = 100
 MAX_ITEMS = 1000
 
 
-class PageQuery(BaseModel):
+class PageQuery(Bounded):
     """Which page of a list."""
 
     model_config = ConfigDict(extra="forbid")

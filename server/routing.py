@@ -14,7 +14,7 @@ import asyncio
 import email.message
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -100,7 +100,7 @@ class ApiRoute(APIRoute):
                 _check_media(request, rules)
             limit = context.settings.max_documents_bytes if rules.large else context.settings.max_body_bytes
             _check_length(request, limit)
-            with context.gate.enter() if rules.gate else nullcontext():
+            with _room(context, rules):
                 limited = _ApiRequest(request.scope, _limited(request.receive, limit))
                 if is_parsed:
                     limited.parsed = parse_json(await limited.body(), context.settings.max_json_depth)
@@ -123,6 +123,13 @@ class _ApiRequest(Request):
     async def json(self) -> Any:
         """What was parsed."""
         return self.parsed
+
+
+def _room(context: AppContext, rules: Rules) -> AbstractContextManager[None]:
+    """A place among the requests in flight; what reads and what writes do not take each other's."""
+    if not rules.gate:
+        return nullcontext()
+    return (context.write_gate if rules.changes else context.gate).enter()
 
 
 def _authorise(request: Request, context: AppContext, rules: Rules) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,17 +25,45 @@ def test_readme_blocks_run(tmp_path: Path) -> None:
     assert {kind for kind, _ in BLOCKS} == {"sh", "python"}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     printed = ""
-    for kind, code in BLOCKS:
-        command = ["bash", "-euo", "pipefail", "-c", code] if kind == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, f"{code}\n{done.stderr}"
-        printed += done.stdout
+    try:
+        for kind, code in BLOCKS:
+            command = (
+                ["bash", "-euo", "pipefail", "-c", code] if kind == "sh" else [sys.executable, "-c", code]
+            )
+            done = subprocess.run(
+                command,
+                cwd=tmp_path,
+                env={**os.environ, "PATH": path},
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 0, f"{code}\n{done.stderr}"
+            printed += done.stdout
+        _check_stopped(tmp_path)
+    finally:
+        _stop_server(tmp_path)
     assert "galileo" in printed and "hopper" in printed
     assert "Traceback" not in printed
+
+
+def _check_stopped(folder: Path) -> None:
+    """The server that a block started was told to stop by the last one, and does."""
+    pid, deadline = int((folder / "server.pid").read_text()), time.monotonic() + 60
+    while _is_running(pid):
+        assert time.monotonic() < deadline, "it does not stop"
+        time.sleep(0.05)
+    assert "Traceback" not in (folder / "server.log").read_text()
+
+
+def _stop_server(folder: Path) -> None:
+    """What a failing block left behind."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int((folder / "server.pid").read_text()), signal.SIGKILL)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

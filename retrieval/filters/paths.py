@@ -71,7 +71,9 @@ def leaves(column: pa.Array, path: tuple[str, ...]) -> tuple[pa.Array, IntArray 
 def _find(name: str, fields: Mapping[str, pa.DataType]) -> Leaf | None:
     if name in fields:
         return Leaf((name,), _inside_lists(fields[name]))
-    dots = [i for i, character in enumerate(name) if character == "."]
+    # No further than names go: one of a megabyte of dots would be cut in a million places, each a copy.
+    longest = max(map(len, fields), default=0)
+    dots = [i for i, character in enumerate(name[: longest + 1]) if character == "."]
     for dot in reversed(dots):
         head, rest = name[:dot], name[dot + 1 :]
         if head in fields and (inner := _find(rest, _members(fields[head]))):

@@ -236,8 +236,10 @@ async def _read(context: AppContext, collection: str, job: Callable[[Engine], by
     """What ``job`` makes of the engine. It renders on the thread too: a large answer must not hold up the
     event loop."""
 
+    own = context.registry.resolve(collection)  # now: an alias may lead elsewhere when a thread is free
+
     def leased() -> bytes:
-        with context.registry.lease(collection) as engine:
+        with context.registry.lease(own) as engine:
             return job(engine)
 
     return Response(await context.pool.run(leased), media_type=MEDIA_TYPE)

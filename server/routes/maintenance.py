@@ -83,9 +83,10 @@ async def diagnose_collection(collection: str, body: Diagnosis, context: Context
 async def flush_collection(collection: str, body: Empty, context: Context) -> Flushed:
     """They are durable and searched anyway; in a segment they are searched faster."""
     del body
+    own = context.registry.resolve(collection)
 
     def flush() -> Flushed:
-        with context.registry.lease(collection) as engine:
+        with context.registry.lease(own) as engine:
             folded = engine.flush()
             return Flushed(documents=folded, generation=engine.inspect().generation)
 
@@ -97,9 +98,10 @@ async def flush_collection(collection: str, body: Empty, context: Context) -> Fl
 async def maintain_collection(collection: str, body: Empty, context: Context) -> Maintained:
     """What goes on in the background anyway: fold what is pending, merge small segments."""
     del body
+    own = context.registry.resolve(collection)
 
     def maintain() -> Maintained:
-        with context.registry.lease(collection) as engine:
+        with context.registry.lease(own) as engine:
             done = engine.maintain()
             return Maintained(folded=done.folded, merges=done.merges, segments=done.segments)
 

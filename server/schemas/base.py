@@ -8,7 +8,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    FailFast,
     Field,
     ModelWrapValidatorHandler,
     StringConstraints,
@@ -64,7 +63,7 @@ class Bounded(BaseModel):
     """What a client sends: of very many mistakes only their number is told. To write each of them down would
     take seconds, and a body of a megabyte has room for some hundred thousand.
 
-    Lists of what clients send are `FailFast` for the same reason.
+    Lists of what clients send are ``fail_fast`` for the same reason.
     """
 
     @model_validator(mode="wrap")
@@ -94,9 +93,9 @@ class Empty(Strict):
 Whole = Annotated[int, BeforeValidator(_whole)]
 Limit = Annotated[Whole, Field(ge=1, description="how many at most")]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=NOT_BLANK)]
-Vector = Annotated[list[float], FailFast()]
+Vector = Annotated[list[float], Field(fail_fast=True)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-DocumentIds = Annotated[list[str], FailFast(), Field(description="document ids", min_length=1)]
+DocumentIds = Annotated[list[str], Field(fail_fast=True, description="document ids", min_length=1)]
 Fields = Annotated[
     list[HitField],
     Field(max_length=3, description="what of each document to return; an empty list: ids alone"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval import PRESETS, EncoderConfig
 from server.schemas.base import Strict, Text, examples
@@ -77,7 +77,7 @@ class Conversion(Strict):
     recipe: dict[str, Any] | None = Field(None, description="settings of the recipe, over the preset's")
     retrain: bool = Field(False, description="train the recipe that is there anew")
     force: bool = Field(False, description="train even on vectors that hardly differ")
-    queries: Annotated[list[Text], FailFast()] | None = Field(
+    queries: Annotated[list[Text], Field(fail_fast=True)] | None = Field(
         None, min_length=1, description="real queries to learn and measure with"
     )
 
@@ -87,7 +87,9 @@ class Diagnosis(Strict):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{}]})
 
-    queries: Annotated[list[Text], FailFast()] | None = Field(None, min_length=1, description="real queries to measure with")
+    queries: Annotated[list[Text], Field(fail_fast=True)] | None = Field(
+        None, min_length=1, description="real queries to measure with"
+    )
 
 
 class CollectionSummary(BaseModel):
@@ -163,8 +165,12 @@ class CollectionDetail(BaseModel):
     created_at: str
     aliases: list[str] = Field(description="other names that lead here")
     writable: bool = Field(description="whether this server may change it")
-    recipe: dict[str, Any] | None = Field(None, description="how documents are found; null: every one is scored")
-    quality: dict[str, Any] | None = Field(None, description="what was measured of the recipe on these documents")
+    recipe: dict[str, Any] | None = Field(
+        None, description="how documents are found; null: every one is scored"
+    )
+    quality: dict[str, Any] | None = Field(
+        None, description="what was measured of the recipe on these documents"
+    )
     advice: list[str] = Field(description="what should be done, and why")
 
 

@@ -38,6 +38,7 @@ def _as_document(value: Any) -> Any:
 
 Texts = Annotated[
     list[Text],
+    Field(fail_fast=True),
     BeforeValidator(_listed),
     Field(min_length=1),
     WithJsonSchema(
@@ -122,7 +123,7 @@ class TextDocument(Strict):
 
 Documents = Annotated[
     list[Annotated[TextDocument, BeforeValidator(_as_document)]],
-    Field(min_length=1),
+    Field(min_length=1, fail_fast=True),
     WithJsonSchema(
         {
             "type": "array",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.schemas.base import (
     DOCUMENT,
+    Bounded,
     Cursor,
     DocumentIds,
     Fields,
@@ -64,7 +65,7 @@ class DocumentsRequest(Strict):
     documents: list[dict[str, Any]] = Field(min_length=1)
 
 
-class WriteQuery(BaseModel):
+class WriteQuery(Bounded):
     """How documents are to be written."""
 
     model_config = ConfigDict(extra="forbid")

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
-    FailFast,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -93,7 +92,7 @@ class _Query(Strict):
 
     query: Text | None = Field(None, description="the question, as text")
     vector: Vector | None = Field(None, min_length=1, description="its vector, for a dense collection")
-    vectors: Annotated[list[Vector], FailFast()] | None = Field(
+    vectors: Annotated[list[Vector], Field(fail_fast=True)] | None = Field(
         None, min_length=1, description="its token vectors, for late interaction"
     )
 
@@ -158,7 +157,7 @@ class BatchRequest(Strict):
         },
     )
 
-    searches: Annotated[list[SearchRequest], FailFast()] = Field(min_length=1)
+    searches: Annotated[list[SearchRequest], Field(fail_fast=True)] = Field(min_length=1)
     timeout_ms: float | None = Field(None, gt=0, description="give up after so many milliseconds")
 
 

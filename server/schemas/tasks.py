@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.schemas.base import examples
+from server.schemas.base import Bounded, examples
 from server.schemas.problems import Problem
 
 __all__ = ["DEFAULT_TASKS", "MAX_TASKS", "Progress", "Task", "TaskList", "TaskQuery"]
@@ -66,7 +66,7 @@ class TaskList(BaseModel):
     next_cursor: str | None = Field(description="send it as 'cursor' for the next page; null at the end")
 
 
-class TaskQuery(BaseModel):
+class TaskQuery(Bounded):
     """Which tasks to list."""
 
     model_config = ConfigDict(extra="forbid")
