@@ -32,6 +32,7 @@ from server.routes import ROUTERS
 from server.settings import ServerSettings
 from server.store import ServerStore
 from server.tasks import Tasks
+from server.tracing import TracedMetrics, Tracing, make_tracer
 
 __all__ = ["create_app"]
 
@@ -62,10 +63,11 @@ def create_app(
     log = make_logger()
     for caution in settings.cautions():
         log.warning("caution", detail=caution)
+    tracer = make_tracer() if settings.tracing else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        context = make_context(settings, given, log)
+        context = make_context(settings, given, log, Metrics() if tracer is None else TracedMetrics(tracer))
         app.state.context = context
         loading = asyncio.create_task(context.load(Opener(settings.runtime(), context.models).open))
         try:
@@ -90,11 +92,15 @@ def create_app(
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestContext, log=log)
     app.add_middleware(SecurityHeaders)
+    if tracer is not None:
+        app.add_middleware(Tracing, tracer=tracer)
     describe(app, ROUTERS, settings)
     return app
 
 
-def make_context(settings: ServerSettings, encoders: Mapping[str, Encoder], log: Any) -> AppContext:
+def make_context(
+    settings: ServerSettings, encoders: Mapping[str, Encoder], log: Any, metrics: Metrics
+) -> AppContext:
     """Everything that the application holds while it runs; only the server's own store is opened yet."""
     at = None if settings.data_dir is None else settings.data_dir.expanduser() / STORE
     store = ServerStore(at, read_only=settings.read_only)

@@ -32,8 +32,8 @@ __all__ = ["AppContext", "Context"]
 class AppContext:
     """One per application; made when it starts. Only ``draining`` changes.
 
-    ``pool`` and ``gate`` are for what reads, ``write_pool`` and ``write_gate`` for what writes: neither keeps the
-    other waiting.
+    ``pool`` and ``gate`` are for what reads, ``write_pool`` and ``write_gate`` for what writes: neither
+    keeps the other waiting.
     """
 
     settings: ServerSettings

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pkgutil
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from server import schemas
 from server.problems import MEDIA_TYPE, ProblemError, internal_problem, problem_body
 from server.schemas.problems import Problem
 from server.settings import ServerSettings
@@ -65,6 +70,7 @@ def describe(app: FastAPI, routers: Sequence[APIRouter], settings: ServerSetting
             _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REFERENCE)
             models.update(problem["$defs"])
             components["securitySchemes"] = _KEYS
+            _restore_nulls(models)
             for rules, operation in _operations(routers, schema):
                 _state_rules(rules, operation)
             _state_limits(models, settings)
@@ -108,6 +114,16 @@ def _state_limits(models: dict[str, Any], settings: ServerSettings) -> None:
     for name in ("FetchRequest", "DocumentsRequest"):
         for listed in models.get(name, {}).get("properties", {}).values():
             _bounded(listed, "array", "maxItems", settings.max_documents)
+
+
+def _restore_nulls(models: dict[str, Any]) -> None:
+    """FastAPI drops every null, in examples too; there they say that a member is always present."""
+    for module in pkgutil.iter_modules(schemas.__path__):
+        for name, model in vars(import_module(f"{schemas.__name__}.{module.name}")).items():
+            if name in models and isinstance(model, type) and issubclass(model, BaseModel):
+                shown = model.model_config.get("json_schema_extra")
+                if isinstance(shown, dict):
+                    models[name].update(copy.deepcopy(shown))
 
 
 def _bounded(schema: dict[str, Any], kind: str, bound: str, value: int) -> None:

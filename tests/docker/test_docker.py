@@ -1,4 +1,4 @@
-"""What stands in docker/: no container engine runs here, so it is read, linted, and held against the project."""
+"""What stands in docker/: no container engine runs here, so it is read, linted, held against the project."""
 
 from __future__ import annotations
 
