@@ -48,7 +48,7 @@ class Reader:
     as a whole. `Engine` adds what changes an index.
 
     ``path`` is the index's folder, ``kind`` says whether it holds one vector a text (``dense``)
-    or one a token (``late``).
+    or one a token (``late``), ``dim`` how many numbers a vector has.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Reader:
             self._catalog.close()
             raise
         self.kind: EncoderKind = self._record.kind
+        self.dim: int = self._record.dim
         self._encoder, self._runtime = encoder, runtime
         chosen = runtime or RuntimeConfig.of()
         self._backend, self._threads = chosen.backend_of_kernels, chosen.query_threads

@@ -34,7 +34,7 @@ from server.store import ServerStore
 from server.tasks import Tasks
 from server.tracing import TracedMetrics, Tracing, make_tracer
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "open_store"]
 
 DESCRIPTION = "Search collections with dense or late-interaction encoders, and see why a document was found."
 STORE = "server.sqlite"
@@ -98,15 +98,23 @@ def create_app(
     return app
 
 
+def open_store(settings: ServerSettings) -> ServerStore:
+    """What the server remembers; nothing beyond its own life, where it has no folder.
+
+    Raises:
+        ConfigError: another server has it, or it cannot be read or written.
+    """
+    at = None if settings.data_dir is None else settings.data_dir.expanduser() / STORE
+    return ServerStore(at, read_only=settings.read_only)
+
+
 def make_context(
     settings: ServerSettings, encoders: Mapping[str, Encoder], log: Any, metrics: Metrics
 ) -> AppContext:
     """Everything that the application holds while it runs; only the server's own store is opened yet."""
-    at = None if settings.data_dir is None else settings.data_dir.expanduser() / STORE
-    store = ServerStore(at, read_only=settings.read_only)
-    if at is not None and not settings.read_only:
-        tidy(at.parent)  # before it is looked which collections there are
-    metrics = Metrics()
+    store = open_store(settings)
+    if settings.data_dir is not None and not settings.read_only:
+        tidy(settings.data_dir.expanduser())  # before it is looked which collections there are
     access = Access(settings.all_keys)
     registry = Registry(settings.collection_paths(), store, log, tells_names=access.is_open)
     tasks = Tasks(store, log, metrics, max_waiting=settings.max_tasks)

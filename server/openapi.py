@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from server import schemas
 from server.problems import MEDIA_TYPE, ProblemError, internal_problem, problem_body
+from server.routing import Rules, rules_of
 from server.schemas.problems import Problem
 from server.settings import ServerSettings
 
@@ -80,15 +81,17 @@ def describe(app: FastAPI, routers: Sequence[APIRouter], settings: ServerSetting
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _operations(routers: Sequence[APIRouter], schema: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _operations(
+    routers: Sequence[APIRouter], schema: dict[str, Any]
+) -> Iterator[tuple[Rules, dict[str, Any]]]:
     """Each described operation with the rules of its route."""
     for route in (route for router in routers for route in router.routes):
         if isinstance(route, APIRoute) and route.include_in_schema:
-            for method in route.methods:
-                yield route.endpoint.rules, schema["paths"][route.path_format][method.lower()]
+            for method in route.methods or ():
+                yield rules_of(route.endpoint), schema["paths"][route.path_format][method.lower()]
 
 
-def _state_rules(rules: Any, operation: dict[str, Any]) -> None:
+def _state_rules(rules: Rules, operation: dict[str, Any]) -> None:
     """What every route with such rules may answer."""
     statuses: set[int] = set()
     if rules.scope is not None:

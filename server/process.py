@@ -31,7 +31,7 @@ from fastapi import FastAPI
 
 from retrieval import Encoder
 from retrieval.errors import ConfigError
-from server.app import create_app
+from server.app import create_app, open_store
 from server.context import AppContext
 from server.logs import make_logger, uvicorn_log_config
 from server.settings import ServerSettings
@@ -60,6 +60,7 @@ def run(settings: ServerSettings, *, encoders: Mapping[str, Encoder] | None = No
     """
     sockets = listen(settings.host, settings.port)
     try:
+        open_store(settings).close()  # what is wrong with it is told now, in a sentence
         app = create_app(settings, encoders=encoders)
         Process(_config(app, settings), app, settings).run(sockets=sockets)
     finally:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from server.access import Scope
@@ -28,7 +29,7 @@ from server.limits import parse_json
 from server.media import JSON
 from server.problems import ProblemError
 
-__all__ = ["ApiRoute", "api", "make_router"]
+__all__ = ["ApiRoute", "Rules", "api", "make_router", "rules_of"]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 BODY_SECONDS = 30.0
@@ -103,7 +104,7 @@ class ApiRoute(APIRoute):
             with _room(context, rules):
                 limited = _ApiRequest(request.scope, _limited(request.receive, limit))
                 if is_parsed:
-                    limited.parsed = parse_json(await limited.body(), context.settings.max_json_depth)
+                    limited.parsed = parse_json(await _whole(limited), context.settings.max_json_depth)
                     _check_right(request, context, rules)  # an alias may lead elsewhere by now
                 return await handle(limited)
 
@@ -194,6 +195,13 @@ def _limited(receive: Receive, limit: int) -> Receive:
         return message
 
     return receive_limited
+
+
+async def _whole(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise ProblemError(400, "body_cut_off", "the client went away before the body had come") from None
 
 
 def _too_large(limit: int) -> ProblemError:

@@ -11,7 +11,7 @@ from retrieval import Engine
 from retrieval.hybrid import BM25, Hybrid
 from server.schemas.search import HybridOptions
 
-__all__ = ["Hybrids"]
+__all__ = ["MAX_LANGUAGES", "Hybrids"]
 
 MAX_LANGUAGES = 2
 """Languages in which a collection's terms are kept: each takes the memory of all its texts' terms."""

@@ -127,8 +127,12 @@ def _scoring(encoder: Encoder, query: str, texts: Sequence[str]) -> Callable[[],
     return lambda: score_texts(encoder, query, texts)
 
 
+def _numbers(vector: FloatArray) -> Any:
+    return vector.tolist()
+
+
 def _embedded(body: EmbeddingsRequest, arrays: Sequence[FloatArray], encoder: Encoder) -> bytes:
-    write = _base64 if body.encoding_format == "base64" else np.ndarray.tolist
+    write: Callable[[FloatArray], Any] = _base64 if body.encoding_format == "base64" else _numbers
     if encoder.kind == "late":
         shown = [[write(vector) for vector in array] for array in arrays]
         tokens = sum(map(len, arrays))

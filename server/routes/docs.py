@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from retrieval.errors import MissingExtraError
 from server.openapi import problems
 from server.problems import ProblemError
+from server.ranges import check_range
 from server.routing import api, make_router
 
 __all__ = ["router"]
@@ -55,13 +56,15 @@ async def docs() -> Response:
 
 @router.get("/docs/{file}", include_in_schema=False, responses=problems(404))
 @api("read", browser=True)
-async def viewer_file(file: str) -> Response:
+async def viewer_file(file: str, request: Request) -> Response:
     """What the viewer consists of."""
     if file == "start.js":
         return _page(START, "text/javascript; charset=utf-8")
     if file not in VIEWER_FILES:
         raise ProblemError(404, "route_not_found", f"there is no file '{file[:80]}' here")
-    return FileResponse(_viewer_files()[file], media_type=VIEWER_FILES[file])
+    path = _viewer_files()[file]
+    check_range(request, path.stat().st_size)
+    return FileResponse(path, media_type=VIEWER_FILES[file])
 
 
 def _page(content: str, media_type: str) -> Response:

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from retrieval import Engine
 from retrieval.hybrid import Hybrid
-from server.answering import Asker, Hybrids, Question, check_explain, check_query, check_search
+from server.answering import MAX_LANGUAGES, Asker, Hybrids, Question, check_explain, check_query, check_search
 from server.answering.asking import refuse, telling
 from server.context import AppContext, Context
 from server.media import JSON
@@ -75,6 +75,10 @@ async def search_batch(collection: str, body: BatchRequest, request: Request, co
     explained = sum(each.search.limit for each in questions if "tokens" in each.aspects)
     if explained > settings.max_explained:
         told = f"{explained} hits in all to explain; the most is {settings.max_explained}"
+        refuse([("/searches", told)])
+    languages = {(each.search.hybrid or HybridOptions()).language for each in questions if each.is_hybrid}
+    if len(languages) > MAX_LANGUAGES:
+        told = f"{len(languages)} languages for BM25; the most is {MAX_LANGUAGES}, since each reads all texts"
         refuse([("/searches", told)])
     times = [
         each for each in (body.timeout_ms, *(one.timeout_ms for one in body.searches)) if each is not None

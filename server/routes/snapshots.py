@@ -12,6 +12,7 @@ from server.context import AppContext, Context
 from server.folders import DataFolder
 from server.openapi import problems
 from server.paging import PageQuery, page_of
+from server.ranges import check_range
 from server.routing import api, make_router
 from server.schemas.collections import RestoreRequest, SnapshotList, SnapshotRequest
 from server.schemas.tasks import Task
@@ -76,10 +77,11 @@ async def make_snapshot(collection: str, body: SnapshotRequest, context: Context
     responses={200: _FILE, **problems(404, 409)},
 )
 @api("admin")
-async def download_snapshot(collection: str, snapshot: str, context: Context) -> Response:
+async def download_snapshot(collection: str, snapshot: str, request: Request, context: Context) -> Response:
     """One uncompressed tar; ranges of bytes may be asked for."""
     own = context.registry.true_name(collection)
-    _, file = await context.pool.run(lambda: _of(context, collection).get(snapshot))
+    item, file = await context.pool.run(lambda: _of(context, collection).get(snapshot))
+    check_range(request, item.bytes)
     return FileResponse(file, media_type=TAR, filename=f"{own}-{snapshot}.tar")
 
 

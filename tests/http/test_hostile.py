@@ -166,11 +166,9 @@ def bodied(rng: random.Random, known: list[tuple[str, str, Any]], number: int) -
 
 
 def misheaded(rng: random.Random) -> Attack:
-    method, path = rng.choice(
-        [("GET", b"/ui"), ("GET", b"/docs"), ("GET", b"/nowhere"), ("GET", b"/v1/collections"), ("GET", b"/metrics"),
-         ("GET", b"/docs/start.js"), ("GET", b"/docs/swagger-ui.css"), ("GET", b"/v1/collections/dense/snapshots/first")]
-    )  # fmt: skip
-    return Attack(method, path, headers=[rng.choice(hostile.HEADERS)])
+    paths = [b"/ui", b"/docs", b"/nowhere", b"/metrics", b"/docs/start.js", b"/docs/swagger-ui.css"]
+    paths += [b"/v1/collections", b"/v1/collections/dense/snapshots/first"]
+    return Attack("GET", rng.choice(paths), headers=[rng.choice(hostile.HEADERS)])
 
 
 @pytest.fixture(scope="module")
@@ -219,21 +217,16 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
 
 def attack(app: FastAPI, port: int, siege: Siege) -> None:
     rng, known = random.Random(SEED), examples(app)
-    made = Attack(
-        "POST",
-        b"/v1/collections/dense/snapshots",
-        b'{"name":"first"}',
-        [("Content-Type", b"application/json")],
-    )
+    typed = [("Content-Type", hostile.JSON.encode())]
+    made = Attack("POST", b"/v1/collections/dense/snapshots", b'{"name":"first"}', typed)
     attacks = [made]
     attacks += [named(rng) for _ in range(COUNT)]
     attacks += [bodied(rng, known, number) for number in range(COUNT)]
     attacks += [misheaded(rng) for _ in range(COUNT // 10)]
     attacks += hostile.broken_requests(b"/v1/collections/dense/search", siege.key.encode())
-    attacks += [
-        Attack("POST", f"/v1/collections/dense/{what}".encode(), b'{"query"', [("Content-Type", b"application/json"), ("Content-Length", b"1000")], cut=True)
-        for what in ("search", "documents", "documents/fetch") * 30
-    ]  # fmt: skip
+    longer = [*typed, ("Content-Length", b"1000")]
+    for what in (b"search", b"documents", b"documents/fetch") * 30:
+        attacks.append(Attack("POST", b"/v1/collections/dense/" + what, b'{"query"', longer, cut=True))
     order = attacks[1:]
     rng.shuffle(order)
     for each in [made, *order]:
@@ -317,10 +310,8 @@ def test_every_error_is_a_problem(siege: Siege) -> None:
 
 def test_nothing_outside_is_touched(siege: Siege) -> None:
     assert siege.before == siege.after
-    allowed = (
-        r"(dense|late|scratch|made-[0-4]|papers-restored|bait-inside\.txt|server\.\S+|\.spool|\.snapshots)"
-    )
-    strange = [name for name in siege.entries if not re.fullmatch(allowed, name)]
+    own = r"server\.\S+|\.spool|\.snapshots|bait-inside\.txt"
+    strange = [name for name in siege.entries if name not in siege.verified and not re.fullmatch(own, name)]
     assert not strange
 
 
@@ -339,14 +330,13 @@ def test_collections_are_whole_and_answer(siege: Siege) -> None:
 
 def test_nothing_is_left_behind(siege: Siege) -> None:
     assert siege.in_flight == 0
-    assert siege.threads == []
+    assert set(siege.threads) <= {"tqdm_monitor"}  # of the library that loads models
     assert siege.files[1] <= siege.files[0] + 2, siege.files
     assert siege.memory[1] - siege.memory[0] < MOST_MEMORY, siege.memory
 
 
 def test_the_log_holds_lines_and_no_secret(siege: Siege) -> None:
     assert siege.key not in siege.log
-    Path("/tmp/n/siege.log").write_text(siege.log)
     assert "Traceback" not in siege.log
     events = [json.loads(line) for line in siege.log.splitlines()]
     assert not [each for each in events if "exception" in each or each["event"] == "unexpected error"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -253,3 +255,18 @@ def test_a_port_that_is_taken_is_one_sentence(host):
 def test_a_host_that_is_not_ours_is_one_sentence():
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0: Cannot assign"):
         listen("192.0.2.1", 0)
+
+
+def test_a_store_that_cannot_be_opened_is_one_sentence(tmp_path):
+    (tmp_path / "server.sqlite").write_bytes(b"no database at all")
+    done = subprocess.run(
+        [sys.executable, "-m", "server"],
+        env={**os.environ, "RETRIEVAL_SERVER_DATA_DIR": str(tmp_path), "RETRIEVAL_SERVER_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "server.sqlite" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
