@@ -20,6 +20,7 @@ __all__ = ["check_json", "gunzip_limited", "parse_json"]
 _BLOCK = 1 << 20
 _QUOTE = ord('"')
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+_NO_LISTS = bytes(set(range(256)) - set(b'",'))
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
@@ -35,6 +36,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # something is wrong: with long names they are long.
 _Place: TypeAlias = "tuple[_Place, str | int] | None"
 MAX_SHOWN = 100
+MAX_VALUES = 4 << 20
+"""Of a body: three bytes, and next to none of gzip, may be an object of 64."""
 
 _SLICE = 16 << 10
 _PIECE = 64 << 10
@@ -60,11 +63,15 @@ def parse_json(body: bytes, max_depth: int) -> Any:
 
     Raises:
         ProblemError: 400 ``malformed_json`` for what is not JSON; 422 ``json_too_deep`` for arrays and
-            objects nested deeper than ``max_depth``; 422 ``invalid_request`` for values that cannot be used.
+            objects nested deeper than ``max_depth``; 413 ``too_many_values`` for more than `MAX_VALUES`; 422
+            ``invalid_request`` for values that cannot be used.
     """
     if _is_deeper(body, max_depth):
         told = f"the JSON is nested too deep: more than {max_depth} levels"
         raise ProblemError(422, "json_too_deep", told)
+    if body.count(b",") > MAX_VALUES and _commas(body) > MAX_VALUES:
+        told = f"the JSON holds more than {MAX_VALUES} values; send less at once"
+        raise ProblemError(413, "too_many_values", told)
     try:
         value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_no_number)
     except UnicodeDecodeError as error:
@@ -160,6 +167,20 @@ def _is_deeper(body: bytes, max_depth: int) -> bool:
             return True
         level, quotes = int(levels[-1]), int(quotes_by[-1]) % 2
     return False
+
+
+def _commas(body: bytes) -> int:
+    """How many there are outside of texts: as many as values, but for one in each array and object."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = body.translate(None, _NO_LISTS)
+    commas = quotes = 0
+    for start in range(0, len(marks), _BLOCK):
+        is_quote = np.frombuffer(marks, np.uint8, min(_BLOCK, len(marks) - start), start) == _QUOTE
+        quotes_by = np.cumsum(is_quote, dtype=np.int32) + quotes
+        commas += int(np.count_nonzero(~is_quote & (quotes_by % 2 == 0)))
+        quotes = int(quotes_by[-1]) % 2
+    return commas
 
 
 def _is_suspicious(body: bytes) -> bool:

@@ -89,7 +89,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
                     raise
                 missing = error
             else:
-                sockets.append(made)
+                # asyncio sets TCP_NODELAY where it reads that this is TCP, which `create_server` leaves open;
+                # without, an answer of two packets waits 40 ms for an acknowledgement.
+                sockets.append(
+                    socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
+                )
         if missing is not None and not sockets:
             raise missing
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Clients of a server: so many that each wait for their answer, or requests that come whatever the server does.
+"""Clients of a server: so many that each wait for their answer, or requests that come whatever it does.
 
 One thread, one selector, requests made beforehand. `Load.cpu_s` says what that took of the machine.
 """
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.serve.wire import Address, Connection
-from retrieval.types import FloatArray
 
-__all__ = ["Load", "closed_loop", "open_loop"]
+__all__ = ["Load", "Times", "closed_loop", "open_loop"]
 
 OK = 200
+Times = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Load:
 
     seconds: float
     cpu_s: float
-    ms: FloatArray
-    refused_ms: FloatArray
+    ms: Times
+    refused_ms: Times
     statuses: dict[int, int]
-    late_ms: FloatArray
+    late_ms: Times
 
     @property
     def qps(self) -> float:

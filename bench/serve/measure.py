@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from bench.serve.data import Questions
-from bench.serve.load import Load, closed_loop, open_loop
+from bench.serve.load import Load, Times, closed_loop, open_loop
 from bench.serve.process import COLLECTION, Server, cpu_seconds
 from bench.serve.wire import Connection, post
 from bench.timing import latencies
@@ -19,7 +20,19 @@ from retrieval import Engine
 from retrieval.client import Client
 from retrieval.types import FloatArray, SearchResult
 
-__all__ = ["FORMS", "Flow", "Form", "Options", "Overhead", "check", "closed", "opened", "overheads", "requests"]
+__all__ = [
+    "FORMS",
+    "Flow",
+    "Form",
+    "Options",
+    "Overhead",
+    "check",
+    "closed",
+    "engine_load",
+    "opened",
+    "overheads",
+    "requests",
+]
 
 ROUNDING = 1e-5
 """Scores that differ by no more are equal: a text may have been encoded in a batch."""
@@ -43,7 +56,8 @@ class Form:
         return f"{self.query}, {'ids and texts' if self.fields else 'ids'}"
 
 
-FORMS = tuple(Form(query, fields) for query in ("vector", "text") for fields in ((), ALL_FIELDS))  # type: ignore[arg-type]
+QUERIES: tuple[Literal["vector", "text"], ...] = ("vector", "text")
+FORMS = tuple(Form(query, fields) for query in QUERIES for fields in ((), ALL_FIELDS))
 
 
 @dataclass(frozen=True)
@@ -61,19 +75,19 @@ class Overhead:
     """Milliseconds of the same questions, put to the engine, over HTTP, and by the Python client."""
 
     form: Form
-    engine: list[FloatArray] = field(default_factory=list)
-    http: list[FloatArray] = field(default_factory=list)
-    client: list[FloatArray] = field(default_factory=list)
+    engine: list[Times] = field(default_factory=list)
+    http: list[Times] = field(default_factory=list)
+    client: list[Times] = field(default_factory=list)
 
     @property
     def added_ms(self) -> float:
-        """The median of what HTTP added to each question: pairs, so that a hard question counts for neither."""
+        """The median of what HTTP added to each question, which may be easy or hard."""
         return float(np.median(np.concatenate(self.http) - np.concatenate(self.engine)))
 
 
 @dataclass
 class Flow:
-    """Rounds of load of one form. ``clients`` wait for their answers; or requests come at ``rate`` a second."""
+    """Rounds of load of one form. ``clients`` wait for answers; or requests come at ``rate`` a second."""
 
     form: Form
     clients: int | None = None
@@ -82,7 +96,7 @@ class Flow:
     server_cpu_s: list[float | None] = field(default_factory=list)
 
     @property
-    def ms(self) -> FloatArray:
+    def ms(self) -> Times:
         """Of all rounds."""
         return np.concatenate([load.ms for load in self.loads])
 
@@ -144,8 +158,10 @@ def overheads(engine: Engine, server: Server, asked: Questions, options: Options
                 def of_engine(i: int, given: Any = given, form: Form = form) -> object:
                     return engine.search(given[i], options.k, fields=form.fields)
 
-                def over_http(i: int, sent: list[bytes] = sent) -> object:
-                    return _answered(connection.ask(sent[i])[0])
+                def over_http(i: int, sent: list[bytes] = sent) -> None:
+                    status, _ = connection.ask(sent[i])
+                    if status != 200:
+                        raise ValueError(f"the service answered {status} to one request at a time")
 
                 def of_client(i: int, given: Any = given, form: Form = form) -> object:
                     return remote.search(given[i], options.k, fields=form.fields)
@@ -194,6 +210,25 @@ def opened(
     return flows
 
 
+def engine_load(engine: Engine, asked: Questions, threads: int, options: Options) -> Load:
+    """Vector queries by so many threads of this process, each of which asks again at once."""
+    clock, n = time.perf_counter, len(asked.vectors)
+    started, cpu = clock(), time.process_time()
+
+    def ask(number: int) -> list[float]:
+        times, turn = [], number * n // threads
+        while (began := clock()) < started + options.seconds:
+            engine.search(asked.vectors[turn % n], options.k, fields=())
+            times.append(1e3 * (clock() - began))
+            turn += 1
+        return times
+
+    with ThreadPoolExecutor(threads) as pool:
+        ms = np.array([one for times in pool.map(ask, range(threads)) for one in times])
+    none: Times = np.empty(0)
+    return Load(clock() - started, time.process_time() - cpu, ms, none, {200: len(ms)}, none)
+
+
 def _asked(asked: Questions, form: Form) -> Sequence[Any]:
     return asked.texts if form.query == "text" else asked.vectors
 
@@ -221,11 +256,6 @@ def _is_tied(score: float, expected: SearchResult, i: int) -> bool:
     near = [expected[j].score for j in (i - 1, i + 1) if 0 <= j < len(expected)]
     margin = ROUNDING * max(1.0, abs(score))
     return i == len(expected) - 1 or any(abs(score - one) <= margin for one in near)
-
-
-def _answered(status: int) -> None:
-    if status != 200:
-        raise ValueError(f"the service answered {status} to one request at a time")
 
 
 def _since(before: float | None, pid: int) -> float | None:

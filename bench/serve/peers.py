@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from bench.serve.load import Load, closed_loop
+from bench.serve.load import Load, Times, closed_loop
 from bench.serve.measure import Options
 from bench.serve.peer_worker import ENGINES
 from bench.serve.process import Memory, memory_of
 from bench.serve.wire import Connection, post
 from retrieval.types import FloatArray
 
-__all__ = ["Peer", "PeerMissing", "exact_scores", "peer", "peer_rounds", "recall_of"]
+__all__ = ["PYTHON", "Peer", "PeerMissing", "exact_scores", "known", "peer_rounds", "recall_of", "start_all"]
 
 ROUNDING = 1e-5
 STOP_SECONDS = 60.0
@@ -60,9 +60,7 @@ class Peer:
 
 
 @contextmanager
-def peer(
-    name: str, python: Path, vectors: Path, queries: Path, folder: Path, k: int
-) -> Iterator[Peer]:
+def peer(name: str, python: Path, vectors: Path, queries: Path, folder: Path, k: int) -> Iterator[Peer]:
     """One of `bench.serve.peer_worker`, built from the .npy file of vectors, and asked every query once.
 
     Raises:
@@ -173,7 +171,7 @@ def _load(one: Peer, n: int, options: Options) -> Load:
     if one.is_http:
         return closed_loop(one.address, one.sent, n, options.seconds)
     told = one.tell({"k": options.k, "threads": n, "seconds": options.seconds})
-    none: FloatArray = np.empty(0)
+    none: Times = np.empty(0)
     return Load(told["seconds"], 0.0, np.array(told["ms"]), none, {200: len(told["ms"])}, none)
 
 

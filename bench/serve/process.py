@@ -29,7 +29,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a process; ``anonymous`` is what is not of mapped files. None where the system does not tell."""
+    """Bytes of a process; ``anonymous``: not of mapped files. None where the system does not tell."""
 
     rss: int | None
     anonymous: int | None
@@ -97,7 +97,9 @@ def memory_of(pid: int) -> Memory:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
         return Memory(None, None)
-    sizes = {name: int(value.split()[0]) << 10 for name, _, value in (line.partition(":") for line in lines[1:])}
+    sizes = {
+        name: int(value.split()[0]) << 10 for name, _, value in (line.partition(":") for line in lines[1:])
+    }
     return Memory(sizes["Rss"], sizes["Anonymous"])
 
 
@@ -115,7 +117,7 @@ def _bare() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RETRIEVAL_")}
 
 
-def _until_ready(address: Address, process: subprocess.Popen[str]) -> bool:
+def _until_ready(address: Address, process: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         connection = http.client.HTTPConnection(*address, timeout=5)

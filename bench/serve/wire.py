@@ -1,4 +1,4 @@
-"""HTTP/1.1 from a socket, at as little cost as Python allows: the load shares its processors with the server."""
+"""HTTP/1.1 from a socket, at as little cost as Python allows: load and server share the processors."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ __all__ = ["ROUTERS"]
 ROUTERS = tuple(
     module.router
     for module in (
+        search,
         health,
         metrics,
         collections,
@@ -28,7 +29,6 @@ ROUTERS = tuple(
         snapshots,
         aliases,
         documents,
-        search,
         tasks,
         models,
         compat,
@@ -36,4 +36,4 @@ ROUTERS = tuple(
         page,
     )
 )
-"""In the order in which they are described."""
+"""In the order in which they are described, and looked through: what must be fast comes first."""

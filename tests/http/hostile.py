@@ -373,7 +373,7 @@ def packed(rng: random.Random, body: bytes) -> bytes:
         case 1:
             del raw[rng.randrange(len(raw)) :]
         case 2:
-            raw += raw
+            raw *= 2
         case 3:
             raw = bytearray(bomb(80 << 20))
         case 4:

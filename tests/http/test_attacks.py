@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from retrieval.errors import FilterError
 from retrieval.filters.paths import resolve
-from server import routing
+from server import limits, routing
 from server.access import new_key
 from server.keys import KeySettings
 from server.problems import ProblemError
@@ -24,7 +26,7 @@ SECRET = "late"
 
 
 @pytest.fixture
-def keyed(serve) -> Iterator[tuple[TestClient, dict[str, dict[str, str]]]]:
+def keyed(serve, indexes: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, dict[str, str]]]]:
     """A server, and the headers of its keys: reader (dense), owner (admin of mine-*), admin."""
     made = {name: new_key() for name in ("reader", "owner", "admin")}
     rights = {
@@ -36,7 +38,8 @@ def keyed(serve) -> Iterator[tuple[TestClient, dict[str, dict[str, str]]]]:
         name: KeySettings(sha256=made[name][1], scope=scope, collections=collections)
         for name, (scope, collections) in rights.items()
     }
-    with serve(keys=keys, wait=False) as client:
+    shutil.copytree(indexes, tmp_path / "data")
+    with serve(keys=keys, wait=False, data_dir=tmp_path / "data") as client:
         sent = {name: {"api-key": key} for name, (key, _) in made.items()}
         while client.get("/readyz").status_code != 200:
             pass
@@ -217,6 +220,28 @@ class TestSmallRequests:
         with pytest.raises(FilterError, match="unknown field"):
             resolve("." * 100_000, fields)
         assert fields.asked < 20
+
+    @pytest.mark.parametrize(
+        ("item", "is_many"),
+        [
+            (b"{}", True),
+            (b"0", True),
+            (b'""', True),
+            (b'"\\\\"', True),
+            (b'",,\\",,"', False),
+            (b'"\\\\\\",,"', False),
+        ],
+    )
+    def test_a_body_of_next_to_nothing_very_often_is_refused(self, monkeypatch, item, is_many):
+        """Compressed to some kilobytes, it became gigabytes of objects."""
+        monkeypatch.setattr(limits, "MAX_VALUES", 1000)
+        body = b'{"documents":[' + b",".join([item] * (1002 if is_many else 900)) + b"]}"
+        if not is_many:
+            assert len(limits.parse_json(body, 64)["documents"]) == 900
+            return
+        with pytest.raises(ProblemError) as caught:
+            limits.parse_json(body, 64)
+        assert (caught.value.status, caught.value.code) == (413, "too_many_values")
 
     def test_a_batch_reads_the_texts_in_few_languages(self, client, assert_problem):
         """Each keeps the terms of all texts, and all of them at once as long as the request lasts."""

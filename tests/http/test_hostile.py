@@ -13,8 +13,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -216,21 +216,32 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
 
 
 def attack(app: FastAPI, port: int, siege: Siege) -> None:
-    rng, known = random.Random(SEED), examples(app)
-    typed = [("Content-Type", hostile.JSON.encode())]
-    made = Attack("POST", b"/v1/collections/dense/snapshots", b'{"name":"first"}', typed)
-    attacks = [made]
-    attacks += [named(rng) for _ in range(COUNT)]
-    attacks += [bodied(rng, known, number) for number in range(COUNT)]
-    attacks += [misheaded(rng) for _ in range(COUNT // 10)]
-    attacks += hostile.broken_requests(b"/v1/collections/dense/search", siege.key.encode())
-    longer = [*typed, ("Content-Length", b"1000")]
-    for what in (b"search", b"documents", b"documents/fetch") * 30:
-        attacks.append(Attack("POST", b"/v1/collections/dense/" + what, b'{"query"', longer, cut=True))
-    order = attacks[1:]
-    rng.shuffle(order)
-    for each in [made, *order]:
-        siege.answers.append((each, hostile.send(port, each, siege.key)))
+    """Send all of it, in an order that mixes it. Each request is made when its turn comes, from a seed of its
+    own, and of what was sent only the beginning is kept."""
+    known, typed = examples(app), [("Content-Type", hostile.JSON.encode())]
+    broken = hostile.broken_requests(b"/v1/collections/dense/search", siege.key.encode())
+    cut = [*typed, ("Content-Length", b"1000")]
+    places = [b"search", b"documents", b"documents/fetch"]
+    makers: dict[str, tuple[int, Callable[[random.Random, int], Attack]]] = {
+        "named": (COUNT, lambda rng, _: named(rng)),
+        "bodied": (COUNT, lambda rng, number: bodied(rng, known, number)),
+        "misheaded": (COUNT // 10, lambda rng, _: misheaded(rng)),
+        "broken": (len(broken), lambda _, number: broken[number]),
+        "cut": (
+            90,
+            lambda _, number: Attack(
+                "POST", b"/v1/collections/dense/" + places[number % 3], b'{"query"', cut, cut=True
+            ),
+        ),
+    }
+    order = [(kind, number) for kind, (count, _) in makers.items() for number in range(count)]
+    random.Random(SEED).shuffle(order)
+    first = Attack("POST", b"/v1/collections/dense/snapshots", b'{"name":"first"}', typed)
+    siege.answers.append((first, hostile.send(port, first, siege.key)))
+    for kind, number in order:
+        made = makers[kind][1](random.Random(f"{SEED} {kind} {number}"), number)
+        answer = hostile.send(port, made, siege.key)
+        siege.answers.append((replace(made, path=made.path[:500], body=made.body[:500], raw=None), answer))
 
 
 def inspect(app: FastAPI, port: int, siege: Siege) -> None:

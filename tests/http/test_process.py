@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -270,3 +271,12 @@ def test_a_store_that_cannot_be_opened_is_one_sentence(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "server.sqlite" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    with contextlib.ExitStack() as opened:
+        listening = [opened.enter_context(each) for each in listen("127.0.0.1", 0)]
+        client = opened.enter_context(socket.create_connection(listening[0].getsockname()))
+        taken = opened.enter_context(listening[0].accept()[0])
+        assert client.getpeername() == taken.getsockname()
+        assert taken.proto == socket.IPPROTO_TCP  # by this asyncio knows that it may set TCP_NODELAY
