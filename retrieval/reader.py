@@ -209,22 +209,23 @@ class Reader:
         return self.explain_batch(query, [doc_id])[0]
 
     def explain_batch(self, query: str, doc_ids: Sequence[str]) -> list[Explanation]:
-        """`explain` for several documents; the query is encoded once."""
+        """`explain` for several documents, as one commit has them; the query is encoded once."""
         if not isinstance(query, str):
             raise QueryError(f"only a text can be explained, not {type(query).__name__}")
         vectors = self._query_vectors([query])
         query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
         encoder = DocumentEncoder(self.encoder, self._catalog.pooling())
-        explanations = []
-        for doc_id in doc_ids:
-            snapshot, segment, ordinal = self._locate(doc_id)
-            text = fetch_document(snapshot, segment, ordinal).full_text
-            stored = snapshot.codec.decode(snapshot.segments[segment].document_codes(ordinal))
-            named = encoder.name_vectors(text, stored)
-            explanations.append(
-                explain_document(query, vectors, query_tokens, named, snapshot, segment, ordinal)
-            )
-        return explanations
+        snapshot, places = self._located_all(doc_ids)
+        texts = [fetch_document(snapshot, *place).full_text for place in places]
+        stored = [
+            snapshot.codec.decode(snapshot.segments[segment].document_codes(ordinal))
+            for segment, ordinal in places
+        ]
+        named = encoder.name_vectors(texts, stored)
+        return [
+            explain_document(query, vectors, query_tokens, names, snapshot, *place)
+            for names, place in zip(named, places, strict=True)
+        ]
 
     def get(self, doc_id: str) -> Document:
         """A stored document.
@@ -362,11 +363,17 @@ class Reader:
             self._prepared = prepared = Prepared(snapshot, self._backend, self._threads)
         return prepared
 
+    def _located_all(self, doc_ids: Sequence[str]) -> tuple[Snapshot, list[Place]]:
+        """The newest snapshot, and where in it each of the documents is; one may come twice."""
+        snapshot, births = self._snapshots.locate_all([check_id(doc_id) for doc_id in doc_ids])
+        missing = [doc_id for doc_id in doc_ids if doc_id not in births]
+        if missing:
+            raise DocumentNotFoundError(f"no document {missing[0]!r} in {self.path.name}")
+        return snapshot, [snapshot.place(births[doc_id]) for doc_id in doc_ids]
+
     def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
-        snapshot, birth = self._snapshots.locate(check_id(doc_id))
-        if birth is None:
-            raise DocumentNotFoundError(f"no document {doc_id!r} in {self.path.name}")
-        return (snapshot, *snapshot.place(birth))
+        snapshot, (place,) = self._located_all([doc_id])
+        return (snapshot, *place)
 
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
         return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)

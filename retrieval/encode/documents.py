@@ -104,10 +104,10 @@ class DocumentEncoder:
             pooled = [self._pooled(self._pooling, text, vectors[i]) for i, text in enumerate(texts)]
         return Ragged.from_list(pooled, vectors.dim)
 
-    def name_vectors(self, text: str, stored: FloatArray) -> list[VectorTokens]:
-        """What stands behind each of a document's stored vectors ``(n, d)``.
+    def name_vectors(self, texts: Sequence[str], stored: Sequence[FloatArray]) -> list[list[VectorTokens]]:
+        """What stands behind each stored vector ``(n_i, d)`` of some documents.
 
-        A pooled document is encoded and pooled once more, to find the groups. Arithmetic in another batch
+        Pooled documents are encoded and pooled once more, to find the groups. Arithmetic in another batch
         or on another machine may round otherwise and cluster otherwise: a vector gets its tokens where
         none of the new ones is nearer to it than the one at its place, and a number otherwise; all of them
         get numbers where there are not as many.
@@ -116,16 +116,28 @@ class DocumentEncoder:
             EncoderError: the encoder names another number of tokens than it gives vectors.
         """
         if self._pooling is None:
-            tokens = text_tokens(self._encoder, text, len(stored), side="document")
-            return [VectorTokens(token, (token,)) for token in tokens]
-        unknown = [VectorTokens(Token(f"#{i}"), ()) for i in range(len(stored))]
+            return [self._tokens(text, len(each)) for text, each in zip(texts, stored, strict=True)]
         if not isinstance(self._encoder, TokenizingEncoder):
-            return unknown
-        values = encode_documents(self._encoder, [text]).values
+            return [_numbers(len(each)) for each in stored]
+        encoded, pooling = encode_documents(self._encoder, list(texts)), self._pooling
+        return [
+            self._groups(pooling, text, encoded[i], each)
+            for i, (text, each) in enumerate(zip(texts, stored, strict=True))
+        ]
+
+    def _tokens(self, text: str, n: int) -> list[VectorTokens]:
+        tokens = text_tokens(self._encoder, text, n, side="document")
+        return [VectorTokens(token, (token,)) for token in tokens]
+
+    def _groups(
+        self, pooling: TokenPooling, text: str, values: FloatArray, stored: FloatArray
+    ) -> list[VectorTokens]:
+        """What stands behind a document's pooled vectors; ``values`` are those of its tokens."""
+        unknown = _numbers(len(stored))
         tokens = text_tokens(self._encoder, text, len(values), side="document")
         with one_blas_thread():
-            groups = self._pooling.groups(values, tokens)
-            again = self._pooled(self._pooling, text, values)
+            groups = pooling.groups(values, tokens)
+            again = self._pooled(pooling, text, values)
         if len(again) != len(stored):
             return unknown
         same = _as_near_as_any(stored, again)
@@ -166,6 +178,11 @@ def _members(groups: IntArray, n_groups: int) -> list[list[int]]:
         if group >= 0:
             members[group].append(position)
     return members
+
+
+def _numbers(n: int) -> list[VectorTokens]:
+    """Of vectors whose tokens are not known."""
+    return [VectorTokens(Token(f"#{i}"), ()) for i in range(n)]
 
 
 def _named(text: str, tokens: Sequence[Token], positions: Sequence[int]) -> VectorTokens:

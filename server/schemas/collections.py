@@ -133,6 +133,7 @@ class CollectionDetail(BaseModel):
             "pooling": "none",
             "documents": 5183,
             "pending": 12,
+            "deleted": 3,
             "tokens": 915_872,
             "segments": 2,
             "bytes": {"codes": 234_463_232, "offsets": 41_480, "documents": 8_120_004, "catalog": 98_304},
@@ -140,10 +141,12 @@ class CollectionDetail(BaseModel):
             "fields": {"year": "int64"},
             "generation": 2,
             "created_at": "2026-01-31T12:00:00+00:00",
+            "format_version": 2,
             "aliases": ["main"],
             "writable": True,
             "recipe": {"index": "tokens", "codec": "none", "recall_target": 0.95},
             "quality": None,
+            "strain": 0.21,
             "advice": [],
         }
     )
@@ -156,6 +159,7 @@ class CollectionDetail(BaseModel):
     pooling: str = Field(description="how tokens share vectors")
     documents: int
     pending: int = Field(description="documents that wait to become part of a segment; searched like others")
+    deleted: int = Field(description="documents that are deleted and still take room")
     tokens: int = Field(description="vectors stored; as many as documents for a dense collection")
     segments: int
     bytes: dict[str, int] = Field(description="size on disk by component")
@@ -163,6 +167,7 @@ class CollectionDetail(BaseModel):
     fields: dict[str, str] = Field(description="metadata fields and their types")
     generation: int = Field(description="the commit that is being served")
     created_at: str
+    format_version: int = Field(description="of the index on disk")
     aliases: list[str] = Field(description="other names that lead here")
     writable: bool = Field(description="whether this server may change it")
     recipe: dict[str, Any] | None = Field(
@@ -170,6 +175,9 @@ class CollectionDetail(BaseModel):
     )
     quality: dict[str, Any] | None = Field(
         None, description="what was measured of the recipe on these documents"
+    )
+    strain: float | None = Field(
+        None, description="what centroids leave of the tokens, to be compared with the strain in 'quality'"
     )
     advice: list[str] = Field(description="what should be done, and why")
 

@@ -143,7 +143,7 @@ def named(text: str, values: list[list[float]], spec: str, markers: str = "") ->
     encoder = Telling(2, **{text: values})
     encoder.markers = markers
     documents = DocumentEncoder(encoder, spec)
-    return documents.name_vectors(text, documents.encode([text]).values)
+    return documents.name_vectors([text], [documents.encode([text]).values])[0]
 
 
 def test_neighbours_are_named_by_their_stretch_of_the_text() -> None:
@@ -178,7 +178,9 @@ def test_dropped_tokens_are_behind_nothing() -> None:
 
 
 def test_without_pooling_each_vector_has_its_token() -> None:
-    found = DocumentEncoder(PiecesLate(), "none").name_vectors("reading", np.empty((5, 16), np.float32))
+    found = DocumentEncoder(PiecesLate(), "none").name_vectors(["reading"], [np.empty((5, 16), np.float32)])[
+        0
+    ]
     assert [one.token.text for one in found] == ["[D]", "re", "ad", "in", "g"]
     assert [one.behind for one in found] == [(one.token,) for one in found]
 
@@ -188,18 +190,20 @@ def test_what_cannot_be_made_again_gets_numbers() -> None:
     documents = DocumentEncoder(Telling(2, abc=values), "fixed:3")
     stored = np.array(values, np.float32)
     numbers = [VectorTokens(Token(f"#{i}"), ()) for i in range(4)]
-    assert [one.token.text for one in documents.name_vectors("abc", stored)] == ["a", "b", "c"]
-    assert documents.name_vectors("abc", np.vstack([stored, stored[:1]])) == numbers
-    assert documents.name_vectors("abc", stored[:2]) == numbers[:2]
+    assert [one.token.text for one in documents.name_vectors(["abc"], [stored])[0]] == ["a", "b", "c"]
+    assert documents.name_vectors(["abc"], [np.vstack([stored, stored[:1]])])[0] == numbers
+    assert documents.name_vectors(["abc"], [stored[:2]])[0] == numbers[:2]
     # The same number, and yet other groups: only what is where it was keeps its name.
-    swapped = documents.name_vectors("abc", stored[[1, 0, 2]])
+    swapped = documents.name_vectors(["abc"], [stored[[1, 0, 2]]])[0]
     assert [one.token.text for one in swapped] == ["#0", "#1", "c"]
     # What codes lose of a vector does not cost it its name.
     rough = stored + np.array([[0.1, 0.3], [-0.3, 0.1], [0.2, -0.4]], np.float32)
-    assert [one.token.text for one in documents.name_vectors("abc", rough)] == ["a", "b", "c"]
+    assert [one.token.text for one in documents.name_vectors(["abc"], [rough])[0]] == ["a", "b", "c"]
 
 
 def test_an_encoder_that_names_no_tokens_gives_numbers() -> None:
     documents = DocumentEncoder(Given(2, ab=[LEFT, LEFT]), "fixed:1")
-    assert documents.name_vectors("ab", np.array([LEFT], np.float32)) == [VectorTokens(Token("#0"), ())]
-    assert documents.name_vectors("", np.empty((0, 2), np.float32)) == []
+    assert documents.name_vectors(["ab"], [np.array([LEFT], np.float32)])[0] == [
+        VectorTokens(Token("#0"), ())
+    ]
+    assert documents.name_vectors([""], [np.empty((0, 2), np.float32)])[0] == []
