@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from retrieval import Engine
-from retrieval.errors import RetrievalError
+from retrieval.errors import IndexFolderError, RetrievalError
 from server.problems import RETRY_AFTER, ProblemError
 from server.schemas.collections import CollectionState
 from server.settings import COLLECTION_NAME
@@ -110,7 +110,8 @@ class Registry:
         """The open engine of a collection or alias, which is not closed meanwhile.
 
         Raises:
-            ProblemError: 404 for an unknown name, 503 while it is loading or after it failed.
+            ProblemError: 404 for an unknown name, 503 while it is loading or after it failed, and in place of
+                what the work makes of a folder that is being replaced.
         """
         own = self.resolve(name)
         with self._changed:
@@ -121,6 +122,12 @@ class Registry:
             raise self._not_open(self.resolve(own))
         try:
             yield held.engine
+        except IndexFolderError:
+            if self._held.get(own) is held and own not in self._changing:
+                raise
+            # Its folder has been taken from under it: a restore, or a folder that was replaced by hand.
+            told = f"collection '{own}' was being replaced; try again"
+            raise ProblemError(503, "collection_busy", told, headers=RETRY_AFTER) from None
         finally:
             with self._changed:
                 held.leases -= 1

@@ -76,7 +76,7 @@ class LanceFlat:
 
     def ask(self, query: Any, k: int) -> list[int]:
         """Numbers of the nearest."""
-        asked = self._table.search(query).distance_type("cosine").select(["id"]).limit(k)
+        asked = self._table.search(query).distance_type("cosine").select(["id", "_distance"]).limit(k)
         found: list[int] = asked.to_arrow()["id"].to_pylist()
         return found
 
@@ -87,11 +87,19 @@ class LanceHnsw(LanceFlat):
     def build(self, vectors: Any, folder: Path) -> None:
         """One table with an index."""
         super().build(vectors, folder)
-        self._table.create_index(metric="cosine", index_type="IVF_HNSW_SQ", vector_column_name="vector")
+        from lancedb.index import HnswSq
+
+        self._table.create_index("vector", config=HnswSq(distance_type="cosine"))
 
     def ask(self, query: Any, k: int) -> list[int]:
         """Numbers of the nearest, with its defaults and exact distances of three times as many."""
-        asked = self._table.search(query).distance_type("cosine").refine_factor(3).select(["id"]).limit(k)
+        asked = (
+            self._table.search(query)
+            .distance_type("cosine")
+            .refine_factor(3)
+            .select(["id", "_distance"])
+            .limit(k)
+        )
         found: list[int] = asked.to_arrow()["id"].to_pylist()
         return found
 

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect, Request
 
-from retrieval.errors import FilterError
+from retrieval.errors import FilterError, IndexDamagedError
 from retrieval.filters.paths import resolve
 from server import limits, routing
 from server.access import new_key
@@ -335,3 +335,13 @@ def test_a_range_that_is_not(given):
         check_range(Request({"type": "http", "headers": [(b"range", given.encode("latin-1"))]}), 100)
     assert caught.value.status == 416
     assert caught.value.headers == {"Content-Range": "bytes */100"}
+
+
+def test_a_write_into_a_folder_that_is_being_replaced_may_be_sent_again(client):
+    """It found the folder without its lock, or with somebody else's, and said that the index was damaged."""
+    registry = client.app.state.context.registry
+    with registry.changing("dense"), pytest.raises(ProblemError) as caught, registry.lease("dense"):
+        raise IndexDamagedError("writer.lock is missing")
+    assert (caught.value.status, caught.value.code) == (503, "collection_busy")
+    with pytest.raises(IndexDamagedError), registry.lease("dense"):
+        raise IndexDamagedError("writer.lock is missing")
