@@ -14,6 +14,9 @@ from retrieval.types import EncoderKind, Precision
 __all__ = ["EncoderConfig", "IndexConfig", "RecipeConfig", "RuntimeConfig", "SearchConfig"]
 
 
+MAX_REDUCERS = 8
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -108,6 +111,7 @@ class RecipeConfig(_Config):
     )
     reduce: str = Field(
         default="none",
+        max_length=256,
         description="fewer dimensions first: matryoshka:256, pca:128, leanvec:160, sparse:128, or a chain "
         "such as matryoshka:256+pca:128; late: muvera:10240 or lemur:2048 in it make one vector of many",
     )
@@ -159,6 +163,8 @@ class RecipeConfig(_Config):
         if not re.fullmatch(r"none|[a-z0-9_-]+:\d+(\+[a-z0-9_-]+:\d+)*", reduce):
             told = "write none, a reducer and its dimensions (pca:128), or several joined by +"
             raise PydanticCustomError("reduce", told)
+        if reduce.count("+") >= MAX_REDUCERS:
+            raise PydanticCustomError("reduce", f"at most {MAX_REDUCERS} reducers follow each other")
         return reduce
 
     @field_validator("scan_bits")

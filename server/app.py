@@ -12,27 +12,27 @@ from fastapi import FastAPI
 
 from retrieval import Encoder
 from retrieval.errors import ConfigError
-from server.access import Access
-from server.admission import Admission
+from server.collections.folders import tidy
+from server.collections.loading import Opener
+from server.collections.models import Models
+from server.collections.registry import Registry
 from server.context import AppContext
-from server.folders import tidy
-from server.guard import Guard, SecurityHeaders
-from server.idempotency import Idempotency
-from server.ingest import Ingestion
-from server.loading import Opener
-from server.logs import make_logger
-from server.metrics import Metrics
-from server.middleware import RequestContext
-from server.models import Models
-from server.openapi import describe
-from server.pool import WorkPool
-from server.problems import install_handlers
-from server.registry import Registry
+from server.documents.idempotency import Idempotency
+from server.documents.ingest import Ingestion
+from server.http.middleware import RequestContext
+from server.http.openapi import describe
+from server.http.problems import install_handlers
+from server.observing.logs import make_logger
+from server.observing.metrics import Metrics
+from server.observing.tracing import TracedMetrics, Tracing, make_tracer
 from server.routes import ROUTERS
+from server.security.access import Access
+from server.security.guard import Guard, SecurityHeaders
 from server.settings import ServerSettings
-from server.store import ServerStore
-from server.tasks import Tasks
-from server.tracing import TracedMetrics, Tracing, make_tracer
+from server.store.store import ServerStore
+from server.tasks.manager import Tasks
+from server.working.admission import Admission
+from server.working.pool import WorkPool
 
 __all__ = ["create_app", "open_store"]
 

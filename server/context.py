@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import Depends, Request
 
 from retrieval import Engine
-from server.access import Access
-from server.admission import Admission
-from server.idempotency import Idempotency
-from server.ingest import Ingestion
-from server.models import Models
-from server.pool import WorkPool
-from server.registry import Registry
+from server.collections.models import Models
+from server.collections.registry import Registry
+from server.documents.idempotency import Idempotency
+from server.documents.ingest import Ingestion
+from server.security.access import Access
 from server.settings import ServerSettings
-from server.store import ServerStore
-from server.tasks import Tasks
+from server.store.store import ServerStore
+from server.tasks.manager import Tasks
+from server.working.admission import Admission
+from server.working.pool import WorkPool
 
 if TYPE_CHECKING:
-    from server.metrics import Metrics
+    from server.observing.metrics import Metrics
 
 __all__ = ["AppContext", "Context"]
 
@@ -67,6 +67,7 @@ class AppContext:
         await asyncio.to_thread(self.tasks.close, self.settings.drain_seconds)
         await asyncio.to_thread(self.pool.close)
         await asyncio.to_thread(self.write_pool.close)
+        await asyncio.to_thread(self.models.close)
         await asyncio.to_thread(self.registry.close)
         await asyncio.to_thread(self.store.close)
 

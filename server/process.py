@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import ssl
@@ -28,15 +27,17 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits
 
 from retrieval import Encoder
 from retrieval.errors import ConfigError
 from server.app import create_app, open_store
 from server.context import AppContext
-from server.logs import make_logger, uvicorn_log_config
+from server.listening import listen, refuse_new
+from server.observing.logs import make_logger, uvicorn_log_config
 from server.settings import ServerSettings
 
-__all__ = ["Process", "listen", "run"]
+__all__ = ["Process", "run"]
 
 GRACE_SECONDS = 1.0
 """How long new connections are still taken after the signal, if ``drain_seconds`` is not less."""
@@ -44,9 +45,8 @@ LINGER_SECONDS = 1.0
 """How long after that a connection may be quiet before it is closed: its request may be on the way."""
 END_SECONDS = 5.0
 """How much longer than ``drain_seconds`` the application may take to end."""
-BACKLOG = 2048
-NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""A name may have an address of a kind that this machine does not: 'localhost' without IPv6."""
+SETTLE_SECONDS = 0.1
+"""How long connections may take that were being made when no new ones were begun any more."""
 CLOSE = (b"connection", b"close")
 STEP_SECONDS = 0.02
 EXIT_STUCK = 1
@@ -59,6 +59,9 @@ def run(settings: ServerSettings, *, encoders: Mapping[str, Encoder] | None = No
         ConfigError: settings that cannot work, a port that is taken.
     """
     sockets = listen(settings.host, settings.port)
+    # One search is one thread; a BLAS that divides its products among all cores takes those of other
+    # searches, and its idle threads spin.
+    threadpool_limits(1, user_api="blas")
     try:
         open_store(settings).close()  # what is wrong with it is told now, in a sentence
         app = create_app(settings, encoders=encoders)
@@ -66,42 +69,6 @@ def run(settings: ServerSettings, *, encoders: Mapping[str, Encoder] | None = No
     finally:
         for each in sockets:
             each.close()
-
-
-def listen(host: str, port: int) -> list[socket.socket]:
-    """A socket for every address of ``host``, all on one port; port 0: a free one.
-
-    Before models are loaded, so that a port that is taken is known at once.
-
-    Raises:
-        ConfigError: it cannot be had.
-    """
-    sockets: list[socket.socket] = []
-    missing: OSError | None = None
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((family, address[:2]) for family, *_, address in found):
-            free = sockets[0].getsockname()[1] if sockets and port == 0 else port
-            try:
-                made = socket.create_server((str(address[0]), free), family=family, backlog=BACKLOG)
-            except OSError as error:
-                if error.errno not in NOT_HERE:
-                    raise
-                missing = error
-            else:
-                # asyncio sets TCP_NODELAY where it reads that this is TCP, which `create_server` leaves open;
-                # without, an answer of two packets waits 40 ms for an acknowledgement.
-                sockets.append(
-                    socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
-                )
-        if missing is not None and not sockets:
-            raise missing
-    except OSError as error:
-        for each in sockets:
-            each.close()
-        told = error.strerror or str(error)
-        raise ConfigError(f"cannot listen on {host}:{port}: {told}; choose another port") from None
-    return sockets
 
 
 def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
@@ -164,7 +131,7 @@ class Process(uvicorn.Server):
         until = time.monotonic() + self._settings.drain_seconds
         self._begin_draining()
         await asyncio.sleep(min(GRACE_SECONDS, self._settings.drain_seconds))
-        self._stop_listening(sockets or [])
+        await self._stop_listening(sockets or [])
         await self._quiet(min(time.monotonic() + LINGER_SECONDS, until))
         # uvicorn closes connections that wait for a request, and waits for those that have one.
         self.config.timeout_graceful_shutdown = max(0, until - time.monotonic())  # type: ignore[assignment]
@@ -198,9 +165,12 @@ class Process(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
         self._log.info("draining", in_flight=len(self.server_state.tasks))
 
-    def _stop_listening(self, sockets: list[socket.socket]) -> None:
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Close the sockets, but take the connections that clients think they have: those that the system has
         made and asyncio has not come to would be reset."""
+        for each in sockets:
+            refuse_new(each)
+        await asyncio.sleep(SETTLE_SECONDS)
         loop = asyncio.get_running_loop()
         for each in sockets:
             with contextlib.suppress(OSError):  # BlockingIOError: there are no more

@@ -26,8 +26,8 @@ from pydantic_settings import (
 
 from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.errors import ConfigError
-from server.keys import KeyName, KeySettings, check_keys, is_readable_by_others, read_keys
 from server.schemas.base import DEFAULT_LIMIT
+from server.security.keys import KeyName, KeySettings, check_keys, is_readable_by_others, read_keys
 from server.settings_sources import ENV_PREFIX, file_values, first_problem, refuse_unknown_variables
 
 __all__ = ["COLLECTION_NAME", "ServerSettings"]
@@ -249,7 +249,7 @@ class ServerSettings(BaseSettings):
 def _index_folders(data_dir: Path) -> list[Path]:
     if not data_dir.is_dir():
         raise ConfigError(f"data_dir={data_dir}: there is no such folder")
-    # What begins with a dot is on its way in or out (`server.folders`).
+    # What begins with a dot is on its way in or out (`server.collections.folders`).
     folders = sorted(path.parent for path in data_dir.glob(f"[!.]*/{CATALOG}"))
     wrong = [path for path in folders if not re.fullmatch(COLLECTION_NAME, path.name)]
     if wrong:

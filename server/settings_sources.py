@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from retrieval.errors import ConfigError
-from server.keys import key_problem, redact
+from server.security.keys import key_problem, redact
 
 __all__ = ["ENV_PREFIX", "file_values", "first_problem", "refuse_unknown_variables"]
 

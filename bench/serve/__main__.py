@@ -6,8 +6,9 @@
 
 ``python -m server`` runs as a process of its own, on a free port of this machine, without a cache of queries,
 so that each text is encoded. First every answer is compared with the engine's: no speed is told otherwise.
-A peer that is not installed is skipped by name; what their versions want differs from what we want, so give
-them a virtual environment of their own: ``pip install chromadb qdrant-client lancedb``.
+A peer that is not installed is skipped by name: ``pip install 'retrieval-engine[bench]'``, or give the Python
+of an environment of their own by ``--peer-python``. Engine and server have the same environment: set
+``OPENBLAS_NUM_THREADS=1`` where its threads, which wait busily, would take the processors from both.
 """
 
 from __future__ import annotations

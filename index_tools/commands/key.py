@@ -48,7 +48,7 @@ def key(
 ) -> None:
     """Make a key for a client of `retrieval serve`. It is shown once; the server's settings get its hash."""
     output = Output.of(context, as_json)
-    keys: Any = import_module("server.keys")
+    keys: Any = import_module("server.security.keys")
     made, sha256 = (None, keys.hash_of(_given_key(keys.MAX_KEY_LENGTH))) if hash_only else keys.new_key()
     values = {"sha256": sha256, "scope": scope, "collections": collection or ["*"]}
     keys.check_key(name, values)
@@ -60,7 +60,7 @@ def _show(output: Output, made: str | None, line: str) -> None:
     if made is not None:
         output.show(made)
         output.note("The key, shown this once: keep it where the client finds it. For the server:")
-    output.note("a line in [server.keys] of retrieval.toml, or in the file that 'keys_file' names")
+    output.note("a line in [server.security.keys] of retrieval.toml, or in the file that 'keys_file' names")
     output.show(line)
 
 

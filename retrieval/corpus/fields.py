@@ -23,6 +23,8 @@ from retrieval.types import Document, Record
 __all__ = ["FieldTypes", "column_of", "metadata_columns"]
 
 MAX_NAME_LENGTH = 256
+MAX_FIELDS = 1000
+"""Each is a column of every segment: a document with thousands of its own would slow every search."""
 # Types whose values fit a field of that type without a look inside.
 _SETTLED = {bool: "bool", float: "float64"}
 
@@ -58,6 +60,12 @@ class FieldTypes:
                         changed[name] = wider
         except TypeConflict as error:
             raise DataError(str(error), record.where) from None
+        new = [name for name in changed if name not in self._types]
+        if new and len(self._types) + len(new) > MAX_FIELDS:
+            told = f"field '{new[0]}' is one too many: an index has at most {MAX_FIELDS} metadata fields"
+            raise DataError(
+                f"{told}; put what differs from document to document into one object", record.where
+            )
         self._types.update(changed)
 
     @property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from retrieval import Engine
 from retrieval.encode.base import LARGEST
 from retrieval.errors import ConfigError, FilterError, QueryError
-from server.problems import ProblemError, invalid_request
+from server.http.problems import ProblemError, invalid_request
 from server.schemas.search import ExplainRequest, RerankRequest, SearchRequest
 from server.settings import ServerSettings
 

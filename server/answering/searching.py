@@ -19,10 +19,10 @@ from retrieval.errors import DocumentNotFoundError
 from retrieval.hybrid import Hybrid
 from retrieval.types import Explanation, Hit, SearchResult
 from server.answering.asking import Question, check_mode, codec_of, given_vectors, telling
+from server.answering.cursors import MAX_LENGTH, Cursor, digest_of
 from server.answering.rendering import explanation_value, hit_value, rendered
-from server.cursors import MAX_LENGTH, Cursor, digest_of
-from server.pool import Work
 from server.schemas.search import RerankRequest, SearchRequest
+from server.working.pool import Work
 
 __all__ = ["Asker"]
 

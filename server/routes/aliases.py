@@ -7,12 +7,11 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from server.access import Principal
-from server.aliases import change
+from server.collections.aliases import change
 from server.context import Context
-from server.openapi import problems
-from server.paging import PageQuery, page_of
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.paging import PageQuery, page_of
+from server.http.routing import api, make_router
 from server.schemas.collections import (
     AliasAction,
     AliasActions,
@@ -21,6 +20,7 @@ from server.schemas.collections import (
     AliasList,
     AliasTarget,
 )
+from server.security.access import Principal
 from server.settings import COLLECTION_NAME
 
 __all__ = ["router"]

@@ -7,17 +7,17 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from server.collections.conversions import check_queries, compacting
+from server.collections.describing import aliases_of, detail_of, summary_of
+from server.collections.lifecycle import create, delete
 from server.context import Context
-from server.conversions import check_queries, compacting
-from server.describing import aliases_of, detail_of, summary_of
-from server.lifecycle import create, delete
-from server.openapi import problems
-from server.paging import PageQuery, page_of
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.paging import PageQuery, page_of
+from server.http.routing import api, make_router
 from server.schemas.collections import CollectionConfig, CollectionDetail, CollectionList, Conversion
 from server.schemas.tasks import Task
 from server.settings import COLLECTION_NAME
-from server.task_answer import accepted
+from server.tasks.answer import accepted
 
 __all__ = ["router"]
 

@@ -16,11 +16,10 @@ from retrieval.reduce.matryoshka import Matryoshka
 from retrieval.scoring import score_texts
 from retrieval.types import FloatArray
 from server.context import AppContext, Context
-from server.media import JSON
-from server.openapi import problems
-from server.pool import Disconnected, Work
-from server.problems import ProblemError, invalid_request
-from server.routing import api, make_router
+from server.http.media import JSON
+from server.http.openapi import problems
+from server.http.problems import ProblemError, invalid_request
+from server.http.routing import api, make_router
 from server.schemas.compat import (
     EmbeddingsRequest,
     EmbeddingsResponse,
@@ -28,6 +27,7 @@ from server.schemas.compat import (
     RerankTextsResponse,
 )
 from server.settings import ServerSettings
+from server.working.pool import Disconnected, Work
 
 __all__ = ["router"]
 

@@ -10,10 +10,10 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from retrieval.errors import MissingExtraError
-from server.openapi import problems
-from server.problems import ProblemError
-from server.ranges import check_range
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.problems import ProblemError
+from server.http.ranges import check_range
+from server.http.routing import api, make_router
 
 __all__ = ["router"]
 

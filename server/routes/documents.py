@@ -12,14 +12,14 @@ from fastapi import Path, Query, Request, Response
 
 from retrieval import Document, Engine
 from retrieval.jsonable import json_value
-from server.bodies import FORMS, body_file, form_of, receive
 from server.context import AppContext, Context
-from server.idempotency import request_digest
-from server.ingest import Plan
-from server.openapi import problems
-from server.problems import ProblemError, invalid_request
+from server.documents.bodies import FORMS, body_file, form_of, receive
+from server.documents.idempotency import request_digest
+from server.documents.ingest import Plan
+from server.http.openapi import problems
+from server.http.problems import ProblemError, invalid_request
+from server.http.routing import api, make_router
 from server.routes.documents_openapi import IDEMPOTENCY_KEY, WRITE_BODY
-from server.routing import api, make_router
 from server.schemas.base import HitField
 from server.schemas.documents import (
     CountRequest,
@@ -39,7 +39,7 @@ from server.schemas.documents import (
 )
 from server.schemas.search import ALL_FIELDS
 from server.schemas.tasks import Task
-from server.task_answer import accepted
+from server.tasks.answer import accepted
 
 __all__ = ["router"]
 

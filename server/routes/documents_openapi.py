@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from server.media import ARROW, JSON, NDJSON
+from server.http.media import ARROW, JSON, NDJSON
 from server.schemas.base import DOCUMENT
 from server.schemas.documents import DocumentsRequest
 

@@ -6,17 +6,17 @@ import asyncio
 
 from fastapi import Response
 
+from server.collections.conversions import check_queries, diagnosing, verifying
+from server.collections.describing import detail_of
+from server.collections.lifecycle import reload
 from server.context import Context
-from server.conversions import check_queries, diagnosing, verifying
-from server.describing import detail_of
-from server.lifecycle import reload
-from server.openapi import problems
+from server.http.openapi import problems
+from server.http.routing import api, make_router
 from server.routes.collections import start_compacting
-from server.routing import api, make_router
 from server.schemas.base import Empty
 from server.schemas.collections import CollectionDetail, Conversion, Diagnosis, Flushed, Maintained
 from server.schemas.tasks import Task
-from server.task_answer import accepted
+from server.tasks.answer import accepted
 
 __all__ = ["router"]
 

@@ -6,8 +6,8 @@ from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.context import Context
-from server.openapi import problems
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.routing import api, make_router
 
 __all__ = ["router"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from server.context import Context
-from server.openapi import problems
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.routing import api, make_router
 from server.schemas.models import ModelItem, ModelList
 
 __all__ = ["router"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from server.openapi import problems
+from server.http.openapi import problems
+from server.http.problems import ProblemError
+from server.http.routing import api, make_router
 from server.page_files import INDEX, file_response, page_files
-from server.problems import ProblemError
-from server.routing import api, make_router
 
 __all__ = ["router"]
 

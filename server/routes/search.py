@@ -12,10 +12,9 @@ from retrieval.hybrid import Hybrid
 from server.answering import MAX_LANGUAGES, Asker, Hybrids, Question, check_explain, check_query, check_search
 from server.answering.asking import refuse, telling
 from server.context import AppContext, Context
-from server.media import JSON
-from server.openapi import problems
-from server.pool import Disconnected, Work
-from server.routing import api, make_router
+from server.http.media import JSON
+from server.http.openapi import problems
+from server.http.routing import api, make_router
 from server.schemas.search import (
     BatchRequest,
     BatchResponse,
@@ -26,6 +25,7 @@ from server.schemas.search import (
     SearchRequest,
     SearchResponse,
 )
+from server.working.pool import Disconnected, Work
 
 __all__ = ["router"]
 
@@ -33,6 +33,8 @@ router = make_router("/v1/collections", "search")
 PROBLEMS = problems(400, 404, 413, 415, 422, 503, 504)
 CLIENT_GONE = 499
 """What logs and metrics say of a request whose client did not wait; nobody receives it."""
+BATCHED_LIMITS = 10
+"""A batch may ask for so many times the hits of one search."""
 HYBRIDS = Hybrids()
 """What it keeps belongs to engines, so several applications in one process share nothing by it."""
 
@@ -72,6 +74,10 @@ async def search_batch(collection: str, body: BatchRequest, request: Request, co
         refuse([("/searches", f"{len(body.searches)} searches; the most is {settings.max_searches}")])
     questions = [Question(each, f"/searches/{i}") for i, each in enumerate(body.searches)]
     refuse([found for each in questions for found in check_search(each, settings)])
+    hits = sum(each.search.limit for each in questions)
+    if hits > BATCHED_LIMITS * settings.max_limit:
+        told = f"{hits} hits in all; the most is {BATCHED_LIMITS * settings.max_limit}"
+        refuse([("/searches", told)])
     explained = sum(each.search.limit for each in questions if "tokens" in each.aspects)
     if explained > settings.max_explained:
         told = f"{explained} hits in all to explain; the most is {settings.max_explained}"

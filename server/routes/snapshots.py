@@ -8,16 +8,16 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse
 
+from server.collections.folders import DataFolder
+from server.collections.snapshots import Snapshots, check_target, new_name, restoring, snapshotting
 from server.context import AppContext, Context
-from server.folders import DataFolder
-from server.openapi import problems
-from server.paging import PageQuery, page_of
-from server.ranges import check_range
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.paging import PageQuery, page_of
+from server.http.ranges import check_range
+from server.http.routing import api, make_router
 from server.schemas.collections import RestoreRequest, SnapshotList, SnapshotRequest
 from server.schemas.tasks import Task
-from server.snapshots import Snapshots, check_target, new_name, restoring, snapshotting
-from server.task_answer import accepted
+from server.tasks.answer import accepted
 
 __all__ = ["router"]
 

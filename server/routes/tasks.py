@@ -10,16 +10,16 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from server.access import Principal
 from server.context import Context
-from server.openapi import problems
-from server.routing import api, make_router
+from server.http.openapi import problems
+from server.http.routing import api, make_router
 from server.schemas.base import Empty
 from server.schemas.tasks import Task, TaskList, TaskQuery
-from server.task_answer import task_answer, task_body
-from server.task_problems import unknown_task
-from server.task_record import TaskRecord
-from server.tasks import Tasks
+from server.security.access import Principal
+from server.tasks.answer import task_answer, task_body
+from server.tasks.manager import Tasks
+from server.tasks.problems import unknown_task
+from server.tasks.record import TaskRecord
 
 __all__ = ["router"]
 

@@ -31,6 +31,7 @@ __all__ = [
     "SnapshotRequest",
 ]
 
+MAX_QUERIES = 1000
 CollectionState = Literal["loading", "ready", "failed"]
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
@@ -78,7 +79,7 @@ class Conversion(Strict):
     retrain: bool = Field(False, description="train the recipe that is there anew")
     force: bool = Field(False, description="train even on vectors that hardly differ")
     queries: Annotated[list[Text], Field(fail_fast=True)] | None = Field(
-        None, min_length=1, description="real queries to learn and measure with"
+        None, min_length=1, max_length=MAX_QUERIES, description="real queries to learn and measure with"
     )
 
 
@@ -88,7 +89,7 @@ class Diagnosis(Strict):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{}]})
 
     queries: Annotated[list[Text], Field(fail_fast=True)] | None = Field(
-        None, min_length=1, description="real queries to measure with"
+        None, min_length=1, max_length=MAX_QUERIES, description="real queries to measure with"
     )
 
 

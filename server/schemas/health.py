@@ -25,4 +25,6 @@ class Ready(BaseModel):
     model_config = examples({"status": "ready", "collections": ["papers"]})
 
     status: Literal["ready"] = "ready"
-    collections: list[str] = Field(description="names of the collections being served")
+    collections: list[str] | None = Field(
+        None, description="names of the collections being served; absent where they are told to keys alone"
+    )

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from retrieval import Document, Engine, IndexConfig, RecipeConfig
-from server.access import KeySettings, new_key
 from server.app import create_app
 from server.page_files import CSP
+from server.security.access import KeySettings, new_key
 from server.settings import ServerSettings
 from tests.browser.conftest import listening
 from tests.browser.made_up import EMOJI_TEXT, HOSTILE, TITLE

@@ -173,6 +173,7 @@ def test_serve_gives_the_server_its_settings(
 
 def test_serve_without_its_extra(run: Run, dense_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "server.process", raising=False)  # it may have been imported before
     done = run("serve", dense_index)
     assert done.exit_code == 7
     assert "pip install 'retrieval-engine[server]'" in done.err

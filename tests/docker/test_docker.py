@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.keys import new_key
+from server.security.keys import new_key
 from server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]

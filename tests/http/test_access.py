@@ -5,9 +5,9 @@ import base64
 import pytest
 from starlette.datastructures import Headers
 
-from server.access import Access, KeySettings, Principal, new_key
-from server.keys import hash_of
-from server.problems import ProblemError
+from server.http.problems import ProblemError
+from server.security.access import Access, KeySettings, Principal, new_key
+from server.security.keys import hash_of
 
 READER, WRITER = new_key(), new_key()
 ACCESS = Access(
@@ -93,7 +93,8 @@ class TestAuthenticate:
 
     def test_every_key_is_compared(self, monkeypatch):
         compared = []
-        monkeypatch.setattr("server.access.hmac.compare_digest", lambda a, b: compared.append(b) or a == b)
+        digest = "server.security.access.hmac.compare_digest"
+        monkeypatch.setattr(digest, lambda a, b: compared.append(b) or a == b)
         assert ACCESS.authenticate(headers(("api-key", READER[0]))).name == "reader"
         assert compared == [READER[1], WRITER[1]]
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from retrieval import Engine
-from server.keys import hash_of
+from server.security.keys import hash_of
 from tests.encoders import HashingDense
 from tests.http.managing import managing
 

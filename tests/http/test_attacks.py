@@ -15,11 +15,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from retrieval.errors import FilterError, IndexDamagedError
 from retrieval.filters.paths import resolve
-from server import limits, routing
-from server.access import new_key
-from server.keys import KeySettings
-from server.problems import ProblemError
-from server.ranges import check_range
+from server.http import routing
+from server.http.problems import ProblemError
+from server.http.ranges import check_range
+from server.security import limits
+from server.security.access import new_key
+from server.security.keys import KeySettings
 
 SECRET = "late"
 """The collection that the key `reader` (and `owner`, an admin of others) has nothing to do with."""

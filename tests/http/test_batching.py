@@ -9,7 +9,7 @@ import pytest
 from retrieval import EncoderConfig
 from retrieval.encode.base import ConfiguredEncoder, TokenizingEncoder, encode_queries
 from retrieval.errors import EncoderError
-from server.batching import LARGE, BatchingEncoder
+from server.working.batching import LARGE, BatchingEncoder
 from tests.encoders import HashingDense, HashingLate
 
 WAIT = 30

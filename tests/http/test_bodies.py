@@ -14,8 +14,8 @@ from starlette.requests import Request
 
 from retrieval.corpus import ErrorPolicy, FieldNames, records_of
 from retrieval.errors import DataError
-from server.bodies import DocumentRows, body_file, form_of, receive
-from server.problems import ProblemError
+from server.documents.bodies import DocumentRows, body_file, form_of, receive
+from server.http.problems import ProblemError
 
 GIVEN = [
     {"id": "a", "text": "thin wings", "title": "Lift", "metadata": {"year": 1958, "tags": ["x", "y"]}},

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from server import models
 from server.app import create_app
+from server.collections import models
 from server.settings import ServerSettings
 from tests.encoders import HashingDense, HashingLate
 from tests.http.misbehaving import Stuck

@@ -45,7 +45,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict, str
     folder = tmp_path_factory.mktemp("contract")
     Engine.build(folder / "dense", documents(), HashingDense())
     Engine.build(folder / "late", documents(), HashingLate())
-    values = {"data_dir": folder, "search_threads": 2, "max_limit": 50, "timeout_ms": 60_000}
+    values = {
+        "data_dir": folder,
+        "search_threads": 2,
+        "max_limit": 50,
+        "timeout_ms": 60_000,
+        "max_body_bytes": 64 << 20,
+    }
     app = create_app(ServerSettings(**values), encoders={"dense": HashingDense(), "late": HashingLate()})
     with listening(app) as port:
         yield app.openapi(), f"http://127.0.0.1:{port}"

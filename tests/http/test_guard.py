@@ -4,9 +4,9 @@ import pytest
 from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 
-from server.guard import Guard, SecurityHeaders
-from server.keys import new_key
-from server.middleware import RequestContext
+from server.http.middleware import RequestContext
+from server.security.guard import Guard, SecurityHeaders
+from server.security.keys import new_key
 from server.settings import ServerSettings
 
 KEYS = {"ci": {"sha256": new_key()[1], "scope": "read"}}

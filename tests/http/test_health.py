@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from retrieval import EncoderConfig, Engine, RuntimeConfig
-from server import models
-from server.loading import Opener
-from server.models import Models
+from server.collections import models
+from server.collections.loading import Opener
+from server.collections.models import Models
 from server.settings import ServerSettings
 from tests.encoders import HashingLate
 from tests.http.conftest import until_loaded

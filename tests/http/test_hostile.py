@@ -23,10 +23,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from retrieval import Engine
-from server.access import new_key
 from server.app import create_app
-from server.keys import KeySettings
 from server.routes import ROUTERS
+from server.security.access import new_key
+from server.security.keys import KeySettings
 from server.settings import ServerSettings
 from tests.encoders import HashingDense, HashingLate
 from tests.http import hostile
@@ -341,7 +341,8 @@ def test_collections_are_whole_and_answer(siege: Siege) -> None:
 
 def test_nothing_is_left_behind(siege: Siege) -> None:
     assert siege.in_flight == 0
-    assert set(siege.threads) <= {"tqdm_monitor"}  # of the library that loads models
+    # One of the library that loads models, and idle ones that wait a while for another file to send.
+    assert set(siege.threads) <= {"tqdm_monitor", "AnyIO worker thread"}
     assert siege.files[1] <= siege.files[0] + 2, siege.files
     assert siege.memory[1] - siege.memory[0] < MOST_MEMORY, siege.memory
 

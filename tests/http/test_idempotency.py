@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from retrieval.errors import DataError, IndexLockedError
-from server.idempotency import Idempotency, request_digest
-from server.logs import make_logger
-from server.problems import ProblemError, install_handlers, problem_response
-from server.store import ServerStore
+from server.documents.idempotency import Idempotency, request_digest
+from server.http.problems import ProblemError, install_handlers, problem_response
+from server.observing.logs import make_logger
+from server.store.store import ServerStore
 
 SECONDS = 30
 

@@ -12,10 +12,10 @@ import pytest
 
 from retrieval import Engine
 from retrieval.types import FloatArray
-from server.ingest import INGEST, Ingestion
+from server.documents.ingest import INGEST, Ingestion
 from server.settings import ServerSettings
-from server.store import ServerStore
-from server.task_record import TaskRecord, now
+from server.store.store import ServerStore
+from server.tasks.record import TaskRecord, now
 from tests.encoders import HashingDense
 from tests.http.papers import PAPERS, paper, read_all, serve_papers, until_ended
 from tests.http.test_bodies import as_json, as_lines

@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 
 from index_tools.main import main
 from retrieval.errors import ConfigError
-from server.access import Access, KeySettings, Principal, new_key
-from server.keys import hash_of, read_keys
+from server.security.access import Access, KeySettings, Principal, new_key
+from server.security.keys import hash_of, read_keys
 from server.settings import ServerSettings
 
 READER, WRITER = new_key(), new_key()
@@ -246,7 +246,7 @@ class TestCommand:
 def test_settings_alone_need_no_packages_of_the_server():
     code = (
         "import sys; sys.modules['fastapi'] = sys.modules['structlog'] = None; "
-        "import server.settings, server.keys"
+        "import server.settings, server.security.keys"
     )
     root = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": str(root)}

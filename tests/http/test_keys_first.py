@@ -8,9 +8,9 @@ import json
 import pytest
 from fastapi.routing import APIRoute
 
-from server.access import new_key
-from server.keys import KeySettings
 from server.routes import ROUTERS
+from server.security.access import new_key
+from server.security.keys import KeySettings
 
 OPEN = {"/livez", "/readyz"}
 ROUTES = [

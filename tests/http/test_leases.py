@@ -11,9 +11,9 @@ import pytest
 
 from retrieval import Document, Engine
 from retrieval.errors import ConfigError
-from server.logs import make_logger
-from server.problems import ProblemError
-from server.registry import Registry
+from server.collections.registry import Registry
+from server.http.problems import ProblemError
+from server.observing.logs import make_logger
 from tests.encoders import HashingDense
 
 

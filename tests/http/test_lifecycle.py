@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from retrieval import Engine
-from server import lifecycle
-from server.keys import hash_of
+from server.collections import lifecycle
+from server.security.keys import hash_of
 from tests.encoders import HashingDense
 from tests.http.managing import finished, found, managing, put_documents, succeeded, texts
 from tests.tiny_models import save_dense

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.limits import check_json, gunzip_limited, parse_json
-from server.problems import ProblemError
+from server.http.problems import ProblemError
+from server.security.limits import check_json, gunzip_limited, parse_json
 
 DEPTH = 64
 

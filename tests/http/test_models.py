@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from retrieval import EncoderConfig
-from server.models import Models
-from server.problems import ProblemError
+from server.collections.models import Models
+from server.http.problems import ProblemError
 from server.settings import ServerSettings
 from tests.http.managing import managing
 from tests.tiny_models import save_dense

@@ -20,7 +20,7 @@ import pytest
 
 from retrieval import Engine
 from retrieval.errors import ConfigError
-from server.process import listen
+from server.listening import listen, refuse_new
 from tests.encoders import HashingDense
 from tests.http.conftest import documents
 from tests.http.serving import Running, running
@@ -280,3 +280,18 @@ def test_answers_do_not_wait_for_acknowledgements():
         taken = opened.enter_context(listening[0].accept()[0])
         assert client.getpeername() == taken.getsockname()
         assert taken.proto == socket.IPPROTO_TCP  # by this asyncio knows that it may set TCP_NODELAY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_connections_are_no_longer_begun_but_those_there_are_kept():
+    with contextlib.ExitStack() as opened:
+        (listening,) = [opened.enter_context(each) for each in listen("127.0.0.1", 0)]
+        before = opened.enter_context(socket.create_connection(listening.getsockname()))
+        refuse_new(listening)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listening.getsockname(), timeout=0.3)
+        taken = opened.enter_context(listening.accept()[0])  # made before, accepted after
+        before.sendall(b"there")
+        assert taken.recv(5) == b"there"
+        taken.sendall(b"back")
+        assert before.recv(4) == b"back"

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from server.keys import new_key, redact
-from server.logs import make_logger, uvicorn_log_config
-from server.middleware import RequestContext
+from server.http.middleware import RequestContext
+from server.observing.logs import make_logger, uvicorn_log_config
+from server.security.keys import new_key, redact
 
 KEY, OTHER = new_key()[0], new_key()[0]
 PASSWORD = "Basic " + base64.b64encode(f"any:{OTHER}".encode()).decode()

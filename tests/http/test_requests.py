@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from server.logs import make_logger
+from server.observing.logs import make_logger
 
 SEARCH = "/v1/collections/late/search"
 

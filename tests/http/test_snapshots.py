@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from retrieval import Document, Engine, import_index
-from server.keys import hash_of
-from server.snapshots import FOLDER
+from server.collections.snapshots import FOLDER
+from server.security.keys import hash_of
 from tests.encoders import HashingDense
 from tests.http.managing import finished, found, managing, put_documents, succeeded, texts
 from tests.tiny_models import save_dense

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import ConfigError
-from server import store as store_module
-from server import store_file, task_rows
-from server.problems import ProblemError
-from server.store import Busy, Claimed, Conflict, Known, ServerStore
-from server.task_record import TaskProgress, TaskRecord, now
+from server.http.problems import ProblemError
+from server.store import file as store_file
+from server.store import store as store_module
+from server.store import task_rows
+from server.store.store import Busy, Claimed, Conflict, Known, ServerStore
+from server.tasks.record import TaskProgress, TaskRecord, now
 
 ROOT = Path(__file__).parents[2]
 
@@ -302,7 +303,7 @@ def test_a_store_that_fails_says_so(store):
 CHILD = """
 import sys
 from pathlib import Path
-from server.store import ServerStore
+from server.store.store import ServerStore
 
 store = ServerStore(Path(sys.argv[1]))
 start = int(sys.argv[2])

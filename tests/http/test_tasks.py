@@ -17,18 +17,18 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from retrieval.errors import DataError
-from server.access import Access, KeySettings, new_key
-from server.admission import Admission
-from server.logs import make_logger
-from server.middleware import RequestContext
-from server.pool import WorkPool
-from server.problems import ProblemError, install_handlers
+from server.http.middleware import RequestContext
+from server.http.problems import ProblemError, install_handlers
+from server.observing.logs import make_logger
 from server.routes.tasks import router
 from server.schemas.tasks import Task, TaskList
+from server.security.access import Access, KeySettings, new_key
 from server.settings import ServerSettings
-from server.store import ServerStore
-from server.task_record import TaskRecord, now
-from server.tasks import TaskCancelled, TaskControl, Tasks
+from server.store.store import ServerStore
+from server.tasks.manager import TaskCancelled, TaskControl, Tasks
+from server.tasks.record import TaskRecord, now
+from server.working.admission import Admission
+from server.working.pool import WorkPool
 
 SECONDS = 30
 
@@ -265,7 +265,7 @@ def test_progress_is_seen_and_seldom_written(tasks, store, monkeypatch):
 
 
 def test_what_progress_says(store, monkeypatch):
-    from server import task_control
+    from server.tasks import control as task_control
 
     clock = [100.0]
     monkeypatch.setattr(task_control.time, "monotonic", lambda: clock[0])
@@ -557,7 +557,7 @@ def test_watching_ends_when_the_server_drains(tasks):
 
 
 def test_another_processs_task_is_watched_through_the_disk(tasks, store, monkeypatch):
-    from server import task_watch
+    from server.tasks import watch as task_watch
 
     monkeypatch.setattr(task_watch, "STORED_SECONDS", 0.01)
     record = TaskRecord("theirs", "verify", "a", "running", now())
@@ -583,7 +583,7 @@ def test_watching_an_unknown_task(tasks):
 
 
 def _body(record: TaskRecord) -> dict:
-    from server.task_answer import task_body
+    from server.tasks.answer import task_body
 
     return task_body(record)
 

@@ -8,8 +8,8 @@ import pytest
 
 from retrieval.errors import MissingExtraError
 from server.app import create_app
+from server.observing.tracing import TracedMetrics, Tracing, make_tracer
 from server.settings import ServerSettings
-from server.tracing import TracedMetrics, Tracing, make_tracer
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
 

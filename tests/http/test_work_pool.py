@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from server.pool import Disconnected, WorkPool
-from server.problems import ProblemError
+from server.http.problems import ProblemError
+from server.working.pool import Disconnected, WorkPool
 
 WAIT = 30
 

@@ -238,3 +238,13 @@ def test_check_document_holds_callers_to_the_same_rules() -> None:
         with pytest.raises(DataError) as error:
             check_document(document, "mine")
         assert str(error.value) == message
+
+
+def test_an_index_has_not_any_number_of_fields() -> None:
+    types = FieldTypes()
+    full = {f"f{i}": i for i in range(1000)}
+    types.observe(Record(Document("a", "x", metadata=full), "document 1"))
+    with pytest.raises(DataError, match="document 2: field 'one more' is one too many"):
+        types.observe(Record(Document("b", "x", metadata={"f0": 1, "one more": 2}), "document 2"))
+    types.observe(Record(Document("c", "x", metadata={"f0": 1.5}), "document 3"))  # known ones may widen
+    assert "one more" not in types.types

@@ -1,0 +1,1 @@
+"""Which collections there are; how they come, go, change and lead to others."""

@@ -1,0 +1,72 @@
+"""What surrounds every request: its id, its log line, its last resort."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.http.problems import internal_problem, problem_response
+
+__all__ = ["RequestContext"]
+
+REQUEST_ID = "X-Request-ID"
+NO_ROUTE = "none"
+CUT_OFF = 499
+"""The status under which a request is counted that got no answer: its client had gone."""
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestContext:
+    """Gives each request an id, logs one line for it, and answers 500 when the code below failed."""
+
+    def __init__(self, app: ASGIApp, log: Any) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
+        started = time.perf_counter()
+        scope.setdefault("state", {}).update(request_id=request_id, began=started)
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
+                self._log.exception("unexpected error", method=scope["method"], path=scope["path"])
+                if status is None:
+                    await problem_response(internal_problem(), request_id)(scope, receive, send_with_id)
+            seconds = time.perf_counter() - started
+            _count(scope, status, seconds)
+            ms = round(seconds * 1000, 3)
+            self._log.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
+
+
+def _count(scope: Scope, status: int | None, seconds: float) -> None:
+    """Under the route's template: a path that was sent could be anything."""
+    context = getattr(scope["app"].state, "context", None)
+    if context is not None:
+        template = getattr(scope.get("route"), "path", NO_ROUTE)
+        context.metrics.request(template, scope["method"], status or CUT_OFF, seconds)
+
+
+def _request_id(given: str | None) -> str:
+    """The client's id if it is safe to log and send back, else a new one."""
+    return given if given and SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,1 @@
+"""Who may do what, from which host and page, with how large a body."""

@@ -1,0 +1,51 @@
+"""A task's work, and what is known of its kind."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from server.tasks.control import TaskControl
+from server.tasks.record import TaskRecord
+
+__all__ = ["Ended", "Job", "Kind", "Resume", "TaskMetrics", "TaskWork"]
+
+TaskWork = Callable[[TaskControl], Mapping[str, Any] | None]
+"""What a task does, on a thread; what it returns becomes the result, as JSON values."""
+
+Resume = Callable[[TaskRecord], TaskWork]
+Ended = Callable[[TaskRecord], None]
+
+
+class TaskMetrics(Protocol):
+    """Who counts tasks."""
+
+    def task_ended(self, kind: str, state: str, seconds: float) -> None:
+        """A task has ended in this state, so many seconds after it began (0: it never began)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What becomes of tasks of a kind: see `Tasks.register_kind`."""
+
+    resume: Resume | None = None
+    ended: Ended | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A task that waits or runs."""
+
+    control: TaskControl
+    work: TaskWork
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    began: float | None = None
+    unwanted: bool = False
+    """Somebody cancelled it; else it can only be that the server is about to end."""
+
+    @property
+    def record(self) -> TaskRecord:
+        """The task as it is now."""
+        return self.control.record

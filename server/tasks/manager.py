@@ -1,0 +1,296 @@
+"""Long work: in order within a collection, two collections at a time, seen and stopped from outside."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from retrieval.errors import RetrievalError
+from retrieval.jsonable import json_value
+from server.http.problems import ProblemError
+from server.store.store import ServerStore, TaskPage
+from server.tasks.control import TaskCancelled, TaskControl
+from server.tasks.jobs import Ended, Job, Kind, Resume, TaskMetrics, TaskWork
+from server.tasks.problems import draining, interrupted, task_problem, too_many_tasks, unknown_task
+from server.tasks.record import TaskProgress, TaskRecord, TaskState, now
+from server.tasks.watch import watch_live, watch_stored
+
+__all__ = ["TaskCancelled", "TaskControl", "TaskMetrics", "TaskRecord", "TaskWork", "Tasks"]
+
+WORKERS = 2
+MAX_ATTEMPTS = 3
+"""A task that took the process down with it so often is not begun again."""
+
+
+class Tasks:
+    """The tasks of one server. Any thread may call; what changes a task writes to disk, and so blocks."""
+
+    def __init__(
+        self, store: ServerStore, log: Any, metrics: TaskMetrics | None = None, max_waiting: int = 100
+    ) -> None:
+        self._store, self._log, self._metrics, self._max_waiting = store, log, metrics, max_waiting
+        self._kinds: dict[str, Kind] = {}
+        self._lock = threading.Lock()
+        self._waiting: deque[Job] = deque()
+        self._running: dict[str, tuple[Job, Future[None]]] = {}
+        """By collection: what it is busy with."""
+        self._live: dict[str, Job] = {}
+        self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="task")
+        self._closing = False
+        self._draining = False
+
+    def register_kind(self, kind: str, resume: Resume | None, *, ended: Ended | None = None) -> None:
+        """Say what becomes of tasks of this kind after a restart.
+
+        ``resume`` makes the work anew from a record with its payload; None: such a task has failed.
+        ``ended`` is called with the record (and its payload) when a task has ended for good, whether or
+        not it ever began: to remove what the payload names.
+        """
+        self._kinds[kind] = Kind(resume, ended)
+
+    def submit(
+        self, kind: str, collection: str, work: TaskWork, *, payload: Mapping[str, Any] | None = None
+    ) -> TaskRecord:
+        """Have ``work`` done when its turn comes; the task is on disk when this returns.
+
+        ``collection`` is its own name, not an alias. The work runs with the caller's context variables.
+
+        Raises:
+            ProblemError: 429 too_many_tasks, so many wait already; 503 draining; 500 store_failed.
+        """
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        record = TaskRecord(
+            uuid.uuid4().hex, kind, collection, "queued", now(), payload=payload, request_id=request_id
+        )
+        with self._lock:
+            self._refuse_if_full()
+            self._store.add_task(record)
+            self._enqueue(Job(TaskControl(record, self._store.update_task), work))
+            self._dispatch()
+        return _shown(record)
+
+    def get(self, task_id: str) -> TaskRecord:
+        """A task as it is now.
+
+        Raises:
+            ProblemError: 404 unknown_task.
+        """
+        job = self._live.get(task_id)
+        record = self._store.task(task_id) if job is None else _shown(job.record)
+        if record is None:
+            raise unknown_task(task_id)
+        return record
+
+    def list(
+        self,
+        state: TaskState | None = None,
+        collections: Collection[str] | None = None,
+        after: int | None = None,
+        limit: int = 100,
+    ) -> TaskPage:
+        """Tasks, newest first; ``collections`` None: of all. ``after`` is the last page's ``next_after``."""
+        page = self._store.tasks(state, collections, after, limit)
+        live = (self._live.get(record.id) for record in page.records)
+        # The disk has every state, but not every step of the progress.
+        newest = [
+            record if job is None else _shown(job.record)
+            for record, job in zip(page.records, live, strict=True)
+        ]
+        return TaskPage(newest, page.next_after)
+
+    def collections(self) -> Sequence[str]:
+        """The collections that tasks are about."""
+        return self._store.task_collections()
+
+    def counts(self) -> dict[str, int]:
+        """How many wait, and how many run."""
+        with self._lock:
+            return {"queued": len(self._waiting), "running": len(self._running)}
+
+    def cancel(self, task_id: str) -> TaskRecord:
+        """Ask a task to stop: one that waits is cancelled at once, one that runs at its next step.
+
+        Work that cannot stop goes on to its end, and its state stays 'running' until then. A task that
+        has ended stays as it is.
+
+        Raises:
+            ProblemError: 404 unknown_task.
+        """
+        with self._lock:
+            job = self._live.get(task_id)
+            waited = job is not None and job in self._waiting
+            if job is not None and waited:
+                self._waiting.remove(job)
+            elif job is not None:
+                job.unwanted = True
+                job.control.stop()
+        if job is not None and waited:
+            self._end(job, "cancelled")
+        return self.get(task_id)
+
+    async def watch(self, task_id: str, heartbeat_s: float = 15.0) -> AsyncGenerator[TaskRecord, None]:
+        """The task as it is, then at every change, at most 5 times a second; ends with a final state, or
+        when the server drains. After ``heartbeat_s`` without a change the same record comes again.
+
+        Raises:
+            ProblemError: 404 unknown_task.
+        """
+        job = self._live.get(task_id)
+        if job is None:
+            changes = watch_stored(lambda: self.get(task_id), self._is_draining, heartbeat_s)
+        else:
+            changes = watch_live(job.control, self._is_draining, heartbeat_s)
+        async with aclosing(changes):
+            async for record in changes:
+                yield _shown(record)
+
+    def resume_unfinished(self) -> None:
+        """After a restart: go on with what can be begun anew; the rest has failed (interrupted).
+
+        Call it once, after every `register_kind`; it does nothing where the store is only read.
+        """
+        for record in [] if self._store.read_only else self._store.unfinished_tasks():
+            kind = self._kinds.get(record.kind, Kind())
+            job = Job(TaskControl(record, self._store.update_task), _nothing)
+            try:
+                if kind.resume is None or record.attempts >= MAX_ATTEMPTS:
+                    raise interrupted()
+                job.work = kind.resume(record)
+                if record.state != "queued":
+                    job.control.change(state="queued", started_at=None, progress=TaskProgress())
+            except Exception as error:  # noqa: BLE001 - one bad task must not keep the server from starting
+                self._fail(job, error)
+            else:
+                with self._lock:
+                    self._enqueue(job)
+        with self._lock:
+            self._dispatch()
+
+    def drain(self) -> None:
+        """End every `watch`, and take no more tasks; what waits or runs goes on."""
+        self._draining = True
+        with self._lock:
+            jobs = list(self._live.values())
+        for job in jobs:
+            job.control.announce()
+
+    def close(self, timeout_s: float) -> bool:
+        """Tell running work to stop, and wait for it; whether all of it did.
+
+        What can be begun anew waits on disk for the next start, running or not; what cannot and was
+        running has failed (interrupted). Work that does not stop keeps the process alive to its end,
+        unless it is killed: then the next start finds it as it was.
+        """
+        self.drain()
+        with self._lock:
+            self._closing = True
+            self._waiting.clear()
+            running = list(self._running.values())
+        for job, _ in running:
+            job.control.stop()
+        self._executor.shutdown(wait=False)
+        return not wait([future for _, future in running], timeout_s).not_done
+
+    def _is_draining(self) -> bool:
+        return self._draining
+
+    def _refuse_if_full(self) -> None:
+        if self._draining:
+            raise draining()
+        if len(self._waiting) >= self._max_waiting:
+            raise too_many_tasks(len(self._waiting))
+
+    def _enqueue(self, job: Job) -> None:
+        self._live[job.record.id] = job
+        self._waiting.append(job)
+
+    def _dispatch(self) -> None:
+        """Begin what may begin: the oldest task of each collection that is not busy."""
+        while not self._closing and len(self._running) < WORKERS:
+            job = next((each for each in self._waiting if each.record.collection not in self._running), None)
+            if job is None:
+                return
+            self._waiting.remove(job)
+            future = self._executor.submit(job.context.run, self._run, job)
+            self._running[job.record.collection] = (job, future)
+
+    def _run(self, job: Job) -> None:
+        job.began = time.monotonic()
+        try:
+            job.control.change(state="running", started_at=now(), attempts=job.record.attempts + 1)
+            job.control.check()
+            result = json_value(job.work(job.control))
+        except TaskCancelled:
+            self._stopped(job)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it becomes the task's problem
+            self._fail(job, error)
+        else:
+            self._end(job, "succeeded", result=result)
+        finally:
+            with self._lock:
+                del self._running[job.record.collection]
+                self._dispatch()
+
+    def _stopped(self, job: Job) -> None:
+        """The work has let `TaskCancelled` pass: because of a person, or because the server ends."""
+        resume = self._kinds.get(job.record.kind, Kind()).resume
+        if job.unwanted or not self._closing:
+            self._end(job, "cancelled")
+        elif resume is None:
+            self._fail(job, interrupted())
+        else:
+            again = {"state": "queued", "started_at": None, "progress": TaskProgress()}
+            # If this fails it is 'running' on disk, which the next start takes up just as well.
+            with suppress(ProblemError):
+                job.control.change(**again, attempts=job.record.attempts - 1)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        record = job.record
+        if not isinstance(error, (RetrievalError, ProblemError)):
+            self._log.error("unexpected error", task=record.id, kind=record.kind, exc_info=error)
+        self._end(job, "failed", problem=task_problem(error, record.request_id or record.id))
+
+    def _end(
+        self,
+        job: Job,
+        state: TaskState,
+        *,
+        result: Mapping[str, Any] | None = None,
+        problem: Mapping[str, Any] | None = None,
+    ) -> None:
+        before = job.record
+        progress = replace(before.progress, eta_seconds=None)
+        values = {"state": state, "finished_at": now(), "result": result, "problem": problem}
+        log = self._log.bind(task=before.id, kind=before.kind, collection=before.collection)
+        try:
+            job.control.change(**values, progress=progress, payload=None)
+            self._live.pop(before.id, None)
+        except ProblemError as error:  # it stays in memory, so that its end can be seen until a restart
+            log.error("the end of a task could not be saved", detail=error.detail)
+        seconds = 0.0 if job.began is None else round(time.monotonic() - job.began, 3)
+        log.info("task ended", state=state, seconds=seconds)
+        if self._metrics is not None:
+            self._metrics.task_ended(before.kind, state, seconds)
+        ended = self._kinds.get(before.kind, Kind()).ended
+        try:
+            if ended is not None:
+                ended(replace(job.record, payload=before.payload))
+        except Exception:
+            log.exception("could not clean up after a task")
+
+
+def _shown(record: TaskRecord) -> TaskRecord:
+    return record if record.payload is None else replace(record, payload=None)
+
+
+def _nothing(control: TaskControl) -> None:
+    del control

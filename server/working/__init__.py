@@ -1,0 +1,1 @@
+"""Who may be in flight, on which thread, encoded together with whom."""

@@ -1,0 +1,36 @@
+"""How many requests may be in flight: the rest is turned away at once instead of waiting in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from server.http.problems import RETRY_AFTER, ProblemError
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """A bound on requests in flight, those that wait included. Belongs to the event loop: no lock."""
+
+    def __init__(self, max_in_flight: int) -> None:
+        self._max_in_flight = max_in_flight
+        self.in_flight = 0
+        self.turned_away = 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Be one of them.
+
+        Raises:
+            ProblemError: 503, there is no room.
+        """
+        if self.in_flight >= self._max_in_flight:
+            self.turned_away += 1
+            told = f"{self.in_flight} requests are in flight, and that is the most; try again soon"
+            raise ProblemError(503, "overloaded", told, headers=RETRY_AFTER)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
