@@ -83,6 +83,7 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         lifespan="on",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on who a proxy says is asking
         log_config=uvicorn_log_config(),
         ssl_certfile=None if certificate is None else certificate.expanduser(),
         ssl_keyfile=None if key is None else key.expanduser(),
