@@ -33,6 +33,7 @@ from server.store.store import ServerStore
 from server.tasks.manager import Tasks
 from server.working.admission import Admission
 from server.working.pool import WorkPool
+from server.working.shedding import Shedding, gated_names
 
 __all__ = ["create_app", "open_store"]
 
@@ -91,6 +92,7 @@ def create_app(
     # The last one added is the first to see a request.
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestContext, log=log)
+    app.add_middleware(Shedding, names=gated_names(ROUTERS))
     app.add_middleware(SecurityHeaders)
     if tracer is not None:
         app.add_middleware(Tracing, tracer=tracer)

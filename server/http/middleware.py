@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.http.problems import internal_problem, problem_response
 
-__all__ = ["RequestContext"]
+__all__ = ["REQUEST_ID", "RequestContext"]
 
 REQUEST_ID = "X-Request-ID"
 NO_ROUTE = "none"

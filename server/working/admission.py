@@ -18,6 +18,17 @@ class Admission:
         self.in_flight = 0
         self.turned_away = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room."""
+        return self.in_flight >= self._max_in_flight
+
+    def turn_away(self) -> ProblemError:
+        """What one more is told, who is counted."""
+        self.turned_away += 1
+        told = f"{self.in_flight} requests are in flight, and that is the most; try again soon"
+        return ProblemError(503, "overloaded", told, headers=RETRY_AFTER)
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be one of them.
@@ -25,10 +36,8 @@ class Admission:
         Raises:
             ProblemError: 503, there is no room.
         """
-        if self.in_flight >= self._max_in_flight:
-            self.turned_away += 1
-            told = f"{self.in_flight} requests are in flight, and that is the most; try again soon"
-            raise ProblemError(503, "overloaded", told, headers=RETRY_AFTER)
+        if self.is_full:
+            raise self.turn_away()
         self.in_flight += 1
         try:
             yield

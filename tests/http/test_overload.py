@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from server.security.keys import KeySettings, new_key
 from tests.encoders import HashingDense
 from tests.http.misbehaving import Stuck
 
@@ -13,6 +14,7 @@ ROOM = 8
 ANSWERS = 80
 ATTEMPTS = 5
 SECONDS_A_TEXT = 0.01
+WAIT = 60
 
 
 class Steady(HashingDense):
@@ -119,3 +121,26 @@ def test_room_is_refused_at_once_while_everybody_waits(serve, encoders, assert_p
             finally:
                 stuck.gate.set()
             assert [future.result(30).status_code for future in waiting] == [200] * 3
+
+
+def test_who_is_turned_away_is_told_before_anything_looks_at_it(serve, encoders, assert_problem):
+    key, digest = new_key()
+    keys = {"reader": KeySettings(sha256=digest, scope="read")}
+    with serve(given=encoders, wait=False, max_in_flight=1, keys=keys) as client:
+        context = client.app.state.context
+        deadline = time.monotonic() + WAIT
+        while context.registry.not_ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with context.gate.enter():
+            for path in ("collections/late/search", "collections/late/documents/fetch", "embeddings"):
+                refused = client.post(f"/v1/{path}", content=b"no JSON, and no key")
+                assert_problem(refused, 503, "overloaded")
+                assert refused.headers["retry-after"]
+                assert refused.headers["x-content-type-options"] == "nosniff"
+            assert client.post("/v1/collections/late/documents", content=b"").status_code == 401  # writes
+            assert client.get("/v1/collections/late/search").status_code in (401, 405)
+            assert client.get("/livez").status_code == 200
+        assert context.gate.turned_away == 3
+        found = client.post("/v1/collections/late/search", json={"query": "wing"}, headers={"api-key": key})
+        assert found.status_code == 200
