@@ -1,49 +1,41 @@
-"""An open index, for reading: search, rerank, explain, get, fetch, scroll, count, facets, inspect, verify."""
+"""An open index, to be asked: search, rerank, explain."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal
 
 from retrieval.asked import FilterLike, SearchParams, filter_of, search_config
-from retrieval.checks import inspect_index, verify_index
 from retrieval.config import RuntimeConfig
+from retrieval.contents import Contents, asked_ids
 from retrieval.encode import Encoder, load_stored_encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of, text_tokens
 from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import (
-    DocumentNotFoundError,
-    IndexFolderError,
-    IndexUnfinishedError,
     QueryError,
 )
-from retrieval.queries import Query, check_id, check_k, query_vectors
+from retrieval.queries import Query, check_k, query_vectors
 from retrieval.search import (
-    Cursor,
     Place,
     Prepared,
     accepted,
     check_fields,
-    count_accepted,
     execute,
     explain_document,
-    facet,
     fetch,
     fetch_document,
-    fetch_documents,
-    page_after,
     rerank,
 )
-from retrieval.storage import Catalog, IndexInfo, Snapshot, SnapshotKeeper, VerifyReport
-from retrieval.types import Document, EncoderKind, Explanation, Page, Ragged, SearchResult
+from retrieval.storage import Snapshot
+from retrieval.types import Explanation, Ragged, SearchResult
 
 __all__ = ["Reader"]
 
 
-class Reader:
+class Reader(Contents):
     """What can be asked of an index. Safe to share between threads; every search sees one commit
     as a whole. `Engine` adds what changes an index.
 
@@ -59,20 +51,13 @@ class Reader:
         *,
         skip_damaged: bool = False,
     ) -> None:
-        self.path = root
-        self._closed = False
-        self._catalog = Catalog.open(root)
-        try:
-            self._check_complete()
-            self._snapshots = SnapshotKeeper(root, self._catalog, skip_damaged=skip_damaged)
-            self._record = self._catalog.codec()
-            if encoder is not None:
+        super().__init__(root, skip_damaged=skip_damaged)
+        if encoder is not None:
+            try:
                 check_fingerprint(self._record.encoder_fingerprint, fingerprint_of(encoder))
-        except BaseException:
-            self._catalog.close()
-            raise
-        self.kind: EncoderKind = self._record.kind
-        self.dim: int = self._record.dim
+            except BaseException:
+                self._catalog.close()
+                raise
         self._encoder, self._runtime = encoder, runtime
         chosen = runtime or RuntimeConfig.of()
         self._backend, self._threads = chosen.backend_of_kernels, chosen.query_threads
@@ -181,7 +166,7 @@ class Reader:
             QueryError: as `search`; an id that no document can have.
         """
         wanted, k = check_fields(fields), None if k is None else check_k(k)
-        asked = _asked_ids(ids, "rerank")
+        asked = asked_ids(ids, "rerank")
         if isinstance(query, str):
             self.warm_up()
         started = time.perf_counter()
@@ -227,131 +212,13 @@ class Reader:
             for names, place in zip(named, places, strict=True)
         ]
 
-    def get(self, doc_id: str) -> Document:
-        """A stored document.
-
-        Raises:
-            DocumentNotFoundError: no such document.
-            QueryError: an id that no document can have.
-        """
-        return fetch_document(*self._locate(doc_id))
-
-    def fetch(self, ids: Iterable[str], *, fields: Collection[str] | None = None) -> Page:
-        """Stored documents in the order of their ``ids``, all of one commit; one that is asked for twice
-        comes once. Ids that are not in the index are ``missing``. ``fields`` as for `search`; those that are
-        left out are empty.
-
-        Raises:
-            QueryError: an id that no document can have, unknown field.
-        """
-        wanted, asked = check_fields(fields), list(dict.fromkeys(_asked_ids(ids, "fetch")))
-        prepared, places = self.located(asked)
-        snapshot, there = prepared.snapshot, [doc_id for doc_id in asked if doc_id in places]
-        documents = fetch_documents(snapshot, [places[doc_id] for doc_id in there], wanted)
-        missing = tuple(doc_id for doc_id in asked if doc_id not in places)
-        return Page(documents, snapshot.generation, missing)
-
-    def scroll(
-        self,
-        after: str | None = None,
-        limit: int = 100,
-        *,
-        filter: FilterLike | None = None,
-        fields: Collection[str] | None = None,
-    ) -> Page:
-        """The first ``limit`` documents that the filter accepts, or the next ones ``after`` the page whose
-        ``next_after`` that is. ``fields`` as for `fetch`.
-
-        They come in the order in which they came to the index; a large commit (more than
-        `RuntimeConfig.pending_documents`) counts as later than the small ones around it that are folded
-        into one segment. Each page is of the newest commit. Whatever is written, folded or merged between
-        two pages, a document that stays as it is comes exactly once; one that is replaced counts as new
-        and comes (again) later; one that is added comes later too.
-
-        Raises:
-            QueryError: an ``after`` that no page gave, ``limit`` below 1, unknown field.
-            FilterError: as `search`.
-        """
-        wanted, limit, condition = check_fields(fields), check_k(limit, "limit"), filter_of(filter)
-        cursor = Cursor() if after is None else Cursor.parse(after)
-        self._check_open()
-        snapshot = self._snapshots.latest()
-        places, behind = page_after(snapshot, accepted(snapshot, condition), cursor, limit)
-        documents = fetch_documents(snapshot, places, wanted)
-        return Page(documents, snapshot.generation, next_after=None if behind is None else str(behind))
-
-    def count(self, filter: FilterLike | None = None) -> int:
-        """How many documents a filter accepts; all of them without one."""
-        snapshot = self._snapshots.latest()
-        return count_accepted(snapshot, accepted(snapshot, filter_of(filter)))
-
-    def facets(
-        self, field: str, *, filter: FilterLike | None = None, limit: int = 10
-    ) -> list[tuple[Any, int]]:
-        """The most frequent values of a metadata field among the documents that a filter accepts,
-        with the number of documents that have each; most frequent first, then by value."""
-        snapshot = self._snapshots.latest()
-        return facet(snapshot, accepted(snapshot, filter_of(filter)), field, limit)
-
-    @property
-    def generation(self) -> int:
-        """The number of the last commit: what `SearchResult.generation` of a search begun now is, or less."""
-        self._check_open()
-        return self._catalog.generation()
-
-    @property
-    def damaged(self) -> tuple[str, ...]:
-        """What searches leave out, and why; empty unless opened with ``skip_damaged``."""
-        return tuple(damage.problem for damage in self._snapshots.latest().damaged)
-
-    def inspect(self) -> IndexInfo:
-        """Documents, tokens, bytes per component, encoder, metadata fields."""
-        return inspect_index(self.path)
-
-    def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-        """Check every checksum and invariant; ``progress(bytes_done, bytes_total)``."""
-        return verify_index(self.path, progress)
-
-    def __len__(self) -> int:
-        """Documents."""
-        return len(self._snapshots.latest())
-
-    def close(self) -> None:
-        """Close the index. Results already returned stay valid."""
-        self._closed = True
-        self._catalog.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def located(self, ids: Sequence[str] = ()) -> tuple[Prepared, dict[str, Place]]:
         """The newest commit, to be searched (`retrieval.search`), and where in it those of ``ids`` are that
         it holds: for rooms that combine several searches of one commit, as `retrieval.hybrid` does."""
-        self._check_open()
-        if not ids:
-            return self._latest(), {}
-        snapshot, births = self._snapshots.locate_all(ids)
-        held = {origin for view in snapshot.segments for origin in view.origins}
-        # What damage has taken away is left out, where the index was opened so; else it is an error.
-        there = births if not snapshot.damaged else {i: b for i, b in births.items() if b.origin in held}
-        return self._prepared_of(snapshot), dict(zip(there, snapshot.places([*there.values()]), strict=True))
+        snapshot, places = self._placed(ids)
+        return self._prepared_of(snapshot), places
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _check_complete(self) -> None:
-        if not self._catalog.build_state()["complete"]:
-            done = self._catalog.register.count()
-            raise IndexUnfinishedError(
-                f"the build of {self.path} was interrupted ({done} documents committed); "
-                "finish it by running the same build with --resume (in Python: resume=True)"
-            )
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise IndexFolderError(f"the index at {self.path} is closed; open it again")
 
     def _latest(self) -> Prepared:
         """The newest snapshot, to be searched. Two threads may prepare a new one at once: either serves."""
@@ -363,23 +230,5 @@ class Reader:
             self._prepared = prepared = Prepared(snapshot, self._backend, self._threads)
         return prepared
 
-    def _located_all(self, doc_ids: Sequence[str]) -> tuple[Snapshot, list[Place]]:
-        """The newest snapshot, and where in it each of the documents is; one may come twice."""
-        snapshot, births = self._snapshots.locate_all([check_id(doc_id) for doc_id in doc_ids])
-        missing = [doc_id for doc_id in doc_ids if doc_id not in births]
-        if missing:
-            raise DocumentNotFoundError(f"no document {missing[0]!r} in {self.path.name}")
-        return snapshot, [snapshot.place(births[doc_id]) for doc_id in doc_ids]
-
-    def _locate(self, doc_id: str) -> tuple[Snapshot, int, int]:
-        snapshot, (place,) = self._located_all([doc_id])
-        return (snapshot, *place)
-
     def _query_vectors(self, queries: Sequence[Query]) -> Ragged:
         return query_vectors(queries, lambda: self.encoder, self.kind, self._record.dim)
-
-
-def _asked_ids(ids: Iterable[str], purpose: str) -> list[str]:
-    if isinstance(ids, str):
-        raise QueryError(f"the ids to {purpose} are a list of strings, such as [{ids!r}]")
-    return [check_id(doc_id) for doc_id in ids]

@@ -18,6 +18,7 @@ LAYERS = [
     ["retrieval.conversion", "retrieval.trainable"],
     ["retrieval.writer"],
     ["retrieval.reader", "retrieval.scoring"],
+    ["retrieval.contents"],
     ["retrieval.training"],
     [
         "retrieval.asked",
