@@ -31,7 +31,8 @@ class Contents:
     """An index that is open, without its encoder. Safe to share between threads.
 
     ``path`` is the index's folder, ``kind`` says whether it holds one vector a text (``dense``)
-    or one a token (``late``), ``dim`` how many numbers a vector has.
+    or one a token (``late``), ``dim`` how many numbers a vector has,
+    ``created_at`` when the index was made (ISO 8601).
     """
 
     def __init__(self, root: Path, *, skip_damaged: bool = False) -> None:
@@ -42,11 +43,13 @@ class Contents:
             self._check_complete()
             self._snapshots = SnapshotKeeper(root, self._catalog, skip_damaged=skip_damaged)
             self._record = self._catalog.codec()
+            created_at = self._catalog.meta("created_at")
         except BaseException:
             self._catalog.close()
             raise
         self.kind: EncoderKind = self._record.kind
         self.dim: int = self._record.dim
+        self.created_at: str = created_at
 
     def get(self, doc_id: str) -> Document:
         """A stored document.

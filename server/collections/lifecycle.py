@@ -12,6 +12,7 @@ from server.collections.folders import DataFolder
 from server.collections.loading import Opener, warm
 from server.collections.refusals import refusal, refusing
 from server.context import AppContext
+from server.documents.ingest import INGEST
 from server.http.problems import RETRY_AFTER, ProblemError
 from server.schemas.collections import CollectionConfig
 
@@ -67,8 +68,9 @@ def delete(context: AppContext, name: str) -> None:
             told = f"collection '{name}' has the aliases {', '.join(led)}; delete or move them first"
             raise ProblemError(409, "collection_has_aliases", told, members={"aliases": led})
         check_loaded(context, name)
-        _stop_tasks(context, name)
+        _stop_tasks(context, name, but=INGEST)  # nothing is lost with them
         registry.remove(name)
+        _stop_tasks(context, name)  # only now: what they were to write is gone with the collection
         with suppress(FileNotFoundError):  # somebody has removed it already
             data.throw_away(path)
 
@@ -164,7 +166,15 @@ def check_loaded(context: AppContext, name: str) -> None:
         raise ProblemError(503, "loading", told, headers=RETRY_AFTER)
 
 
-def _stop_tasks(context: AppContext, name: str) -> None:
+def _stop_tasks(context: AppContext, name: str, *, but: str | None = None) -> None:
+    """Cancel what waits or runs for a collection, except one kind."""
     for state in ("queued", "running"):
-        for record in context.tasks.list(state, [name], limit=1000).records:
-            context.tasks.cancel(record.id)
+        after = None
+        while True:
+            page = context.tasks.list(state, [name], after, 1000)
+            for record in page.records:
+                if record.kind != but:
+                    context.tasks.cancel(record.id)
+            after = page.next_after
+            if after is None:
+                break

@@ -48,8 +48,13 @@ class Idempotency:
         self._log = make_logger() if log is None else log
         self._under_way: set[asyncio.Task[Response]] = set()
 
-    async def run(self, request: Request, digest: str, make: Callable[[], Awaitable[Response]]) -> Response:
+    async def run(
+        self, request: Request, digest: str, make: Callable[[], Awaitable[Response]], *, target: str = ""
+    ) -> Response:
         """The answer of ``make``, or the one that the same request got before.
+
+        ``target`` tells apart what has had the same path at different times: the answers of a collection
+        that is deleted are not those of the next one of its name.
 
         ``digest`` is the hexadecimal of `request_digest` and the body. Without the header, ``make`` is
         simply called. With it, ``make`` goes on to its end even if the client goes away (so let a deadline
@@ -63,7 +68,7 @@ class Idempotency:
         key = _key(request)
         if key is None:
             return await make()
-        scope_key = _scope_key(request, key)
+        scope_key = _scope_key(request, key, target)
         claim = await asyncio.to_thread(self._store.claim, scope_key, digest)
         if isinstance(claim, Known):
             return _replayed(claim, request)
@@ -125,9 +130,9 @@ def _key(request: Request) -> str | None:
     return key
 
 
-def _scope_key(request: Request, key: str) -> str:
-    """Which key this is: everybody has keys of their own, for each route."""
-    parts = (request.state.principal.name, request.method, request.scope["path"], key)
+def _scope_key(request: Request, key: str, target: str) -> str:
+    """Which key this is: everybody has keys of their own, for each route and what it leads to."""
+    parts = (request.state.principal.name, request.method, request.scope["path"], target, key)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

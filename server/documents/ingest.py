@@ -49,8 +49,8 @@ class Plan:
 
 
 class Ingestion:
-    """Writes to collections. Those to one collection take turns, in the order in which they came, so that
-    they keep one thread of ``pool`` busy and not all of them.
+    """Writes to collections. Those that requests make to one collection take turns, in the order in which
+    they came, so that they keep one thread of ``pool`` busy and not all of them; tasks come between them.
 
     Make it before requests come: bodies that a killed server left, and no task waits for, are removed.
     """
@@ -135,9 +135,12 @@ class Ingestion:
         next(iter(self._rows(spooled.file, plan.form, None)))  # better told now than by the task
         spooled.sync()
         payload = {"file": spooled.name, **asdict(plan)}
-        record = self._tasks.submit(INGEST, collection, self._work(collection, payload), payload=payload)
-        spooled.keep = True
-        return record
+        spooled.keep()  # first: the request may end before this thread does
+        try:
+            return self._tasks.submit(INGEST, collection, self._work(collection, payload), payload=payload)
+        except BaseException:
+            spooled.drop()
+            raise
 
     def _clear_orphans(self) -> None:
         """Remove bodies that no task waits for; before requests come."""

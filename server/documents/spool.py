@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +25,9 @@ class Spooled:
 
     file: BinaryIO
     path: Path
-    keep: bool = False
+    _kept: bool = False
+    _gone: bool = False
+    _deciding: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:
@@ -35,17 +38,39 @@ class Spooled:
         """After this the file survives a power cut. Blocks."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the file's name
-        finally:
-            os.close(folder)
+        _sync(self.path.parent)  # the file's name
+
+    def keep(self) -> None:
+        """Leave it where it is, whatever becomes of the request: before anybody counts on it.
+
+        Raises:
+            ProblemError: 400 body_cut_off, the request has ended and the file is gone.
+        """
+        with self._deciding:
+            if self._gone:
+                raise ProblemError(400, "body_cut_off", "the request was given up before it was accepted")
+            self._kept = True
+
+    def drop(self) -> None:
+        """Take `keep` back: nobody counts on it."""
+        with self._deciding:
+            self._kept = False
 
     def close(self) -> None:
         """Close it, and remove it unless it is to be kept. Blocks."""
+        with self._deciding:
+            self._gone = not self._kept
         self.file.close()
-        if not self.keep:
+        if self._gone:
             self.path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 class Spool:
@@ -64,7 +89,9 @@ class Spool:
             await asyncio.to_thread(spooled.close)
 
     def _new(self) -> Spooled:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if not self.folder.is_dir():
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            _sync(self.folder.parent)  # the folder's name
         path = self.folder / uuid.uuid4().hex
         return Spooled(path.open("xb+"), path)
 

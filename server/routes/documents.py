@@ -84,7 +84,13 @@ async def write_documents(
             written = await context.ingestion.write(name, file, plan, arrived)
             return Response(written.model_dump_json(), media_type=MEDIA_TYPE)
 
-        return await context.idempotency.run(request, digest, write)
+        return await context.idempotency.run(request, digest, write, target=_target(context, name))
+
+
+def _target(context: AppContext, name: str) -> str:
+    """Which collection of that name: another is made at another time."""
+    with context.registry.lease(name) as engine:
+        return f"{name} {engine.created_at}"
 
 
 async def _write_later(request: Request, name: str, context: AppContext, plan: Plan) -> Response:
@@ -94,7 +100,7 @@ async def _write_later(request: Request, name: str, context: AppContext, plan: P
         async def accept() -> Response:
             return accepted(await asyncio.to_thread(context.ingestion.submit, name, spooled, plan))
 
-        return await context.idempotency.run(request, digest, accept)
+        return await context.idempotency.run(request, digest, accept, target=_target(context, name))
 
 
 @router.get(
@@ -164,7 +170,10 @@ async def delete_documents(
         return Response(answer.model_dump_json(), media_type=MEDIA_TYPE)
 
     return await context.idempotency.run(
-        request, digest.hexdigest(), lambda: context.ingestion.in_turn(name, job)
+        request,
+        digest.hexdigest(),
+        lambda: context.ingestion.in_turn(name, job),
+        target=_target(context, name),
     )
 
 

@@ -42,6 +42,9 @@ class Job:
     work: TaskWork
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     began: float | None = None
+    not_before: float = 0.0
+    """By ``time.monotonic()``: what it needs was not there, and is looked for again then."""
+    tries: int = 0
     unwanted: bool = False
     """Somebody cancelled it; else it can only be that the server is about to end."""
 

@@ -20,7 +20,14 @@ from server.http.problems import ProblemError
 from server.store.store import ServerStore, TaskPage
 from server.tasks.control import TaskCancelled, TaskControl
 from server.tasks.jobs import Ended, Job, Kind, Resume, TaskMetrics, TaskWork
-from server.tasks.problems import draining, interrupted, task_problem, too_many_tasks, unknown_task
+from server.tasks.problems import (
+    draining,
+    interrupted,
+    may_pass,
+    task_problem,
+    too_many_tasks,
+    unknown_task,
+)
 from server.tasks.record import TaskProgress, TaskRecord, TaskState, now
 from server.tasks.watch import watch_live, watch_stored
 
@@ -29,6 +36,8 @@ __all__ = ["TaskCancelled", "TaskControl", "TaskMetrics", "TaskRecord", "TaskWor
 WORKERS = 2
 MAX_ATTEMPTS = 3
 """A task that took the process down with it so often is not begun again."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a task is tried again whose collection could not be written to; twice as long each time."""
 
 
 class Tasks:
@@ -44,6 +53,8 @@ class Tasks:
         self._running: dict[str, tuple[Job, Future[None]]] = {}
         """By collection: what it is busy with."""
         self._live: dict[str, Job] = {}
+        # Read now: what is submitted from here on is nothing that an earlier start left behind.
+        self._left = {} if store.read_only else {each.id: each for each in store.unfinished_tasks()}
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="task")
         self._closing = False
         self._draining = False
@@ -126,7 +137,7 @@ class Tasks:
             ProblemError: 404 unknown_task.
         """
         with self._lock:
-            job = self._live.get(task_id)
+            job = self._taken_up(task_id)
             waited = job is not None and job in self._waiting
             if job is not None and waited:
                 self._waiting.remove(job)
@@ -158,7 +169,7 @@ class Tasks:
 
         Call it once, after every `register_kind`; it does nothing where the store is only read.
         """
-        for record in [] if self._store.read_only else self._store.unfinished_tasks():
+        while (record := self._next_left()) is not None:
             kind = self._kinds.get(record.kind, Kind())
             job = Job(TaskControl(record, self._store.update_task), _nothing)
             try:
@@ -174,6 +185,17 @@ class Tasks:
                     self._enqueue(job)
         with self._lock:
             self._dispatch()
+
+    def _next_left(self) -> TaskRecord | None:
+        with self._lock:
+            return self._left.pop(next(iter(self._left)), None) if self._left else None
+
+    def _taken_up(self, task_id: str) -> Job | None:
+        """The job of a task; one that waits since the last start is put in line for it."""
+        left = self._left.pop(task_id, None)
+        if left is not None:
+            self._enqueue(Job(TaskControl(left, self._store.update_task), _nothing))
+        return self._live.get(task_id)
 
     def drain(self) -> None:
         """End every `watch`, and take no more tasks; what waits or runs goes on."""
@@ -216,12 +238,15 @@ class Tasks:
     def _dispatch(self) -> None:
         """Begin what may begin: the oldest task of each collection that is not busy."""
         while not self._closing and len(self._running) < WORKERS:
-            job = next((each for each in self._waiting if each.record.collection not in self._running), None)
+            job = next((each for each in self._waiting if self._may_begin(each)), None)
             if job is None:
                 return
             self._waiting.remove(job)
             future = self._executor.submit(job.context.run, self._run, job)
             self._running[job.record.collection] = (job, future)
+
+    def _may_begin(self, job: Job) -> bool:
+        return job.record.collection not in self._running and job.not_before <= time.monotonic()
 
     def _run(self, job: Job) -> None:
         job.began = time.monotonic()
@@ -232,7 +257,10 @@ class Tasks:
         except TaskCancelled:
             self._stopped(job)
         except Exception as error:  # noqa: BLE001 - whatever it is, it becomes the task's problem
-            self._fail(job, error)
+            if self._passes(job, error):
+                self._later(job, error)
+            else:
+                self._fail(job, error)
         else:
             self._end(job, "succeeded", result=result)
         finally:
@@ -252,6 +280,37 @@ class Tasks:
             # If this fails it is 'running' on disk, which the next start takes up just as well.
             with suppress(ProblemError):
                 job.control.change(**again, attempts=job.record.attempts - 1)
+
+    def _passes(self, job: Job, error: Exception) -> bool:
+        """Whether what was accepted must be kept, because the reason may go away: another process writes, the
+        collection could not be opened."""
+        resume = self._kinds.get(job.record.kind, Kind()).resume
+        return resume is not None and not job.unwanted and may_pass(error)
+
+    def _later(self, job: Job, error: Exception) -> None:
+        """Put it back in line, to be tried again after a while."""
+        seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2**job.tries)
+        self._log.warning("a task waits", task=job.record.id, detail=str(error), seconds=seconds)
+        with suppress(ProblemError):  # as in `_stopped`
+            progress = TaskProgress(stage=f"waiting: {error}"[:200])
+            attempts = job.record.attempts - 1
+            job.control.change(state="queued", started_at=None, progress=progress, attempts=attempts)
+        with self._lock:
+            if self._closing:
+                return
+            if not job.unwanted:
+                job.tries, job.not_before = job.tries + 1, time.monotonic() + seconds
+                self._waiting.appendleft(job)
+        if job.unwanted:  # somebody cancelled it in the meantime
+            self._end(job, "cancelled")
+            return
+        timer = threading.Timer(seconds, self._look_again)
+        timer.daemon = True
+        timer.start()
+
+    def _look_again(self) -> None:
+        with self._lock:
+            self._dispatch()
 
     def _fail(self, job: Job, error: Exception) -> None:
         record = job.record
@@ -274,8 +333,11 @@ class Tasks:
         try:
             job.control.change(**values, progress=progress, payload=None)
             self._live.pop(before.id, None)
-        except ProblemError as error:  # it stays in memory, so that its end can be seen until a restart
+        except ProblemError as error:
+            # It stays in memory, so that its end can be seen; on disk it is unfinished, and the next start
+            # needs what its payload names.
             log.error("the end of a task could not be saved", detail=error.detail)
+            return
         seconds = 0.0 if job.began is None else round(time.monotonic() - job.began, 3)
         log.info("task ended", state=state, seconds=seconds)
         if self._metrics is not None:

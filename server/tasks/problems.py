@@ -7,7 +7,7 @@ from typing import Any
 from retrieval.errors import RetrievalError
 from server.http.problems import RETRY_AFTER, ProblemError, internal_problem, problem_body, status_of
 
-__all__ = ["draining", "interrupted", "task_problem", "too_many_tasks", "unknown_task"]
+__all__ = ["draining", "interrupted", "may_pass", "task_problem", "too_many_tasks", "unknown_task"]
 
 
 def task_problem(error: Exception, request_id: str) -> dict[str, Any]:
@@ -17,6 +17,11 @@ def task_problem(error: Exception, request_id: str) -> dict[str, Any]:
     elif not isinstance(error, ProblemError):
         error = internal_problem()
     return problem_body(error, request_id)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same may work later: what it needs is not there now."""
+    return bool(task_problem(error, "")["status"] == 503)
 
 
 def interrupted() -> ProblemError:

@@ -64,7 +64,8 @@ def application(store: ServerStore, work: Work) -> FastAPI:
         digest = request_digest(request)
         async for chunk in request.stream():
             digest.update(chunk)
-        return await app.state.idempotency.run(request, digest.hexdigest(), work)
+        target = request.headers.get("target", "")
+        return await app.state.idempotency.run(request, digest.hexdigest(), work, target=target)
 
     for path in ("/write", "/other"):
         app.add_route(path, write, methods=["POST", "PUT"])
@@ -284,3 +285,10 @@ def test_one_that_fails_after_its_client_went_away_can_be_retried(store, work):
         return await idempotency.run(request, "digest", work)
 
     assert json.loads(asyncio.run(visit()).body) == {"call": 2}
+
+
+def test_another_thing_of_the_same_path_has_keys_of_its_own(client, work):
+    sent = {"idempotency-key": "first-load"}
+    assert client.post("/write", headers={**sent, "target": "people 2026"}).json() == {"call": 1}
+    assert client.post("/write", headers={**sent, "target": "people 2027"}).json() == {"call": 2}
+    assert client.post("/write", headers={**sent, "target": "people 2026"}).json() == {"call": 1}

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from retrieval.errors import DataError
+from retrieval.errors import DataError, IndexLockedError
 from server.http.middleware import RequestContext
 from server.http.problems import ProblemError, install_handlers
 from server.observing.logs import make_logger
@@ -809,3 +809,82 @@ def test_work_may_raise_the_stop_by_itself(tasks):
         raise TaskCancelled
 
     assert ended(tasks, tasks.submit("verify", "a", work).id).state == "cancelled"
+
+
+def test_what_came_since_the_start_is_not_taken_for_what_was_left_behind(tasks, store):
+    work, begun_again = Gate(), []
+    tasks.register_kind("ingest", begun_again.append)
+    tasks.register_kind("compact", None)
+    running = tasks.submit("ingest", "a", work, payload={"file": "body"})
+    work.wait()
+    waiting = tasks.submit("compact", "a", lambda control: {"compacted": True})
+    tasks.resume_unfinished()  # when all collections have been opened at last
+    assert begun_again == []
+    work.open.set()
+    assert ended(tasks, running.id).state == "succeeded"
+    assert ended(tasks, waiting.id).state == "succeeded"
+
+
+def test_what_was_left_behind_can_be_cancelled_before_it_is_taken_up(store):
+    left = TaskRecord("left", "ingest", "a", "queued", now(), payload={"file": "body"})
+    store.add_task(left)
+    removed, begun_again = [], []
+    tasks = Tasks(store, make_logger())
+    tasks.register_kind("ingest", begun_again.append, ended=removed.append)
+    assert tasks.cancel("left").state == "cancelled"
+    tasks.resume_unfinished()
+    assert begun_again == [] and [each.payload for each in removed] == [{"file": "body"}]
+    assert tasks.close(SECONDS)
+
+
+def test_what_was_accepted_waits_for_what_is_not_there_now(tasks, monkeypatch):
+    monkeypatch.setattr("server.tasks.manager.FIRST_PAUSE", 0.02)
+    tries, removed = [], []
+    tasks.register_kind("ingest", lambda record: None, ended=removed.append)
+
+    def work(control: TaskControl) -> dict[str, object]:
+        tries.append(tasks.get(accepted.id).progress.stage)
+        if len(tries) < 3:
+            raise IndexLockedError("another process is writing")
+        return {"documents": 1}
+
+    gate = Gate()
+    before = tasks.submit("verify", "a", gate)
+    accepted = tasks.submit("ingest", "a", work, payload={"file": "body"})
+    gate.open.set()
+    record = ended(tasks, accepted.id)
+    assert (record.state, record.result, len(tries)) == ("succeeded", {"documents": 1}, 3)
+    assert [each.id for each in removed] == [accepted.id]  # and not before
+    assert ended(tasks, before.id).state == "succeeded"
+
+
+def test_what_waits_for_that_can_be_cancelled_and_other_kinds_fail_at_once(tasks):
+    tasks.register_kind("ingest", lambda record: None)
+
+    def work(control: TaskControl) -> None:
+        raise ProblemError(503, "collection_failed", "it could not be opened")
+
+    waiting = tasks.submit("ingest", "a", work)
+    until(lambda: (tasks.get(waiting.id).progress.stage or "").startswith("waiting: it could not"))
+    tasks.cancel(waiting.id)
+    assert ended(tasks, waiting.id).state == "cancelled"
+    failed = ended(tasks, tasks.submit("verify", "a", work).id)
+    assert (failed.state, failed.problem["code"]) == ("failed", "collection_failed")
+
+
+def test_nothing_is_removed_for_an_end_that_is_not_on_disk(tasks, store, monkeypatch):
+    removed = []
+    tasks.register_kind("ingest", lambda record: None, ended=removed.append)
+    work = Gate()
+    record = tasks.submit("ingest", "a", work, payload={"file": "body"})
+    work.wait()
+
+    def full(*_: object) -> None:
+        raise ProblemError(500, "store_failed", "the disk is full")
+
+    control = tasks._live[record.id].control
+    monkeypatch.setattr(control, "_save", full)
+    work.open.set()
+    until(lambda: not tasks.counts()["running"])
+    assert removed == []
+    assert [each.id for each in store.unfinished_tasks()] == [record.id]
