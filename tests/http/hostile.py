@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -175,7 +176,8 @@ def send(port: int, attack: Attack, key: str) -> Answer | None:
             if attack.cut:
                 return None
             if attack.broken:
-                connection.shutdown(socket.SHUT_WR)  # or both would wait
+                with contextlib.suppress(OSError):  # it has answered and closed already
+                    connection.shutdown(socket.SHUT_WR)  # or both would wait
             response = HTTPResponse(connection, method=attack.method)
             response.begin()
             return Answer(
