@@ -186,18 +186,19 @@ class Registry:
     def remove(self, name: str, patience: float = PATIENCE_SECONDS) -> None:
         """Serve it no longer, wait until nobody uses it, and close it. Blocks.
 
+        Meanwhile it is busy (503), not unknown: it may stay after all, and nobody should give up on it.
+
         Raises:
             ProblemError: 409 collection_busy, it is used for longer than ``patience`` seconds; it is there
                 as before.
         """
         with self._changed:
-            collection = self._collections[name]
-            held = self._take_out(name)
+            held = self._held.pop(name, None)
             if held is not None and not self._changed.wait_for(lambda: not held.leases, patience):
                 self._held[name] = held
-                self._put(collection)
                 told = f"collection '{name}' is still being used after {patience:g} s; try again later"
                 raise ProblemError(409, "collection_busy", told, headers=RETRY_AFTER)
+            self._take_out(name)
         if held is not None:
             held.engine.close()
 
@@ -280,6 +281,9 @@ class Registry:
         if collection is not None and collection.state == "failed":
             told = f"collection '{name}' could not be opened: {collection.detail}"
             return ProblemError(503, "collection_failed", told)
+        if collection is not None and collection.state == "ready":
+            told = f"collection '{name}' is being removed; try again soon"
+            return ProblemError(503, "collection_busy", told, headers=RETRY_AFTER)
         told = f"collection '{name}' is still loading; try again soon"
         return ProblemError(503, "loading", told, headers=RETRY_AFTER)
 

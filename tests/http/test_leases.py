@@ -135,3 +135,36 @@ def test_names(registry):
         registry.resolve("lost")
     for hostile in ("\ud800", "\x00", "", "x" * 9000, "../notes"):
         assert registry.true_name(hostile) == hostile
+
+
+def test_what_is_being_removed_is_busy_and_not_unknown(tmp_path):
+    engine = Engine.create(tmp_path / "a", HashingDense())
+    registry = Registry({}, NoAliases(), make_logger())
+    registry.add("a", tmp_path / "a", engine)
+    told = []
+    with registry.lease("a"):
+        removing = threading.Thread(target=lambda: told.append(_problem(lambda: registry.remove("a", 0.5))))
+        removing.start()
+        deadline = time.monotonic() + 30
+        while (found := _problem(lambda: _use(registry))) is None:
+            assert time.monotonic() < deadline
+        assert (found.status, found.code) == (503, "collection_busy")
+        removing.join()
+    assert (told[0].status, told[0].code) == (409, "collection_busy")
+    with registry.lease("a") as there:  # as before
+        assert there is engine
+    registry.remove("a")
+    assert _problem(lambda: registry.resolve("a")).status == 404
+
+
+def _use(registry):
+    with registry.lease("a"):
+        pass
+
+
+def _problem(call):
+    try:
+        call()
+    except ProblemError as error:
+        return error
+    return None
