@@ -11,14 +11,12 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.http.problems import internal_problem, problem_response
+from server.http.problems import CLIENT_GONE, internal_problem, problem_response
 
 __all__ = ["REQUEST_ID", "RequestContext"]
 
 REQUEST_ID = "X-Request-ID"
 NO_ROUTE = "none"
-CUT_OFF = 499
-"""The status under which a request is counted that got no answer: its client had gone."""
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -64,7 +62,7 @@ def _count(scope: Scope, status: int | None, seconds: float) -> None:
     context = getattr(scope["app"].state, "context", None)
     if context is not None:
         template = getattr(scope.get("route"), "path", NO_ROUTE)
-        context.metrics.request(template, scope["method"], status or CUT_OFF, seconds)
+        context.metrics.request(template, scope["method"], status or CLIENT_GONE, seconds)
 
 
 def _request_id(given: str | None) -> str:

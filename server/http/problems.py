@@ -16,6 +16,7 @@ from starlette.responses import Response
 from retrieval import errors
 
 __all__ = [
+    "CLIENT_GONE",
     "MEDIA_TYPE",
     "RETRY_AFTER",
     "STATUS_BY_ERROR",
@@ -31,6 +32,8 @@ __all__ = [
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:retrieval:problem:"
 MAX_REPORTED_ERRORS = 20
+CLIENT_GONE = 499
+"""What logs and metrics say of a request whose client did not wait; nobody receives it."""
 RETRY_AFTER = {"Retry-After": "1"}
 
 STATUS_BY_ERROR: Mapping[type[errors.RetrievalError], int] = {

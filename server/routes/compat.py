@@ -18,7 +18,7 @@ from retrieval.types import FloatArray
 from server.context import AppContext, Context
 from server.http.media import JSON
 from server.http.openapi import problems
-from server.http.problems import ProblemError, invalid_request
+from server.http.problems import CLIENT_GONE, ProblemError, invalid_request
 from server.http.routing import api, make_router
 from server.schemas.compat import (
     EmbeddingsRequest,
@@ -27,6 +27,7 @@ from server.schemas.compat import (
     RerankTextsResponse,
 )
 from server.settings import ServerSettings
+from server.working.batching import estimated_tokens
 from server.working.pool import Disconnected, Work
 
 __all__ = ["router"]
@@ -35,9 +36,6 @@ router = make_router("/v1", "compatible")
 
 CHUNK = 32
 """Texts between two looks at the clock and at the client; the model itself takes fewer at once."""
-CHARACTERS_PER_TOKEN = 4
-SPECIAL_TOKENS = 2
-CLIENT_GONE = 499
 
 
 @router.post(
@@ -138,7 +136,7 @@ def _embedded(body: EmbeddingsRequest, arrays: Sequence[FloatArray], encoder: En
         tokens = sum(map(len, arrays))
     else:
         shown = [write(vector) for vector in _shortened(np.concatenate(arrays), body.dimensions)]
-        tokens = sum(map(_tokens, body.input))
+        tokens = sum(map(estimated_tokens, body.input))
     data = [{"object": "embedding", "index": i, "embedding": value} for i, value in enumerate(shown)]
     value = {"object": "list", "data": data, "model": body.model, "usage": _usage(tokens)}
     return json.dumps(value, allow_nan=False).encode()
@@ -161,17 +159,12 @@ def _reranked(body: RerankTextsRequest, texts: Sequence[str], scores: Sequence[f
     if body.return_documents:
         for result in results:
             result["document"] = {"text": texts[result["index"]]}
-    usage = _usage(_tokens(body.query) + sum(map(_tokens, texts)))
+    usage = _usage(estimated_tokens(body.query) + sum(map(estimated_tokens, texts)))
     return json.dumps({"model": body.model, "results": results, "usage": usage}).encode()
 
 
 def _usage(tokens: int) -> dict[str, int]:
     return {"prompt_tokens": tokens, "total_tokens": tokens}
-
-
-def _tokens(text: str) -> int:
-    """About how many: counting them would mean to split every text once more."""
-    return len(text) // CHARACTERS_PER_TOKEN + SPECIAL_TOKENS
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:

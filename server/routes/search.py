@@ -14,6 +14,7 @@ from server.answering.asking import refuse, telling
 from server.context import AppContext, Context
 from server.http.media import JSON
 from server.http.openapi import problems
+from server.http.problems import CLIENT_GONE
 from server.http.routing import api, make_router
 from server.schemas.search import (
     BatchRequest,
@@ -31,8 +32,6 @@ __all__ = ["router"]
 
 router = make_router("/v1/collections", "search")
 PROBLEMS = problems(400, 404, 413, 415, 422, 503, 504)
-CLIENT_GONE = 499
-"""What logs and metrics say of a request whose client did not wait; nobody receives it."""
 BATCHED_LIMITS = 10
 """A batch may ask for so many times the hits of one search."""
 HYBRIDS = Hybrids()

@@ -15,7 +15,7 @@ import numpy as np
 
 from server.http.problems import MAX_REPORTED_ERRORS, ProblemError, invalid_request
 
-__all__ = ["check_json", "gunzip_limited", "parse_json"]
+__all__ = ["gunzip_limited", "parse_json"]
 
 _BLOCK = 1 << 20
 _QUOTE = ord('"')
@@ -43,15 +43,6 @@ _SLICE = 16 << 10
 _PIECE = 64 << 10
 _MAX_MEMBERS = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
-
-
-def check_json(body: bytes, max_depth: int) -> None:
-    """Refuse JSON that cannot be worked with; `parse_json` without its value.
-
-    Raises:
-        ProblemError: as `parse_json`.
-    """
-    parse_json(body, max_depth)
 
 
 def parse_json(body: bytes, max_depth: int) -> Any:

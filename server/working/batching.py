@@ -20,7 +20,7 @@ from retrieval.encode.base import ConfiguredEncoder, EncodeProgress, TokenizingE
 from retrieval.types import FloatArray
 from server.working.model_thread import ModelThread, on_one_core
 
-__all__ = ["BATCH_SIZES", "BatchingEncoder", "EncoderCounts"]
+__all__ = ["BATCH_SIZES", "BatchingEncoder", "EncoderCounts", "estimated_tokens"]
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 """Upper bounds of the classes in which batches are counted; there is one more for larger ones."""
@@ -28,6 +28,11 @@ LARGE = 256
 """So many texts at once come from no search; they neither wait in line nor fill the cache."""
 CHARACTERS_PER_TOKEN = 4
 SPECIAL_TOKENS = 2
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a model sees in a text, without asking its tokenizer."""
+    return len(text) // CHARACTERS_PER_TOKEN + SPECIAL_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class _Job:
     @property
     def tokens(self) -> int:
         """About how many the model will see: what it costs in a batch, without asking a tokenizer."""
-        return len(self.text) // CHARACTERS_PER_TOKEN + SPECIAL_TOKENS
+        return estimated_tokens(self.text)
 
     def end(self, vectors: FloatArray | None, error: BaseException | None = None) -> None:
         self.vectors, self.error, self.done = vectors, error, True
