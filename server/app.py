@@ -89,15 +89,19 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     install_handlers(app)
-    # The last one added is the first to see a request.
+    _surround(app, settings, log, tracer)
+    describe(app, ROUTERS, settings)
+    return app
+
+
+def _surround(app: FastAPI, settings: ServerSettings, log: Any, tracer: Any) -> None:
+    """What stands around all routes; the last one added is the first to see a request."""
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestContext, log=log)
     app.add_middleware(Shedding, names=gated_names(ROUTERS))
     app.add_middleware(SecurityHeaders)
     if tracer is not None:
         app.add_middleware(Tracing, tracer=tracer)
-    describe(app, ROUTERS, settings)
-    return app
 
 
 def open_store(settings: ServerSettings) -> ServerStore:
