@@ -239,14 +239,17 @@ def test_delete(client, data_dir, assert_problem):
     assert client.put("/v1/collections/notes", json={"encoder": "tiny-late"}).status_code == 201
 
 
-def test_delete_waits_for_those_that_use_it(client, data_dir):
+def test_delete_waits_for_those_that_use_it(client, data_dir, assert_problem):
     client.put("/v1/collections/notes", json={"encoder": "tiny"})
     registry = client.app.state.context.registry
     with ThreadPoolExecutor(1) as pool:
         with registry.lease("notes") as engine:
             deleting = pool.submit(client.delete, "/v1/collections/notes")
-            while registry.get("notes") is not None:
-                pass
+            asked = "/v1/collections/notes/search"
+            answers = (client.post(asked, json={"query": "wing"}) for _ in range(1000))
+            busy = next(answer for answer in answers if answer.status_code != 200)
+            assert_problem(busy, 503, "collection_busy")
+            assert busy.headers["retry-after"]
             assert len(engine) == 0  # still open
             assert folders(data_dir) == {"notes"}
             assert not deleting.done()
