@@ -9,9 +9,11 @@ import typer
 
 if TYPE_CHECKING:
     from index_tools.settings import Settings
+    from retrieval.quantize import GivenCodec
 
 __all__ = [
     "Backend",
+    "CodecFile",
     "Device",
     "DocumentLength",
     "Dtype",
@@ -46,6 +48,7 @@ __all__ = [
     "TokenBudget",
     "TruncateDim",
     "given",
+    "read_codec",
     "settings",
 ]
 
@@ -115,7 +118,7 @@ Pooling = Annotated[
     typer.Option(
         "--pooling",
         help="fewer token vectors a document, for good (late): ward:2 (half as many), fixed:32 (at most), "
-        "words (one a word), norm:0.5 (the longer half)",
+        'words (one a word), norm:0.5 (the longer half), \'drop:["the","of"]\' (without these)',
         metavar="SPEC",
         show_default="none",
     ),
@@ -148,6 +151,16 @@ Queries = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="train even on vectors that hardly differ")]
+CodecFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--codec",
+        help="a codec trained elsewhere, in place of the recipe's (safetensors): centroids (and rotation, "
+        "dim) for pq, rotation and bits, or low and step for int8",
+        metavar="FILE",
+        show_default="trained on the documents",
+    ),
+]
 SegmentDocuments = Annotated[
     int | None,
     typer.Option(
@@ -167,7 +180,9 @@ Backend = Annotated[
 TokenBudget = Annotated[
     int | None, _setting("--token-budget", "token_budget", "padded tokens in one batch of the model")
 ]
-Threads = Annotated[int | None, _setting("--threads", "threads", "threads of the model and of scoring")]
+Threads = Annotated[
+    int | None, _setting("--threads", "threads", "threads of the model, training and scoring")
+]
 
 Filter = Annotated[
     str | None,
@@ -228,6 +243,15 @@ OnError = Annotated[
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given (not None)."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def read_codec(path: Path | None) -> GivenCodec | None:
+    """The codec in a file, if one was given."""
+    if path is None:
+        return None
+    from retrieval.quantize import codec_from_file
+
+    return codec_from_file(path)
 
 
 def settings(**options: Any) -> Settings:

@@ -23,6 +23,10 @@ class Reporter(ABC):
     def show(self, title: str, fraction: float | None, told: str) -> None:
         """Tell where the work called ``title`` stands; ``fraction`` is None when its size is unknown."""
 
+    @abstractmethod
+    def finish(self, title: str) -> None:
+        """Tell that the work called ``title`` is done, and other work begins."""
+
     def documents(self, title: str) -> ProgressCallback:
         """For a build or an add."""
         pace = _Pace("documents")
@@ -35,8 +39,15 @@ class Reporter(ABC):
     def stages(self, title: str) -> TrainingProgress:
         """For work that is told by its stages."""
 
+        last = ""
+
         def update(stage: str, fraction: float | None) -> None:
-            self.show(f"{title}: {stage}", fraction, "")
+            nonlocal last
+            now = f"{title}: {stage}"
+            if last not in ("", now):
+                self.finish(last)
+            last = now
+            self.show(now, fraction, "")
 
         return update
 
@@ -73,6 +84,11 @@ class Bars(Reporter):
         else:
             self.progress.update(self._task(title), total=1.0, completed=fraction, told=told)
 
+    def finish(self, title: str) -> None:
+        """Take the bar of this work away."""
+        if title in self._tasks:
+            self.progress.remove_task(self._tasks.pop(title))
+
     def _task(self, title: str) -> TaskID:
         if title not in self._tasks:
             self._tasks[title] = self.progress.add_task(title, total=None, told="")
@@ -94,11 +110,17 @@ class Lines(Reporter):
         share = "" if fraction is None else f"{fraction:.0%}, "
         self._write(f"{title}: {share}{told}")
 
+    def finish(self, title: str) -> None:
+        """The next line tells of other work."""
+
 
 class Silence(Reporter):
     """Nothing."""
 
     def show(self, title: str, fraction: float | None, told: str) -> None:
+        """Say nothing."""
+
+    def finish(self, title: str) -> None:
         """Say nothing."""
 
 

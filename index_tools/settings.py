@@ -62,7 +62,10 @@ class Settings(BaseSettings):
         4096, ge=1, le=10_000_000, description="documents in one segment: what a resumed build keeps"
     )
     threads: int | None = Field(
-        None, ge=1, description="threads of the model and of scoring; default: all cores"
+        None,
+        ge=1,
+        le=1024,
+        description="threads of the model, of training and of scoring; default: all cores",
     )
 
     @classmethod
@@ -87,6 +90,7 @@ class Settings(BaseSettings):
             kernels=self.kernels,
             token_budget=self.token_budget,
             query_threads=self.query_threads,
+            threads=self.threads,
             maintenance="manual",  # a command ends before a thread in the background would
         )
 

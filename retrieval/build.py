@@ -24,11 +24,32 @@ from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import ConfigError, DataError
 from retrieval.index import prepare_documents
 from retrieval.quantize import FloatCodec
-from retrieval.storage import Catalog, CodecRecord, SegmentRecord, SegmentWriter, document_batch, load_trained
+from retrieval.storage import (
+    Catalog,
+    Clipped,
+    CodecRecord,
+    SegmentRecord,
+    SegmentWriter,
+    add_clipped,
+    clipped_of,
+    document_batch,
+    load_trained,
+)
 from retrieval.types import BuildProgress, Document, ProgressCallback, Record, TrainingReport
 
-__all__ = ["BuildReport", "Ingest", "check_same", "new_codec_record", "truncated_documents", "with_place"]
+__all__ = [
+    "FIRST_CODEC",
+    "BuildReport",
+    "Ingest",
+    "check_recipe",
+    "check_same",
+    "new_codec_record",
+    "truncated_documents",
+    "with_place",
+]
 
+FIRST_CODEC = 1
+"""The codec generation of a build; training makes the next."""
 ENCODE_CHUNK = 512
 """Documents given to the encoder at once; sorted by length inside, so larger means less padding."""
 
@@ -65,12 +86,19 @@ def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
     known = encoder.config.model_dump() if isinstance(encoder, ConfiguredEncoder) else None
     fingerprint = fingerprint_of(encoder)
     return CodecRecord(
-        1, FloatCodec.name, codec_config, encoder.kind, encoder.metric, encoder.dim, known, fingerprint
+        FIRST_CODEC,
+        FloatCodec.name,
+        codec_config,
+        encoder.kind,
+        encoder.metric,
+        encoder.dim,
+        known,
+        fingerprint,
     )
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """The documents of one segment, and the stretch of the source they came from."""
 
     documents: dict[str, Document] = field(default_factory=dict)
@@ -103,29 +131,10 @@ class Ingest:
         self._refused: set[str] = set()
         self._started = time.perf_counter()
         self._truncated_before = truncated_documents(encoder)
-        self._encode_seconds = 0.0
+        self._encode_seconds, self._clipped = 0.0, Clipped()
         self._resumed = 0
         self._documents = 0
         self._tokens = 0
-
-    def add(self, source: Iterable[Document | Record], *, replace: bool = False) -> BuildReport:
-        """Add all of ``source`` in one commit; with ``replace`` it takes the place of what is there."""
-        self._replace = replace
-        with self._catalog.transaction("upsert" if replace else "add") as generation:
-            written: list[SegmentWriter] = []
-            try:
-                for batch, span in self._batches(with_place(source), _fraction_of(source)):
-                    if self._policy.is_refusing:  # read on for the other errors; encode no more
-                        self._refused |= batch.documents.keys()
-                        continue
-                    written.append(self._write(batch, span))
-                    self._register(written[-1], batch, generation)
-                self._policy.settle()
-            except BaseException:
-                for writer in written:
-                    writer.abandon()
-                raise
-        return self._report()
 
     def build(self, source: Iterable[Document | Record]) -> BuildReport:
         """Add ``source`` with a commit per segment, after what earlier runs committed.
@@ -179,7 +188,7 @@ class Ingest:
 
     def _batches(
         self, records: Iterator[Record], fraction: Callable[[], float | None]
-    ) -> Iterator[tuple[_Batch, _Span]]:
+    ) -> Iterator[tuple[Batch, _Span]]:
         """Cut the source into segments; with each, the share of the input before and after it."""
         while True:
             before = fraction()
@@ -189,8 +198,8 @@ class Ingest:
             if not batch.records_read:
                 return
 
-    def _fill(self, stream: Iterator[Record]) -> _Batch:
-        batch = _Batch()
+    def _fill(self, stream: Iterator[Record]) -> Batch:
+        batch = Batch()
         for record in stream:
             batch.records_read += 1
             content = _record_bytes(record)
@@ -215,7 +224,7 @@ class Ingest:
             raise DataError(f"duplicate id {doc_id!r}; ids are unique in an index", record.where)
         self._types.observe(record)
 
-    def _write(self, batch: _Batch, span: _Span) -> SegmentWriter:
+    def _write(self, batch: Batch, span: _Span) -> SegmentWriter:
         """Encode a batch into a segment's files."""
         writer = SegmentWriter(self._root, self._next_segment, self._trained, self._record.dim)
         self._next_segment += 1
@@ -232,7 +241,9 @@ class Ingest:
                 started = time.perf_counter()
                 vectors = self._document_encoder.encode(texts, encoded)
                 self._encode_seconds += time.perf_counter() - started
-                writer.append(prepare_documents(vectors, self._record.metric))
+                prepared = prepare_documents(vectors, self._record.metric)
+                self._clipped += clipped_of(self._trained.codec, prepared.values)
+                writer.append(prepared)
             rows = document_batch(documents, metadata_columns(documents, self._types.types))
             writer.finish(rows.schema, [rows])
         except BaseException:
@@ -240,7 +251,7 @@ class Ingest:
             raise
         return writer
 
-    def _register(self, writer: SegmentWriter, batch: _Batch, generation: int) -> None:
+    def _register(self, writer: SegmentWriter, batch: Batch, generation: int) -> None:
         """Name a finished segment in the catalog; inside a transaction."""
         segment = SegmentRecord(
             segment=writer.segment,
@@ -256,6 +267,8 @@ class Ingest:
             origins=(writer.segment,),
         )
         self._catalog.add_segment(segment)
+        add_clipped(self._catalog, self._clipped)
+        self._clipped = Clipped()
         self._catalog.set_meta("next_number", writer.segment + 1)
         if self._replace:
             self._replaced += len(self._catalog.register.bury(list(batch.documents), generation))
@@ -292,29 +305,34 @@ def truncated_documents(encoder: Encoder) -> int:
 
 
 def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
-    """Refuse to resume a build with other options, naming the first that differs.
+    """Refuse to resume a build whose documents would be cut or stored otherwise, naming the first difference.
 
     Raises:
-        ConfigError: one differs.
+        ConfigError: there is one.
     """
     before = IndexConfig.of(**stored)
     for name in IndexConfig.model_fields:
         value, known = getattr(given, name), getattr(before, name)
-        if value != known:
-            if name == "recipe" and given.recipe.index == "auto":
-                continue  # what it chose is in the place of it
-            if name == "recipe":
-                raise ConfigError(
-                    f"the recipe is {_told(given.recipe)}, but the build began with {_told(before.recipe)}; "
-                    "resume with that, and compact to another recipe afterwards"
-                )
+        if name != "recipe" and value != known:
             raise ConfigError(f"{name}={value!r}, but the build began with {known!r}; resume with that")
 
 
-def _told(recipe: RecipeConfig) -> str:
-    """What of a recipe is not the default."""
-    changed = recipe.model_dump(exclude_defaults=True)
-    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "index=exact"
+def check_recipe(record: CodecRecord, before: RecipeConfig, given: RecipeConfig) -> None:
+    """Refuse to resume a build with another recipe than the one that it was trained with; before that any
+    will do, since documents are stored in the same way for all.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    is_trained = record.codec > FIRST_CODEC
+    if not is_trained or given == before or given.index == "auto":  # what that chose is in its place
+        return
+    old, new = before.model_dump(), given.model_dump()
+    told = ", ".join(f"{name}={new[name]} (it was {old[name]})" for name in old if new[name] != old[name])
+    raise ConfigError(
+        f"the build is complete and trained, and its recipe would change: {told}; leave the index as it is, "
+        "or compact it with the other recipe"
+    )
 
 
 def with_place(source: Iterable[Document | Record]) -> Iterator[Record]:

@@ -80,6 +80,13 @@ class RuntimeConfig(_Config):
     query_threads: int = Field(
         default=1, ge=1, le=256, description="threads that share one late query: for few at a time"
     )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="threads that train, code and merge, whose number changes no result; default: every core "
+        "that the process may use",
+    )
     maintenance: Literal["background", "manual"] = Field(
         default="background", description="who folds pending documents and merges segments after writes"
     )
@@ -211,7 +218,8 @@ class IndexConfig(_Config):
     )
     pooling: str = Field(
         default="none",
-        description="fewer token vectors a document: ward:2, fixed:32, words, norm:0.5 (late interaction)",
+        description="fewer token vectors a document (late interaction): ward:2, fixed:32, words, norm:0.5, "
+        'drop:["the", "of"]',
     )
     recipe: RecipeConfig = Field(default_factory=RecipeConfig, description="how documents are found")
     segment_documents: int = Field(default=4096, ge=1, le=10_000_000, description="documents in one segment")

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.building import holding_blas, teller
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.encode import Encoder
 from retrieval.errors import ConfigError, IndexFolderError
 from retrieval.index import Pipeline
-from retrieval.quantize import ResidualCodec
+from retrieval.quantize import GivenCodec, ResidualCodec
 from retrieval.quantize.residual.training import choose_ncentroids
 from retrieval.reduce import held_out_error
 from retrieval.registering import merged_record, register_merged
@@ -42,6 +43,7 @@ from retrieval.storage import (
 from retrieval.training import (
     candidates,
     check_geometry,
+    check_memory,
     check_spread,
     diagnose,
     fit,
@@ -53,7 +55,7 @@ from retrieval.training import (
     sample_documents,
     shortfall,
 )
-from retrieval.types import Precision, Ragged, TrainingProgress, TrainingReport
+from retrieval.types import Precision, Ragged, TrainingReport
 
 __all__ = ["Conversion", "convert"]
 
@@ -75,7 +77,8 @@ class Conversion:
 
     ``queries`` are real ones, prepared; ``encoder`` makes pseudo-queries of
     documents' texts where there are none (called when it is needed; gives None if there is none).
-    ``force``: even if the vectors do not tell documents apart.
+    ``force``: even if the vectors do not tell documents apart, or memory seems too small. ``codec``: one
+    that was trained elsewhere (`fit`).
     """
 
     precision: Precision | None = None
@@ -83,26 +86,25 @@ class Conversion:
     queries: Ragged | None = None
     encoder: Callable[[], Encoder | None] = lambda: None
     force: bool = False
+    codec: GivenCodec | None = None
 
 
-def convert(
-    root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion, tell: TrainingProgress
-) -> TrainingReport:
-    """Make the new generation of everything in ``snapshot``; the caller holds both locks.
+def convert(root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion) -> TrainingReport:
+    """Make the new generation of everything in ``snapshot``; the caller holds both locks, and says with
+    `building` on how many threads and whom to tell.
 
     Raises:
-        ConfigError: a recipe that does not fit these vectors.
+        ConfigError: a recipe that does not fit these vectors, or without ``force`` this machine.
         CollapsedError: vectors that do not tell documents apart, without ``force``.
     """
-    return _Converting(root, catalog, snapshot, asked, tell).run()
+    with holding_blas():
+        return _Converting(root, catalog, snapshot, asked).run()
 
 
 class _Converting:
-    def __init__(
-        self, root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion, tell: TrainingProgress
-    ) -> None:
+    def __init__(self, root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion) -> None:
         self._root, self._catalog, self._snapshot = root, catalog, snapshot
-        self._asked, self._tell = asked, tell
+        self._asked = asked
         self._config = IndexConfig.of(**catalog.meta("config"))
         self._recipe = asked.recipe or self._config.recipe
         self._precision: Precision = asked.precision or snapshot.record.config["precision"]
@@ -133,14 +135,14 @@ class _Converting:
 
     def _write(self, trained: Trained) -> SegmentWriter:
         """Everything as one segment of the new generation."""
-        snapshot, total = self._snapshot, max(len(self._snapshot), 1)
+        snapshot, total, tell = self._snapshot, max(len(self._snapshot), 1), teller()
         return write_merged(
             self._root,
             int(self._catalog.meta("next_number")),
             snapshot,
             snapshot.segments,
             trained=trained,
-            written=lambda done: self._tell("write the segment", done / total),
+            written=lambda done: tell("write the segment", done / total),
         )
 
     def _train(self) -> tuple[Trained, dict[str, Any]]:
@@ -151,26 +153,28 @@ class _Converting:
         told: dict[str, Any] = {}
         if recipe.index == "auto":
             recipe = self._recipe = self._chosen(told)
-        self._tell("sample", None)
+        if not self._asked.force:
+            check_memory(len(snapshot), snapshot.record.dim, recipe)
+        teller()("sample", None)
         size = CALIBRATION_SAMPLE if recipe.index == "exact" else recipe.sample
         tokens = None if snapshot.record.kind == "dense" else self._sample_tokens(size)
         sample = sample_documents(snapshot, size, recipe.seed, tokens)
         self._look_at(sample, told)
         queries = None
         if _learns_from_queries(recipe):
-            self._tell("pseudo-queries", None)
+            teller()("pseudo-queries", None)
             queries = self._queries(TRAINING_QUERIES, recipe.seed + 1, to_train=True)
-        self._tell("train", None)
+        teller()("train", None)
         if snapshot.record.kind == "dense":
             values, self._held_out = held_out_split(sample.values, is_needed=recipe.reduce != "none")
             sample = Ragged.from_matrix(values)
-        return fit(snapshot, sample, recipe, self._precision, queries), told
+        return fit(snapshot, sample, recipe, self._precision, queries, self._asked.codec), told
 
     def _chosen(self, told: dict[str, Any]) -> RecipeConfig:
         """What the doctor finds best on a sample; his report goes to ``told``."""
         asked = self._recipe
         queries = self._queries(asked.held_out, asked.seed + 3)
-        report = told["doctor"] = diagnose(self._snapshot, queries, asked, self._tell)
+        report = told["doctor"] = diagnose(self._snapshot, queries, asked)
         if report["chosen"] is None:
             failed = "; ".join(f"{trial['name']}: {trial['failed']}" for trial in report["trials"])
             raise ConfigError(f"no recipe could be made of these documents ({failed}); use the preset exact")
@@ -208,7 +212,7 @@ class _Converting:
         self, files: SegmentWriter, trained: Trained, config: dict[str, Any], warnings: list[str]
     ) -> dict[str, Any]:
         """The recall curve on the new segment, before anybody can search it."""
-        self._tell("measure recall", None)
+        teller()("pseudo-queries", None)
         queries = self._queries(self._recipe.held_out, self._recipe.seed + 2)
         record = merged_record(files, files.origins, self._generation, 0)
         view = SegmentView(SegmentReader(self._root, record, trained))

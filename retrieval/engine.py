@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from retrieval.asked import FilterLike, filter_to_delete
 from retrieval.build import BuildReport, Ingest
+from retrieval.building import building, holding_blas, silent
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
 from retrieval.conversion import Conversion
 from retrieval.copies import CopyReport, export_index, snapshot_index
@@ -27,13 +28,13 @@ from retrieval.filters import Filter
 from retrieval.index import prepare_queries
 from retrieval.lifecycle import begin_build, check_target, create_index
 from retrieval.maintenance import Maintenance, MaintenanceReport
-from retrieval.quantize import check_precision
+from retrieval.quantize import GivenCodec, check_precision
 from retrieval.queries import Query, check_id
 from retrieval.reader import Reader
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
-from retrieval.trainable import check_residual, check_trainable, is_trained, is_trained_later
-from retrieval.training import diagnose, pseudo_queries, silent
+from retrieval.trainable import check_residual, check_trainable, is_trained, is_trained_later, taking
+from retrieval.training import diagnose, pseudo_queries
 from retrieval.types import (
     Document,
     Precision,
@@ -65,6 +66,7 @@ class Engine(Reader):
     ) -> None:
         super().__init__(root, encoder, runtime, skip_damaged=skip_damaged)
         runtime = runtime or RuntimeConfig.of()
+        self._runtime_threads = runtime.threads
         limits = runtime.pending_documents, runtime.pending_bytes
         self._writer = Writer(root, self._catalog, *limits, skip_damaged=skip_damaged)
         self._maintenance = Maintenance(root, self._writer, self._snapshots, runtime)
@@ -107,6 +109,7 @@ class Engine(Reader):
         progress: ProgressCallback | None = None,
         queries: Sequence[Query] | None = None,
         force: bool = False,
+        codec: GivenCodec | None = None,
         training_progress: TrainingProgress = silent,
     ) -> BuildReport:
         """Build an index from a corpus (`open_corpus`, or any iterable of documents).
@@ -116,9 +119,12 @@ class Engine(Reader):
         first commit leaves nothing behind.
 
         Where the configuration's recipe, or int8, has to be trained, that is done when all documents
-        are in; killed then, the index is whole and searched exactly, and ``resume=True`` trains it.
+        are in; killed then, the index is whole and searched exactly, and ``resume=True`` trains it, by
+        another recipe if that is what it is given.
         ``queries`` (texts or vectors of real ones) are what recipes are fitted and measured with;
         without them, spans of the documents. ``force`` trains even on vectors that hardly differ.
+        ``codec`` was trained elsewhere (`pq_from_arrays`, `int8_from_arrays`, `bits_from_arrays`) and takes
+        the place of the recipe's; with index=exact and the precision int8, of the calibration.
 
         Raises:
             CollapsedError: they hardly differ; the index is there, and searched exactly.
@@ -128,7 +134,8 @@ class Engine(Reader):
             ConfigError: a recipe or a pooling that does not fit this encoder; nothing was encoded.
         """
         check_target(Path(path), resume=resume)  # before a model is loaded
-        known, config = _resolve(encoder, runtime), config or IndexConfig.of()
+        known = _resolve(encoder, runtime)
+        config = taking(config or IndexConfig.of(), codec, known.kind, known.dim)
         check_trainable(config, known.kind, known.dim)
         check_pooling(config.pooling, known)
         if queries is not None and not is_trained_later(config):
@@ -139,7 +146,7 @@ class Engine(Reader):
             return report
         with cls.open(path, known, runtime=runtime) as engine:
             try:
-                training = engine._train(config, queries, force=force, tell=training_progress)
+                training = engine._train(config, queries, codec, force=force, tell=training_progress)
             except ConfigError as error:
                 told = f"the documents are in {path} and searched exactly; compact it with another recipe"
                 raise ConfigError(f"{error}; {told}") from None
@@ -213,7 +220,8 @@ class Engine(Reader):
         self._check_open()
         self._writer.check_writable()  # before a model is loaded
         chosen, encoder = _policy_of(documents, policy), self.encoder
-        report = self._writer.put(documents, encoder, chosen, progress, replace=replace)
+        with building(self._runtime_threads):  # what goes to segments at once is coded
+            report = self._writer.put(documents, encoder, chosen, progress, replace=replace)
         self._maintenance.wake()
         return report
 
@@ -262,13 +270,15 @@ class Engine(Reader):
         retrain: bool = False,
         queries: Sequence[Query] | None = None,
         force: bool = False,
+        codec: GivenCodec | None = None,
         progress: TrainingProgress = silent,
     ) -> MaintenanceReport:
         """Make one segment of everything, without deleted documents.
 
         With a ``precision``, convert the stored vectors to it (what a lower one loses, a higher one does
         not bring back). With a ``recipe``, train it on the documents there are and find them by it
-        from then on; ``retrain`` trains the recipe that is there. ``queries`` and ``force`` as for `build`.
+        from then on; ``retrain`` trains the recipe that is there. ``queries``, ``force`` and
+        ``codec`` as for `build`.
 
         Raises:
             ConfigError: no such precision, or a recipe that does not fit.
@@ -280,20 +290,23 @@ class Engine(Reader):
             check_precision(precision)  # before anything is folded
         now = IndexConfig.of(**self._catalog.meta("config"))
         wanted = now.replace(precision=precision or now.precision, recipe=recipe or now.recipe)
+        wanted = taking(wanted, codec, self.kind, self._record.dim)
         check_trainable(wanted, self.kind, self._record.dim)
         check_residual(self._catalog.codec(), wanted, retrain=retrain)
-        if not retrain and is_trained(self._catalog.codec(), wanted):
+        if not retrain and codec is None and is_trained(self._catalog.codec(), wanted):
             if queries is not None:
                 raise ConfigError("queries are to train with, and nothing is to be trained; add --retrain")
             return self._maintenance.compact()
-        return self._maintenance.compact(self._conversion(wanted, queries, force), progress)
+        return self._maintenance.compact(self._conversion(wanted, queries, codec, force), progress)
 
-    def _conversion(self, wanted: IndexConfig, queries: Sequence[Query] | None, force: bool) -> Conversion:
+    def _conversion(
+        self, wanted: IndexConfig, queries: Sequence[Query] | None, codec: GivenCodec | None, force: bool
+    ) -> Conversion:
         vectors = None
         if queries is not None:
             metric = self._record.metric
             vectors = prepare_queries(self._query_vectors(queries), metric)
-        return Conversion(wanted.stored_precision, wanted.recipe, vectors, self._encoder_if_any, force)
+        return Conversion(wanted.stored_precision, wanted.recipe, vectors, self._encoder_if_any, force, codec)
 
     def diagnose(
         self, queries: Sequence[Query] | None = None, *, progress: TrainingProgress = silent
@@ -306,15 +319,22 @@ class Engine(Reader):
             asked = prepare_queries(self._query_vectors(queries), snapshot.record.metric)
         else:
             asked = pseudo_queries(snapshot, self._encoder_if_any(), recipe.held_out, recipe.seed)
-        return diagnose(snapshot, asked, recipe, progress)
+        with building(self._runtime_threads, progress), holding_blas():
+            return diagnose(snapshot, asked, recipe)
 
     def _train(
-        self, config: IndexConfig, queries: Sequence[Query] | None, *, force: bool, tell: TrainingProgress
+        self,
+        config: IndexConfig,
+        queries: Sequence[Query] | None,
+        codec: GivenCodec | None,
+        *,
+        force: bool,
+        tell: TrainingProgress,
     ) -> TrainingReport | None:
         """Train what a build left open; nothing, if that has been done."""
         if is_trained(self._catalog.codec(), config):
             return None
-        return self._maintenance.compact(self._conversion(config, queries, force), tell).training
+        return self._maintenance.compact(self._conversion(config, queries, codec, force), tell).training
 
     def _encoder_if_any(self) -> Encoder | None:
         """The encoder, for pseudo-queries; None where a caller's own is not at hand."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from retrieval.build import check_same, new_codec_record
+from retrieval.build import FIRST_CODEC, check_recipe, check_same, new_codec_record
 from retrieval.config import IndexConfig
 from retrieval.corpus import FieldTypes
 from retrieval.encode import Encoder
@@ -63,7 +63,8 @@ def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool)
 
     Raises:
         IndexExistsError, IndexUnfinishedError: there is one and ``resume`` is False.
-        EncoderMismatchError, ConfigError: the build began with other options.
+        EncoderMismatchError, ConfigError: the build began with other options, or has been trained with
+            another recipe.
     """
     config = config.resolve(encoder.kind)
     with _claimed(root):
@@ -75,6 +76,7 @@ def begin_build(root: Path, encoder: Encoder, config: IndexConfig, resume: bool)
         try:
             with Catalog.open(root, write=True) as catalog:
                 clear_leftovers(root, catalog)
+                _take_recipe(catalog, config)
                 yield catalog
         except BaseException:
             _drop_if_empty(root)
@@ -119,6 +121,15 @@ def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None
             )
         check_fingerprint(catalog.codec().encoder_fingerprint, fingerprint_of(encoder))
         check_same(catalog.meta("config"), config)
+        check_recipe(catalog.codec(), IndexConfig.of(**catalog.meta("config")).recipe, config.recipe)
+
+
+def _take_recipe(catalog: Catalog, config: IndexConfig) -> None:
+    """A build that goes on with another recipe is a build with that one."""
+    is_new = catalog.codec().codec == FIRST_CODEC and catalog.meta("config") != config.as_json()
+    if is_new:
+        with catalog.transaction("recipe"):
+            catalog.set_meta("config", config.as_json())
 
 
 def _drop_if_empty(root: Path) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from retrieval.building import building, silent
 from retrieval.config import RuntimeConfig
 from retrieval.conversion import Conversion, convert
 from retrieval.errors import IndexLockedError, RetrievalError
@@ -33,7 +34,6 @@ from retrieval.storage import (
     remove_segments,
     write_merged,
 )
-from retrieval.training import silent
 from retrieval.types import TrainingProgress, TrainingReport
 from retrieval.writer import Writer
 
@@ -109,6 +109,10 @@ class Maintenance:
 
     def run(self) -> MaintenanceReport:
         """Fold if much is pending, and merge until the policy is content."""
+        with building(self._runtime.threads):
+            return self._keep_up()
+
+    def _keep_up(self) -> MaintenanceReport:
         folded = self.fold() if self._is_much_pending() else 0
         merges = 0
         with self._busy, merge_lock(self._root) as free:
@@ -122,7 +126,7 @@ class Maintenance:
 
     def fold(self) -> int:
         """Write the pending documents as a segment; returns how many."""
-        with self._writer.session() as catalog:
+        with building(self._runtime.threads), self._writer.session() as catalog:
             snapshot = self._snapshots.latest()
             pending = [view for view in snapshot.segments if view.is_pending]
             if not pending:
@@ -145,19 +149,34 @@ class Maintenance:
 
         With a ``conversion`` it becomes a new codec generation, for which writers wait until it is done.
         """
+        with building(self._runtime.threads, tell):
+            if conversion is None:
+                return self._compacted()
+            with self._writer.adding():  # what is encoded now would be of the codec that goes
+                return self._converted(conversion)
+
+    def _converted(self, conversion: Conversion) -> MaintenanceReport:
         folded = self.fold()
-        with self._busy, merge_lock(self._root) as free:
-            if not free:
-                raise IndexLockedError(f"{self._root} is being merged by another process; try again later")
+        with self._alone(), self._writer.session() as catalog:
+            done = convert(self._root, catalog, self._snapshots.latest(), conversion)
+        return replace(self._report(folded, 1), training=done)
+
+    def _compacted(self) -> MaintenanceReport:
+        folded = self.fold()
+        with self._alone():
             snapshot = self._snapshots.latest()
-            if conversion is not None:
-                with self._writer.session() as catalog:
-                    done = convert(self._root, catalog, self._snapshots.latest(), conversion, tell)
-                return replace(self._report(folded, 1), training=done)
             views = [view for view in snapshot.segments if not view.is_pending]
             wanted = len(views) > 1 or any(view.live is not None for view in views)
             merges = self._merge(snapshot, views) if wanted else 0
         return self._report(folded, merges)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While nobody merges."""
+        with self._busy, merge_lock(self._root) as free:
+            if not free:
+                raise IndexLockedError(f"{self._root} is being merged by another process; try again later")
+            yield
 
     def _is_much_pending(self) -> bool:
         snapshot = self._snapshots.latest()

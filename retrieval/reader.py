@@ -31,6 +31,7 @@ from retrieval.search import (
 )
 from retrieval.storage import Snapshot
 from retrieval.types import Explanation, Ragged, SearchResult
+from retrieval.warming import search_in_every_way
 
 __all__ = ["Reader"]
 
@@ -64,9 +65,12 @@ class Reader(Contents):
         self._loading = threading.Lock()
         self._prepared: Prepared | None = None
 
-    def warm_up(self) -> None:
-        """Load the encoder now, so that the first query does not wait for it."""
+    def warm_up(self, *, kernels: bool = False) -> None:
+        """Load the encoder now, so that the first query does not wait for it; with ``kernels`` also search in
+        every way: compiled on a machine for the first time, the kernels take up to half a minute."""
         _ = self.encoder
+        if kernels:
+            search_in_every_way(self)
 
     @property
     def encoder(self) -> Encoder:

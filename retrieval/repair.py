@@ -2,40 +2,38 @@
 
 A segment whose codes, offsets or births are damaged, but whose documents are whole, is encoded anew;
 where only what the trained search keeps of it is damaged, that is made again from its codes. One whose
-documents are damaged is lost: it is named with its ids, and dropped only on request. A trained search
-whose own arrays are damaged is dropped: until it is trained again, every stored vector is scored.
+documents are damaged is lost: it is named with its ids, and dropped only on request; so is a commit that
+is still pending, the rest of which then becomes a segment. A trained search
+whose own arrays are damaged is dropped: until it is trained again, every stored vector is scored. Where
+the calibration is damaged that stored vectors are read by, all documents are encoded anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from retrieval.build import ENCODE_CHUNK
+from retrieval.building import building
 from retrieval.config import RuntimeConfig
-from retrieval.encode import Encoder, load_stored_encoder
-from retrieval.encode.base import check_encoder, check_fingerprint, fingerprint_of
-from retrieval.encode.documents import DocumentEncoder
+from retrieval.encode import Encoder
 from retrieval.errors import IndexDamagedError, IndexFolderError, IndexLockedError, IndexUnfinishedError
-from retrieval.index import prepare_documents
+from retrieval.reencoding import READABLE, Lost, Reencoder, encode_all
 from retrieval.registering import register_merged
 from retrieval.storage import (
     CODEC,
     FEATURE,
     Catalog,
-    DocumentTable,
+    CodecRecord,
+    DamagedPending,
     SegmentReader,
     SegmentRecord,
     SegmentView,
     SegmentWriter,
     Snapshot,
     Trained,
-    birth_keys,
-    document_schema,
+    damaged_pending,
     file_problems,
     load_codec,
     load_trained,
@@ -46,9 +44,9 @@ from retrieval.storage import (
     trained_problems,
     without_search,
     write_merged,
+    write_salvaged,
     writer_lock,
 )
-from retrieval.types import IntArray
 
 __all__ = ["LostSegment", "RepairReport", "repair_index"]
 
@@ -57,9 +55,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class LostSegment:
-    """A segment that cannot be derived again, why, and the documents that were in it."""
+    """A segment that cannot be derived again (None: pending documents), why, and the documents that were in
+    it."""
 
-    segment: int
+    segment: int | None
     problem: str
     ids: tuple[str, ...]
 
@@ -68,13 +67,15 @@ class LostSegment:
 class RepairReport:
     """What a repair did: ``segments`` rebuilt, ``documents`` encoded again, and what is ``lost``;
     the latter is still there unless ``dropped``. ``search`` tells what became of a trained search that
-    could not be kept; None: nothing was wrong with it."""
+    could not be kept, ``calibration`` that all documents were encoded again because stored vectors could not
+    be read, and what was trained again; None: nothing was wrong with it."""
 
     segments: int
     documents: int
     lost: tuple[LostSegment, ...]
     dropped: bool
     search: str | None = None
+    calibration: str | None = None
 
 
 def repair_index(
@@ -83,16 +84,21 @@ def repair_index(
     *,
     runtime: RuntimeConfig | None = None,
     drop_lost: bool = False,
+    recalibrate: bool = False,
     progress: Progress | None = None,
 ) -> RepairReport:
     """Rebuild damaged segments from their documents, each in one commit, while others read.
+
+    Where the calibration of stored vectors is damaged, which no other can take the place of, all documents
+    are encoded again, and what was trained is trained again; ``recalibrate`` asks for that without damage
+    (`IndexInfo.clipped`).
 
     Without ``encoder`` the one that the index was built with is loaded, when it is needed.
     ``progress(documents_done, documents_total)``.
 
     Raises:
-        IndexDamagedError: the catalog itself, a pending document, or the calibration without which no
-            stored vector can be read, is damaged: restore a copy.
+        IndexDamagedError: the catalog itself is damaged, or the calibration and documents too: restore a
+            copy.
         IndexLockedError: another process is writing or merging.
         EncoderMismatchError: ``encoder`` is not the one the index was built with.
     """
@@ -102,8 +108,31 @@ def repair_index(
         if not free:
             raise IndexLockedError(f"{root} is being merged by another process; try again later")
         _check_catalog(root, catalog)
-        repair = _Repair(root, catalog, encoder, runtime)
-        return repair.run(drop_lost=drop_lost, progress=progress)
+        again = Reencoder(root, catalog, encoder, runtime)
+        with building(None if runtime is None else runtime.threads):
+            if recalibrate or _is_unreadable(root, catalog.codec()):
+                return _all_again(root, catalog, again, progress)
+            return _Repair(root, catalog, again).run(drop_lost=drop_lost, progress=progress)
+
+
+def _is_unreadable(root: Path, record: CodecRecord) -> bool:
+    """Whether that is damaged without which no stored vector can be read."""
+    if trained_problems(root, record, CODEC):
+        return True
+    try:
+        load_codec(root, record)
+    except IndexDamagedError:
+        return True
+    return False
+
+
+def _all_again(root: Path, catalog: Catalog, again: Reencoder, progress: Progress | None) -> RepairReport:
+    segments, precision = len(catalog.segments()), catalog.codec().config["precision"]
+    documents, is_whole = encode_all(root, catalog, again, progress or (lambda *_: None))
+    told = f"every document was encoded again, and what {precision} needs was trained on them"
+    if not is_whole:
+        told = f"every document was encoded again; they are stored as {READABLE}, and compact trains the rest"
+    return RepairReport(segments, documents, (), dropped=False, calibration=told)
 
 
 def _check_catalog(root: Path, catalog: Catalog) -> None:
@@ -120,30 +149,19 @@ def _check_catalog(root: Path, catalog: Catalog) -> None:
             )
     if problems:
         raise IndexDamagedError(problems[0])
-    for _ in catalog.register.pending():
-        pass  # to read a batch is to check it
 
 
 class _Repair:
-    def __init__(
-        self, root: Path, catalog: Catalog, encoder: Encoder | None, runtime: RuntimeConfig | None
-    ) -> None:
-        self._root, self._catalog, self._runtime = root, catalog, runtime
+    def __init__(self, root: Path, catalog: Catalog, again: Reencoder) -> None:
+        self._root, self._catalog, self._again = root, catalog, again
         self._record = catalog.codec()
         self._search: str | None = None
         self._trained = self._usable()
         self._fields = catalog.fields().types
-        self._given = None if encoder is None else check_encoder(encoder)
-        if self._given is not None:
-            check_fingerprint(self._record.encoder_fingerprint, fingerprint_of(self._given))
 
     def _usable(self) -> Trained:
         """What was trained, as far as it is whole; the search is dropped where it is not."""
         root, record = self._root, self._record
-        if found := trained_problems(root, record, CODEC):
-            raise IndexDamagedError(
-                f"{found[0]}, or build it anew: without this, no stored vector can be read"
-            )
         codec = load_codec(root, record)
         found = trained_problems(root, record)
         try:
@@ -165,7 +183,8 @@ class _Repair:
 
     def run(self, *, drop_lost: bool, progress: Progress | None) -> RepairReport:
         damaged = [record for record in self._catalog.segments() if self._is_damaged(record)]
-        total, rebuilt, done, lost = sum(record.n_documents for record in damaged), 0, 0, []
+        total, rebuilt, done = sum(record.n_documents for record in damaged), 0, 0
+        lost = self._lost_pending(drop=drop_lost)
 
         def tell(encoded: int) -> None:
             if progress is not None:
@@ -175,7 +194,7 @@ class _Repair:
             try:
                 done += self._rebuild(record, tell)
                 rebuilt += 1
-            except _Lost as error:
+            except Lost as error:
                 ids = tuple(self._catalog.register.born_in(record.origins))
                 lost.append(LostSegment(record.segment, str(error), ids))
                 if drop_lost:
@@ -195,9 +214,9 @@ class _Repair:
         files = self._arranged_again(record)
         encoded = 0
         if files is None:
-            documents = self._documents(record)
-            ordinals, keys = self._living(record, documents)
-            files = self._write(documents, ordinals, keys, tell)
+            documents = self._again.documents(record)
+            living, number = self._again.living(documents, record.origins), self._catalog.meta("next_number")
+            files = self._again.write(int(number), self._trained, documents, living, tell)
             encoded = files.n_documents
         with self._catalog.transaction("repair") as generation:
             self._catalog.take_number()
@@ -226,68 +245,28 @@ class _Repair:
         snapshot = Snapshot(generation, self._record, self._trained, [view], self._fields)
         return write_merged(self._root, number, snapshot, [view])
 
-    def _documents(self, record: SegmentRecord) -> DocumentTable:
-        """The documents of a segment.
+    def _lost_pending(self, *, drop: bool) -> list[LostSegment]:
+        """The pending documents that cannot be read; to drop them, the rest is folded."""
+        found = damaged_pending(self._catalog)
+        if found is None:
+            return []
+        if drop:
+            self._drop_pending(found)
+        return [LostSegment(None, found.problem, found.ids)]
 
-        Raises:
-            _Lost: they are damaged.
-        """
-        file = record.file("documents")
-        if found := file_problems(self._root, replace(record, files=(file,))):
-            raise _Lost(found[0])
-        return DocumentTable.mapped(self._root, file)
-
-    def _living(self, record: SegmentRecord, documents: DocumentTable) -> tuple[IntArray, IntArray]:
-        """Ordinals and births of the documents that are not deleted; the births by the catalog. Within
-        one segment an id stands only once."""
-        births = self._catalog.register.born_in(record.origins)
-        found = [(i, births[doc_id]) for i, doc_id in enumerate(documents.ids()) if doc_id in births]
-        ordinals = np.array([i for i, _ in found], dtype=np.int64)
-        keys = birth_keys(np.array([birth for _, birth in found], dtype=np.int64).reshape(-1, 2))
-        if len(found) != len(births) or (np.diff(keys) <= 0).any():
-            raise _Lost(f"segment {record.segment}: its documents are not those that the catalog names")
-        return ordinals, keys
-
-    def _write(
-        self, documents: DocumentTable, ordinals: IntArray, keys: IntArray, tell: Callable[[int], None]
-    ) -> SegmentWriter:
-        number = int(self._catalog.meta("next_number"))
-        writer = SegmentWriter(self._root, number, self._trained, self._record.dim)
-        try:
-            for chunk in _chunks(ordinals):
-                texts = [documents.document(int(ordinal)).full_text for ordinal in chunk]
-                vectors = self._document_encoder().encode(texts)
-                writer.append(prepare_documents(vectors, self._record.metric))
-                tell(writer.n_documents)
-            rows = (documents.rows(chunk, self._fields) for chunk in _chunks(ordinals))
-            writer.finish(document_schema(self._fields), rows, keys)
-        except BaseException:
-            writer.abandon()
-            raise
-        return writer
-
-    def _encoder(self) -> Encoder:
-        if self._given is None:
-            record = self._record
-            self._given = load_stored_encoder(
-                self._root, record.encoder, record.encoder_fingerprint, self._runtime
-            )
-        return self._given
-
-    def _document_encoder(self) -> DocumentEncoder:
-        return DocumentEncoder(self._encoder(), self._catalog.pooling())
+    def _drop_pending(self, found: DamagedPending) -> None:
+        files = None
+        if found.whole:
+            files = write_salvaged(self._root, self._catalog, self._trained, found.whole)
+        with self._catalog.transaction("drop") as generation:
+            self._catalog.register.drop_pending(found.ids)
+            if files is not None:
+                register_merged(self._catalog, files, files.origins, self._record.codec, generation)
+        if files is not None and not files.n_documents:
+            files.abandon()
 
     def _drop(self, record: SegmentRecord) -> None:
         with self._catalog.transaction("drop"):
             self._catalog.remove_segments([record.segment])
             self._catalog.register.forget(record.origins)
         remove_segments(self._root, [record.segment])
-
-
-class _Lost(Exception):
-    """A segment cannot be derived again."""
-
-
-def _chunks(ordinals: IntArray) -> Iterator[IntArray]:
-    for first in range(0, len(ordinals), ENCODE_CHUNK):
-        yield ordinals[first : first + ENCODE_CHUNK]

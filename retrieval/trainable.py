@@ -5,12 +5,13 @@ from __future__ import annotations
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.errors import ConfigError
 from retrieval.presets import check_kind, check_options, check_stored
-from retrieval.reduce import check_spec
+from retrieval.quantize import GivenCodec, Int8Codec, check_given, codec_settings
+from retrieval.reduce import check_spec, reduced_dim
 from retrieval.storage import CodecRecord
 from retrieval.training import KEPT
 from retrieval.types import EncoderKind
 
-__all__ = ["check_residual", "check_trainable", "is_trained", "is_trained_later"]
+__all__ = ["check_residual", "check_trainable", "is_trained", "is_trained_later", "taking"]
 
 CODES = ("index", "reduce", "codec", "bits", "m", "nbits", "ncentroids", "buckets")
 """Settings of a recipe that decide what residual codes are."""
@@ -27,6 +28,32 @@ def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
     check_options(config.recipe, dim)
     check_kind(config.recipe, kind)
     check_stored(config)
+
+
+def taking(config: IndexConfig, codec: GivenCodec | None, kind: EncoderKind, dim: int) -> IndexConfig:
+    """The configuration with the codes that a codec makes which was trained elsewhere.
+
+    With a search (index flat, ivf or hnsw) these are the codes that it scans, after the reducers; without
+    one, and with the precision int8, they are the stored vectors.
+
+    Raises:
+        ConfigError: nothing of the configuration is coded so, or vectors of another dimension.
+    """
+    if codec is None:
+        return config
+    recipe = config.recipe
+    if kind == "late" or recipe.index not in ("exact", "flat", "ivf", "hnsw"):
+        told = "one vector a token" if kind == "late" else f"index={recipe.index}"
+        raise ConfigError(f"a codec trained elsewhere is for the indexes flat, ivf and hnsw, not for {told}")
+    if recipe.index == "exact" and (config.precision != "int8" or not isinstance(codec, Int8Codec)):
+        raise ConfigError(
+            "index=exact takes no codec trained elsewhere but one of int8 with the precision int8: choose "
+            "the index flat, ivf or hnsw"
+        )
+    check_given(codec, reduced_dim(recipe.reduce, dim))
+    if recipe.index == "exact":
+        return config
+    return config.replace(recipe=recipe.replace(**codec_settings(codec)))
 
 
 def check_residual(record: CodecRecord, wanted: IndexConfig, *, retrain: bool) -> None:

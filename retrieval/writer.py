@@ -1,7 +1,8 @@
 """Small commits to an index that is being read: add, upsert, delete.
 
 Each is one transaction in the catalog, durable when it returns and seen by the next search. What
-comes in many documents goes to segments at once (`Ingest`), all in one commit too.
+comes in many documents goes to segments at once (`BulkAdd`), all in one commit too. Either is encoded before
+the writer lock is taken.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.build import ENCODE_CHUNK, BuildReport, Ingest, truncated_documents, with_place
+from retrieval.build import ENCODE_CHUNK, BuildReport, truncated_documents, with_place
+from retrieval.bulk import BulkAdd
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document
 from retrieval.encode import Encoder
 from retrieval.encode.documents import DocumentEncoder
-from retrieval.errors import ConfigError, DataError, QueryError
+from retrieval.errors import ConfigError, DataError, IndexLockedError, QueryError
 from retrieval.index import prepare_documents
 from retrieval.storage import (
     WAIT_SECONDS,
     Catalog,
+    add_clipped,
+    add_lock,
     clear_leftovers,
+    clipped_of,
     load_codec,
     pending_batch,
     writer_lock,
@@ -58,7 +63,7 @@ class Writer:
         self._root, self._reading = root, reading
         self._max_documents, self._max_bytes = max_documents, max_bytes
         self._skip_damaged = skip_damaged
-        self._turn = threading.RLock()
+        self._turn, self._adding = threading.RLock(), threading.RLock()
         self._catalog: Catalog | None = None
 
     @contextmanager
@@ -78,6 +83,23 @@ class Writer:
                 catalog = self._opened()
                 clear_leftovers(self._root, catalog)
                 yield catalog
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """While many documents are added, or all are converted: nobody else does either, and small commits
+        go on.
+
+        Raises:
+            IndexLockedError: another process is doing one of them.
+        """
+        with self._adding:
+            Catalog.check_present(self._root)
+            with add_lock(self._root, WAIT_SECONDS) as free:
+                if not free:
+                    raise IndexLockedError(
+                        f"another process is adding many documents to {self._root}; wait for it or stop it"
+                    )
+                yield
 
     def check_writable(self) -> None:
         """Whether this may write at all.
@@ -101,7 +123,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the catalog, after what is being written."""
-        with self._turn:
+        with self._adding, self._turn:
             if self._catalog is not None:
                 self._catalog.close()
                 self._catalog = None
@@ -138,9 +160,10 @@ class Writer:
         head, is_all = self._head(records)
         if is_all:
             return _SmallCommit(self, encoder, policy, replace).run(head, self._reading, progress)
-        with self.session() as catalog:
-            ingest = Ingest(self._root, catalog, encoder, policy, progress)
-            return ingest.add(_Rejoined(head, records, source), replace=replace)
+        self.check_writable()
+        with self.adding():
+            bulk = BulkAdd(self._root, self._reading, encoder, policy, progress, replace=replace)
+            return bulk.run(_Rejoined(head, records, source), self.session)
 
     def _head(self, records: Iterator[Record]) -> tuple[list[Record], bool]:
         """The first records, and whether they are all and few enough for a commit in the catalog."""
@@ -274,6 +297,7 @@ class _SmallCommit:
             codec = load_codec(catalog.root, record)
             batch = pending_batch(buffer, first, generation, documents, fields, vectors, codec)
             register.add_pending(batch)
+            add_clipped(catalog, clipped_of(codec, vectors.values))
             register.add(buffer, ids, first)
             catalog.set_meta("fields", screened.types.to_json())
         return replaced

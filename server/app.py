@@ -19,6 +19,7 @@ from server.collections.registry import Registry
 from server.context import AppContext
 from server.documents.idempotency import Idempotency
 from server.documents.ingest import Ingestion
+from server.http.direct import Direct
 from server.http.middleware import RequestContext
 from server.http.openapi import describe
 from server.http.problems import install_handlers
@@ -33,7 +34,7 @@ from server.store.store import ServerStore
 from server.tasks.manager import Tasks
 from server.working.admission import Admission
 from server.working.pool import WorkPool
-from server.working.shedding import Shedding, gated_names
+from server.working.shedding import Refusal, Shedding, gated_names
 
 __all__ = ["create_app", "open_store"]
 
@@ -82,6 +83,7 @@ def create_app(
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours is `server.observing`
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -89,6 +91,9 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     install_handlers(app)
+    # What connections ask for (`server.working.door`); the context is there once it has started.
+    app.state.refusal = Refusal(gated_names(ROUTERS), settings.cors_origins)
+    app.state.head_seconds = settings.header_seconds
     _surround(app, settings, log, tracer)
     describe(app, ROUTERS, settings)
     return app
@@ -96,9 +101,10 @@ def create_app(
 
 def _surround(app: FastAPI, settings: ServerSettings, log: Any, tracer: Any) -> None:
     """What stands around all routes; the last one added is the first to see a request."""
+    app.add_middleware(Direct, routers=ROUTERS)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestContext, log=log)
-    app.add_middleware(Shedding, names=gated_names(ROUTERS))
+    app.add_middleware(Shedding, refusal=app.state.refusal)
     app.add_middleware(SecurityHeaders)
     if tracer is not None:
         app.add_middleware(Tracing, tracer=tracer)

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
 from types import FrameType
 from typing import Any
 
@@ -36,13 +39,12 @@ from server.context import AppContext
 from server.listening import listen, refuse_new
 from server.observing.logs import make_logger, uvicorn_log_config
 from server.settings import ServerSettings
+from server.working.model_thread import spin_briefly
 
-__all__ = ["Process", "run"]
+__all__ = ["Process", "connection_of", "run"]
 
-GRACE_SECONDS = 1.0
-"""How long new connections are still taken after the signal, if ``drain_seconds`` is not less."""
 LINGER_SECONDS = 1.0
-"""How long after that a connection may be quiet before it is closed: its request may be on the way."""
+"""How long after the grace a connection may be quiet before it is closed: its request may be on the way."""
 END_SECONDS = 5.0
 """How much longer than ``drain_seconds`` the application may take to end."""
 SETTLE_SECONDS = 0.1
@@ -59,6 +61,7 @@ def run(settings: ServerSettings, *, encoders: Mapping[str, Encoder] | None = No
         ConfigError: settings that cannot work, a port that is taken.
     """
     sockets = listen(settings.host, settings.port)
+    spin_briefly()
     # One search is one thread; a BLAS that divides its products among all cores takes those of other
     # searches, and its idle threads spin.
     threadpool_limits(1, user_api="blas")
@@ -80,6 +83,9 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     certificate, key = settings.tls_certificate, settings.tls_key
     config = uvicorn.Config(
         app,
+        loop="asyncio" if find_spec("uvloop") is None else "uvloop",  # there is none for Windows
+        http=connection_of(app),
+        ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
@@ -98,6 +104,15 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     return config
 
 
+def connection_of(app: FastAPI) -> Any:
+    """What uvicorn is to make of a connection to ``app``: a `Door`, where httptools is installed."""
+    if find_spec("httptools") is None:
+        return "h11"
+    from server.working.door import Door
+
+    return partial(Door, app=app)
+
+
 class Process(uvicorn.Server):
     """A server that drains."""
 
@@ -106,6 +121,7 @@ class Process(uvicorn.Server):
         self._app, self._settings = app, settings
         self._log = make_logger()
         self._late: list[asyncio.Task[Any]] = []
+        self._settling: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal has come. It is not raised again when the server has ended: that is a success."""
@@ -118,6 +134,7 @@ class Process(uvicorn.Server):
         """Listen, and say where."""
         await super().startup(sockets)
         context = self._context
+        self._settling = asyncio.create_task(_settle(context))
         scheme = "https" if self.config.ssl else "http"
         self._log.info(
             "serving",
@@ -131,7 +148,9 @@ class Process(uvicorn.Server):
         """Drain, then end as uvicorn does: what is then still in flight is cut off."""
         until = time.monotonic() + self._settings.drain_seconds
         self._begin_draining()
-        await asyncio.sleep(min(GRACE_SECONDS, self._settings.drain_seconds))
+        if self._settling is not None:
+            self._settling.cancel()
+        await asyncio.sleep(min(self._settings.drain_grace_seconds, self._settings.drain_seconds))
         await self._stop_listening(sockets or [])
         await self._quiet(min(time.monotonic() + LINGER_SECONDS, until))
         # uvicorn closes connections that wait for a request, and waits for those that have one.
@@ -199,6 +218,14 @@ class Process(uvicorn.Server):
             if not self.server_state.connections and all(task.done() for task in self._late):
                 return
             await asyncio.sleep(STEP_SECONDS)
+
+
+async def _settle(context: AppContext) -> None:
+    """Once all is loaded: what there is then will stay, and to look for garbage among it stops all threads
+    for a quarter of a second, again and again."""
+    while any(each.state == "loading" for each in context.registry.all()):
+        await asyncio.sleep(STEP_SECONDS)
+    gc.freeze()
 
 
 def _shown(address: tuple[Any, ...]) -> str:

@@ -107,11 +107,27 @@ class ServerSettings(BaseSettings):
         description="requests worked on or waiting at one time; one more is refused (503)",
     )
     max_tasks: int = Field(100, ge=1, le=100_000, description="tasks that may wait")
+    max_streams: int = Field(
+        100,
+        ge=1,
+        le=65_536,
+        description="streams of a task's events open at one time; one more is refused (503)",
+    )
     timeout_ms: int = Field(
         30_000, ge=1, le=3_600_000, description="longest time of a search, milliseconds; it may ask for less"
     )
     drain_seconds: float = Field(
         10, ge=0, le=3600, description="how long requests may go on after SIGTERM, seconds"
+    )
+    drain_grace_seconds: float = Field(
+        1,
+        ge=0,
+        le=3600,
+        description="how long of that new connections are still taken, for whoever has to see first that the "
+        "server is not ready, seconds",
+    )
+    header_seconds: float = Field(
+        30, gt=0, le=3600, description="how long the head of a request may take to come, seconds"
     )
     max_limit: int = Field(1000, ge=DEFAULT_LIMIT, le=100_000, description="most hits one search may ask for")
     max_explained: int = Field(

@@ -9,6 +9,10 @@ import pytest
 
 # Models come from packages and from the tests themselves, never from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A worker of several has a core to itself: threads of its own for a product of small matrices would wait in
+# loops for those of the other workers, and everything takes many times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @pytest.fixture(scope="session")

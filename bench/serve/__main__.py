@@ -3,12 +3,17 @@
     python -m bench.serve --data debian-packages --preset fast --json OUT
     python -m bench.serve --data scifact --kind late --preset tokens --peers none
     python -m bench.serve --index FOLDER --data debian-packages --peers all --peer-python OTHER/bin/python
+    python -m bench.serve --data cranfield --kind late --preset tokens --parts added --seconds 2 --peers none
 
 ``python -m server`` runs as a process of its own, on a free port of this machine, without a cache of queries,
 so that each text is encoded. First every answer is compared with the engine's: no speed is told otherwise.
 A peer that is not installed is skipped by name: ``pip install 'retrieval-engine[bench]'``, or give the Python
 of an environment of their own by ``--peer-python``. Engine and server have the same environment: set
 ``OPENBLAS_NUM_THREADS=1`` where its threads, which wait busily, would take the processors from both.
+
+Where a machine is quiet only for a minute, run the parts one by one, with fewer seconds and rounds: ``added``
+has three blocks for each form of hits, ``closed`` one for each number of clients, ``open`` those and one for
+each share of the peak. An index is built once; ``--parts none --peers none`` does only that.
 """
 
 from __future__ import annotations
@@ -36,7 +41,8 @@ from retrieval import Engine
 from retrieval.errors import RetrievalError
 from retrieval.types import EncoderKind
 
-WIDTH = 190
+WIDTH = 200
+PARTS = "added,closed,open"
 IDS = {form.query: form for form in FORMS if not form.fields}
 Tell = Callable[[Any], None]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -53,6 +59,8 @@ def main(
     concurrency: Annotated[str, typer.Option(help="how many ask at once, by commas")] = "1,8,32",
     seconds: Annotated[float, typer.Option(min=0.01, help="what a block of a round takes")] = 5.0,
     rounds: Annotated[int, typer.Option(min=1, help="times that everything is timed")] = 3,
+    parts: Annotated[str, typer.Option(help="added, closed, open by commas; all; none")] = "all",
+    form: Annotated[str, typer.Option("--forms", help="vector, text by commas")] = "vector,text",
     peer: Annotated[
         str, typer.Option("--peers", help="chroma, qdrant, lancedb, lancedb-hnsw by commas; all; none")
     ] = "all",
@@ -70,6 +78,8 @@ def main(
         if kind not in ("dense", "late"):
             raise ValueError(f"--kind {kind!r}: there are dense and late")
         options = Options(k, _numbers(concurrency), seconds, rounds)
+        wanted = _chosen("--parts", PARTS if parts == "all" else parts.removeprefix("none"), PARTS)
+        forms = [IDS[name] for name in _chosen("--forms", form, "vector,text")]  # type: ignore[index]
         names = peers.known(peer)
         where = index or build(folder, cast(EncoderKind, kind), preset, cache)
         with ExitStack() as stack:
@@ -77,19 +87,20 @@ def main(
             engine.warm_up()
             asked = questions(folder, engine, queries)
             server = stack.enter_context(serving(where))
-            _measure(engine, server, asked, options, found, console, summarise_machine(machine))
+            caption = summarise_machine(machine)
+            _measure(engine, server, asked, options, (wanted, forms), found, console, caption)
             if names:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 found |= _compare(
                     engine, server, asked, options, (names, peer_python), scratch, stack, console
                 )
                 if found.get("peers"):
-                    console.print(report.peer_table(found["peers"], k, summarise_machine(machine)))
+                    console.print(report.peer_table(found["peers"], k, caption))
     except (ValueError, RetrievalError) as error:
         raise typer.BadParameter(str(error)) from None
     if json_out is not None:
         write_json(found, json_out)
-    if any(row["failed"] for name in ("closed", "open") for row in found[name]):
+    if any(row["failed"] for name in ("closed", "open") for row in found.get(name, ())):
         console.print("requests failed: see the column")
         raise typer.Exit(1)
 
@@ -99,11 +110,13 @@ def _measure(
     server: Server,
     asked: Questions,
     options: Options,
+    wanted: tuple[list[str], list[Form]],
     found: dict[str, Any],
     console: Console,
     caption: str,
 ) -> None:
-    """Our service alone."""
+    """Our service alone: these parts of it, with these forms of a question."""
+    parts, forms = wanted
     info = engine.inspect()
     found |= {"index": {"kind": engine.kind, "documents": info.documents, "dim": info.dim}}
     found |= {"options": asdict(options), "queries": len(asked.texts)}
@@ -113,19 +126,25 @@ def _measure(
     console.print(f"{found['data']}: {about}", highlight=False)
     idle = memory_of(server.pid)
     measure.check(engine, server, asked, options.k)
-    rows = [report.overhead_row(one) for one in measure.overheads(engine, server, asked, options)]
-    console.print(report.overhead_table(rows, caption))
-    sent = {form: measure.requests(server, asked, form, options.k) for form in IDS.values()}
-    closed = measure.closed(server, sent, options)
-    found |= {"overhead": rows, "closed": [report.flow_row(flow) for flow in closed]}
-    console.print(
-        report.flow_table(found["closed"], "closed loop: each client waits for its answer", caption)
-    )
-    peaks: dict[Form, float] = {form: max(f.qps for f in closed if f.form == form) for form in sent}
-    opened = measure.opened(server, sent, peaks, options)
-    found["open"] = [report.flow_row(flow) for flow in opened]
-    title = "open loop: by chance, at shares of the peak; a time begins when the request was due"
-    console.print(report.flow_table(found["open"], title, caption))
+    if "added" in parts:
+        chosen = [one for one in FORMS if one.query in {form.query for form in forms}]
+        found["overhead"] = [
+            report.overhead_row(one) for one in measure.overheads(engine, server, asked, options, chosen)
+        ]
+        console.print(report.overhead_table(found["overhead"], caption))
+    sent = {form: measure.requests(server, asked, form, options.k) for form in forms}
+    closed = measure.closed(server, sent, options) if {"closed", "open"} & set(parts) else []
+    if closed:
+        found["closed"] = [report.flow_row(flow) for flow in closed]
+        title = "closed loop: each client waits for its answer"
+        console.print(report.flow_table(found["closed"], title, caption))
+    if "open" in parts:
+        peaks = {form: max(flow.qps for flow in closed if flow.form == form) for form in sent}
+        opened = measure.opened(server, sent, peaks, options)
+        found["open"] = [report.flow_row(flow, peaks[flow.form]) for flow in opened]
+        title = "open loop: by chance, at shares of the peak; a time begins when the request was due"
+        console.print(report.flow_table(found["open"], title, caption))
+        console.print(report.overload_line(found["open"]), highlight=False)
     memory = {"ready": idle, "after the load": memory_of(server.pid)}
     found["memory"] = {name: asdict(one) for name, one in memory.items()}
     console.print(report.memory_table(memory, caption))
@@ -175,6 +194,14 @@ def _compare(
     memory = {"HTTP": memory_of(server.pid), "in process": Memory(None, None)}
     rows = [report.peer_row("ours", how, recall, flows, memory[how], None) for how, flows in ours.items()]
     return {"peers": rows + report.peer_rows(made), "skipped": skipped}
+
+
+def _chosen(option: str, text: str, known: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in known.split(","):
+            raise ValueError(f"{option} {name!r}: there are {known}")
+    return names
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ __all__ = [
 
 ROUNDING = 1e-5
 """Scores that differ by no more are equal: a text may have been encoded in a batch."""
-SHARES = (0.5, 0.8, 0.95, 2.0)
+SHARES = (0.5, 0.8, 0.95, 2.0, 5.0)
 """Rates of the open loop, as shares of the most that the closed loop got answered."""
 OPEN_CONNECTIONS = 256
 LEAST, WARM = 10, 3
@@ -145,13 +145,15 @@ def check(engine: Engine, server: Server, asked: Questions, k: int) -> None:
         connection.close()
 
 
-def overheads(engine: Engine, server: Server, asked: Questions, options: Options) -> Iterator[Overhead]:
+def overheads(
+    engine: Engine, server: Server, asked: Questions, options: Options, forms: Sequence[Form] = FORMS
+) -> Iterator[Overhead]:
     """One question at a time, in turns: a block for the engine, one over HTTP, one by the client."""
     connection = Connection(server.address)
     with Client(server.url, timeout_s=60) as client:
         remote = client.collection(COLLECTION)
         try:
-            for form in FORMS:
+            for form in forms:
                 found, sent = Overhead(form), requests(server, asked, form, options.k)
                 given = _asked(asked, form)
 

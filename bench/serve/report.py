@@ -19,6 +19,7 @@ __all__ = [
     "memory_table",
     "overhead_row",
     "overhead_table",
+    "overload_line",
     "peer_row",
     "peer_rows",
     "peer_table",
@@ -27,6 +28,8 @@ __all__ = [
 
 PERCENTS = (50, 95, 99)
 MIB = 2**20
+GOODPUT, REFUSAL_MS = 0.9, 50.0
+"""What is asked of a service at several times its capacity: the share of the peak; how soon it refuses."""
 
 
 def percentiles(ms: Times) -> dict[str, float | None]:
@@ -49,8 +52,9 @@ def overhead_row(one: Overhead) -> dict[str, Any]:
     }
 
 
-def flow_row(one: Flow) -> dict[str, Any]:
-    """A rate or a number of clients, and what came of it. CPU is that of all answers, refusals too."""
+def flow_row(one: Flow, peak: float | None = None) -> dict[str, Any]:
+    """A rate or a number of clients, and what came of it. CPU is that of all answers, refusals too. ``peak``
+    is the most that a closed loop got answered."""
     answered = sum(sum(load.statuses.values()) for load in one.loads)
     refused = np.concatenate([load.refused_ms for load in one.loads])
     late = np.concatenate([load.late_ms for load in one.loads])
@@ -60,6 +64,7 @@ def flow_row(one: Flow) -> dict[str, Any]:
         "clients": one.clients,
         "rate": one.rate,
         "qps": one.qps,
+        "peak_share": None if peak is None else one.qps / peak,
         "qps_of_rounds": [load.qps for load in one.loads],
         **percentiles(one.ms),
         "refused": len(refused),
@@ -98,16 +103,44 @@ def overhead_table(rows: Sequence[Mapping[str, Any]], caption: str) -> Table:
 def flow_table(rows: Sequence[Mapping[str, Any]], title: str, caption: str) -> Table:
     """Loads: how many were answered, and when."""
     table = _table(title, caption)
-    names = ["load", "QPS", "p50 ms", "p95 ms", "p99 ms", "503", "503 p99 ms", "failed", "sent late p99 ms"]
+    names = [
+        "load",
+        "QPS",
+        "of the peak",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "503",
+        "503 p99 ms",
+        "failed",
+        "sent late p99 ms",
+    ]
     for name in [*names, "server CPU ms", "load's CPU"]:
         table.add_column(name, justify="right")
     for row in rows:
         load = f"{row['clients']} clients" if row["rate"] is None else f"{row['rate']:,.0f}/s"
-        cells = [load, f"{row['qps']:,.1f}", *(_ms(row[f"p{p}_ms"]) for p in PERCENTS)]
+        share = "-" if row["peak_share"] is None else f"{row['peak_share']:.0%}"
+        cells = [load, f"{row['qps']:,.1f}", share, *(_ms(row[f"p{p}_ms"]) for p in PERCENTS)]
         cells += [f"{row['refused_share']:.1%}", _ms(row["refused_p99_ms"]), f"{row['failed']}"]
         cells += [_ms(row["late_p99_ms"]), _ms(row["server_cpu_ms"]), f"{row['load_cpu']:.1%}"]
         table.add_row(row["form"], *cells)
     return table
+
+
+def overload_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How the service bears more than it can do, against what it is meant to."""
+    told = []
+    for row in rows:
+        if row["peak_share"] is not None and row["refused"]:
+            good, late = row["peak_share"], row["refused_p99_ms"]
+            marks = ["missed" if missed else "held" for missed in (good < GOODPUT, late > REFUSAL_MS)]
+            told.append(
+                f"{row['form']}, {row['rate']:,.0f}/s: {good:.0%} of the peak answered "
+                f"(at least {GOODPUT:.0%}: {marks[0]}), 503 within {late:.0f} ms at p99 "
+                f"(at most {REFUSAL_MS:.0f}: {marks[1]}), "
+                f"the load took {row['load_cpu']:.0%} of a processor"
+            )
+    return "\n".join(told) or "nothing was refused"
 
 
 def memory_table(found: Mapping[str, Memory], caption: str) -> Table:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from index_tools import options as opt
+from index_tools.compiling import compiling_shown
 from index_tools.failures import Interrupted
 from index_tools.output import Output
 from index_tools.queries import read_queries
 from index_tools.reports import show_build_report
+
+if TYPE_CHECKING:
+    from retrieval.config import EncoderConfig
+    from retrieval.corpus import Corpus
 
 __all__ = ["build"]
 
@@ -45,6 +51,7 @@ def build(
     changes: opt.Set = None,
     queries: opt.Queries = None,
     force: opt.Force = False,
+    codec: opt.CodecFile = None,
     on_error: opt.OnError = "stop",
     resume: Resume = False,
     as_json: opt.Json = False,
@@ -72,28 +79,46 @@ def build(
     )
     fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
 
-    from retrieval import Engine, open_corpus, recipe_of
+    from retrieval import open_corpus, recipe_of
     from retrieval.config import EncoderConfig
     from retrieval.corpus.policy import ErrorPolicy
 
     config = settings.index(recipe_of(preset, changes), pooling)
     asked = None if queries is None else read_queries(queries)
     policy = ErrorPolicy(on_error)
+    _build(
+        output,
+        index,
+        open_corpus(source, policy=policy, format=source_format, **fields),
+        EncoderConfig.of(name=settings.encoder, **model),
+        config=config,
+        runtime=settings.runtime(),
+        resume=resume,
+        policy=policy,
+        queries=asked,
+        force=force,
+        codec=opt.read_codec(codec),
+    )
+
+
+def _build(output: Output, index: Path, corpus: Corpus, encoder: EncoderConfig, **asked: Any) -> None:
+    """Build it with ``asked`` (as `Engine.build` takes it), say how far it is, and report.
+
+    Raises:
+        Interrupted: by Ctrl-C.
+    """
+    from retrieval import Engine
+
+    title = f"building {index}"
     try:
-        title = f"building {index}"
-        with output.progress(title) as reporter:
+        with output.progress(title) as reporter, compiling_shown(reporter):
             report = Engine.build(
                 index,
-                open_corpus(source, policy=policy, format=source_format, **fields),
-                EncoderConfig.of(name=settings.encoder, **model),
-                config=config,
-                runtime=settings.runtime(),
-                resume=resume,
-                policy=policy,
+                corpus,
+                encoder,
                 progress=reporter.documents(title),
-                queries=asked,
-                force=force,
                 training_progress=reporter.stages("training"),
+                **asked,
             )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; resume with --resume (the same command and options)") from None

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from index_tools import options as opt
+from index_tools.compiling import compiling_shown
 from index_tools.output import Output
 from index_tools.queries import read_queries
 from index_tools.reports import show_training, size
@@ -32,18 +33,24 @@ def compact(
     retrain: Retrain = False,
     queries: opt.Queries = None,
     force: opt.Force = False,
+    codec: opt.CodecFile = None,
+    threads: opt.Threads = None,
     as_json: opt.Json = False,
 ) -> None:
     """Make one segment of INDEX and give back the room of deleted documents, while others use it; with
     --preset or --set train another recipe on it."""
     output = Output.of(context, as_json)
-    settings = opt.settings()
+    settings = opt.settings(threads=threads)
 
     from retrieval import Engine, RecipeConfig, recipe_of
 
     asked = None if queries is None else read_queries(queries)
-    title = f"compacting {index}"
-    with Engine.open(index, runtime=settings.runtime()) as engine, output.progress(title) as reporter:
+    given, title = opt.read_codec(codec), f"compacting {index}"
+    with (
+        Engine.open(index, runtime=settings.runtime()) as engine,
+        output.progress(title) as reporter,
+        compiling_shown(reporter),
+    ):
         info = engine.inspect()
         recipe = recipe_of(preset, changes, RecipeConfig.of(**info.recipe) if info.recipe else None)
         before = sum(info.bytes.values())
@@ -53,6 +60,7 @@ def compact(
             retrain=retrain,
             queries=asked,
             force=force,
+            codec=given,
             progress=reporter.stages(title),
         )
         after = sum(engine.inspect().bytes.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,6 +14,7 @@ from index_tools.output import Output
 from index_tools.reports import size
 
 if TYPE_CHECKING:
+    from retrieval.config import EncoderConfig
     from retrieval.evaluate import EvalResult
 
 __all__ = ["evaluate"]
@@ -109,33 +110,50 @@ def evaluate(
 
     from index_tools.hybrid import HybridOptions
     from retrieval.config import EncoderConfig
-    from retrieval.evaluate import DEFAULT_MEASURES, BeirDataset, evaluate_beir, evaluate_run, parse_where
+    from retrieval.evaluate import DEFAULT_MEASURES, BeirDataset, evaluate_run, parse_where
     from retrieval.presets import recipe_of
 
     combined = HybridOptions(hybrid, hybrid_dense, fuse, stemmer)
+    wanted = measures or DEFAULT_MEASURES
     if run is not None:
-        found = evaluate_run(BeirDataset.open(collection, split), run, measures=measures or DEFAULT_MEASURES)
-        output.data(found.to_json(), lambda: _show(output, found))
+        _tell(output, evaluate_run(BeirDataset.open(collection, split), run, measures=wanted))
         return
+    result = _indexed_and_searched(
+        output,
+        collection,
+        EncoderConfig.of(name=settings.encoder, **model),
+        split=split,
+        measures=wanted,
+        depth=depth,
+        where=parse_where(where or ()),
+        index_path=index,
+        run_path=run_out,
+        config=settings.index(recipe_of(preset, changes), pooling),
+        runtime=settings.runtime(),
+        through=combined.over,
+    )
+    _tell(output, replace(result, encoder=f"{result.encoder}{combined.added}"))
+
+
+def _indexed_and_searched(
+    output: Output, collection: Path, encoder: EncoderConfig, **asked: Any
+) -> EvalResult:
+    """What `evaluate_beir` finds with ``asked``, saying how far it is."""
+    from retrieval.evaluate import evaluate_beir
+
     title = f"indexing {collection}"
     with output.progress(title) as reporter:
-        result = evaluate_beir(
+        return evaluate_beir(
             collection,
-            EncoderConfig.of(name=settings.encoder, **model),
-            split=split,
-            measures=measures or DEFAULT_MEASURES,
-            depth=depth,
-            where=parse_where(where or ()),
-            index_path=index,
-            run_path=run_out,
-            config=settings.index(recipe_of(preset, changes), pooling),
-            runtime=settings.runtime(),
-            through=combined.over,
+            encoder,
             build_progress=reporter.documents(title),
             query_progress=reporter.counts("searching", "queries"),
+            **asked,
         )
-    told = replace(result, encoder=f"{result.encoder}{combined.added}")
-    output.data(told.to_json(), lambda: _show(output, told))
+
+
+def _tell(output: Output, result: EvalResult) -> None:
+    output.data(result.to_json(), lambda: _show(output, result))
 
 
 def _show(output: Output, result: EvalResult) -> None:

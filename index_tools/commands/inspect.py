@@ -55,6 +55,7 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         *_recalls(info),
         *_geometry(info),
         *_strain(info),
+        *_clipped(info),
         ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
     ]
@@ -156,6 +157,19 @@ def _strain(info: IndexInfo) -> list[tuple[str, str]]:
     if is_strained(info):
         told += ": the documents have changed, train again with compact --retrain"
     return [("strain", told)]
+
+
+def _clipped(info: IndexInfo) -> list[tuple[str, str]]:
+    """Whether bytes still hold what is added."""
+    if info.clipped is None:
+        return []
+    told = f"{info.clipped:.2%} of the numbers added since int8 was calibrated were cut off"
+
+    from retrieval.training.advice import CLIPPED
+
+    return [
+        ("clipped", f"{told}: calibrate again with repair --recalibrate" if info.clipped > CLIPPED else told)
+    ]
 
 
 def _each(info: IndexInfo) -> list[tuple[str, str]]:

@@ -20,11 +20,20 @@ DropLost = Annotated[
     bool, typer.Option("--drop-lost", help="take segments whose documents are lost out of the index")
 ]
 
+Recalibrate = Annotated[
+    bool,
+    typer.Option(
+        "--recalibrate",
+        help="encode all documents again, calibrate int8 on them and train the recipe again, whole or not",
+    ),
+]
+
 
 def repair(
     context: typer.Context,
     index: opt.IndexPath,
     drop_lost: DropLost = False,
+    recalibrate: Recalibrate = False,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
     backend: opt.Backend = None,
@@ -43,7 +52,13 @@ def repair(
     title = f"repairing {index}"
     with output.progress(title) as reporter:
         counts = reporter.counts(title, "documents")
-        report = repair_index(index, runtime=settings.runtime(), drop_lost=drop_lost, progress=counts)
+        report = repair_index(
+            index,
+            runtime=settings.runtime(),
+            drop_lost=drop_lost,
+            recalibrate=recalibrate,
+            progress=counts,
+        )
     output.data({"index": str(index), **asdict(report)}, lambda: _show(output, report))
     if report.lost and not report.dropped:
         raise typer.Exit(DAMAGED)
@@ -51,8 +66,9 @@ def repair(
 
 def _show(output: Output, report: RepairReport) -> None:
     output.show(f"{report.segments:,} segments rebuilt, {report.documents:,} documents encoded again")
-    if report.search is not None:
-        output.show(report.search)
+    for told in (report.search, report.calibration):
+        if told is not None:
+            output.show(told)
     for lost in report.lost:
         state = "dropped" if report.dropped else "lost (--drop-lost takes them out of the index)"
         output.show(f"{lost.problem}", f"{len(lost.ids):,} documents {state}: {', '.join(lost.ids)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from index_tools import options as opt
+from index_tools.compiling import announced
 from index_tools.output import Output
 from index_tools.passages import snippet
 
@@ -112,14 +113,11 @@ def search(
         for problem in engine.damaged if skip_damaged else ():
             output.note(f"left out: {problem}")
         for query in _each(queries):
-            _answer(
-                output,
-                query,
-                searcher.search(
+            with announced(output):
+                found = searcher.search(
                     query, k, filter=wanted, fields=shown, params=params, explain="plan" if plan else None
-                ),
-                alone=len(queries) == 1 and "-" not in queries,
-            )
+                )
+            _answer(output, query, found, alone=len(queries) == 1 and "-" not in queries)
 
 
 def hit_values(hit: Hit) -> dict[str, Any]:

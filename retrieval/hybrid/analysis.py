@@ -10,13 +10,19 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, MissingExtraError
 
 __all__ = ["PLAIN", "Vocabulary", "words_of"]
 
+ANALYSIS = 1
+"""Raised when the same text gets other terms: counts that were kept are then made again."""
 PLAIN = "none"
 """The language of which nothing is known: no stemming, no stop words."""
 ENGLISH_STOP_WORDS = (
@@ -44,7 +50,7 @@ class Vocabulary:
     """
 
     def __init__(self, language: str) -> None:
-        self._stem = _stemmer(language)
+        self._stem, self.language = _stemmer(language), language
         self._terms: dict[str, int] = {}
         # Of words as written: nearly every one has been stemmed before.
         self._words: dict[str, int] = dict.fromkeys(_stop_words(language), STOPPED)
@@ -53,11 +59,28 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._terms)
 
+    @property
+    def version(self) -> str:
+        """All that decides which terms a text has, with the tables of others that this goes by."""
+        stemmer = "" if self.language == PLAIN else version("PyStemmer")
+        return f"{ANALYSIS} {self.language} {stemmer} {unicodedata.unidata_version}"
+
     def learn(self, text: str) -> list[int]:
         """Numbers of a text's terms in their order; terms that are new get the next ones."""
         with self._growing:
             numbers = [self._number(word) for word in words_of(text)]
         return [number for number in numbers if number != STOPPED]
+
+    def learn_terms(self, terms: Sequence[str]) -> NDArray[np.int32]:
+        """Numbers of terms (`terms` of a vocabulary like this one); those that are new get the next ones."""
+        with self._growing:
+            numbers = [self._terms.setdefault(term, len(self._terms)) for term in terms]
+        return np.array(numbers, dtype=np.int32)
+
+    def terms(self) -> list[str]:
+        """All terms, by their numbers."""
+        with self._growing:
+            return list(self._terms)
 
     def find(self, text: str) -> list[int]:
         """Numbers of a text's terms in their order, without those never met."""

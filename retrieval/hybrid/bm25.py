@@ -7,7 +7,8 @@ are of all living documents of a commit, whatever a filter accepts.
 
 Counts belong to segments, which never change; only these sums belong to a commit. So a new commit costs
 what it added, and deletes cost nothing. Everything is kept in memory: 5 to 8 bytes for each term that a
-document holds, and while a segment is being read 20 more.
+document holds, and while a segment is being read 20 more. What was counted of a segment is also kept beside
+it, for the next process to read.
 """
 
 from __future__ import annotations
@@ -40,15 +41,18 @@ class BM25:
     """BM25 search of one index. Safe to share between threads.
 
     ``language`` is a name that Snowball knows (``english``, the default, needs the extra ``hybrid``), or
-    ``none``: then words are compared as they are written, in lower case.
+    ``none``: then words are compared as they are written, in lower case. With ``keep`` what is counted of
+    a segment is written to a file in the index's folder, where that may be written to; without, nothing is.
 
     Raises:
         ConfigError: a language that is not known.
         MissingExtraError: the extra ``hybrid`` is not installed, and the language is not ``none``.
     """
 
-    def __init__(self, language: str = "english", *, k1: float = 1.5, b: float = 0.75) -> None:
-        self._language, self._k1, self._b = language, k1, b
+    def __init__(
+        self, language: str = "english", *, k1: float = 1.5, b: float = 0.75, keep: bool = True
+    ) -> None:
+        self._language, self._k1, self._b, self._keep = language, k1, b, keep
         self._refreshing = threading.Lock()
         self._lexicon = _Lexicon(None, Vocabulary(language), (), 0, 1.0)
 
@@ -84,7 +88,8 @@ class BM25:
         return sum(part.postings.nbytes for part in self._lexicon.parts)
 
     def read(self, snapshot: Snapshot) -> _Lexicon:
-        """Count the terms of what is new in a snapshot, and forget what is no more in it."""
+        """Count the terms of what is new in a snapshot, or read what was counted of it, and forget what is
+        no more in it."""
         lexicon = self._lexicon  # looked at once: another thread may put a later one there
         if lexicon.snapshot is snapshot:
             return lexicon
@@ -99,7 +104,7 @@ class BM25:
         # Where nothing remains, as after compact, words that nobody uses any more go too.
         vocabulary = self._lexicon.vocabulary if any(kept) else Vocabulary(self._language)
         both = zip(snapshot.segments, kept, strict=True)
-        parts = tuple(_read(view, part, vocabulary) for view, part in both)
+        parts = tuple(_read(view, part, vocabulary, keep=self._keep) for view, part in both)
         lengths = [
             part.postings.lengths if view.live is None else part.postings.lengths[view.live]
             for view, part in zip(snapshot.segments, parts, strict=True)
@@ -125,9 +130,9 @@ class BM25:
         self, lexicon: _Lexicon, text: str, only: Sequence[IntArray] | None = None
     ) -> list[FloatArray]:
         """Scores of all documents of each segment (of ``only`` some ordinals), 0 where no term is shared:
-        summed in float64 in the order of the terms' numbers, rounded once, so that equal documents tie."""
+        summed in float64 in the order of the terms in the text, rounded once, so that equal documents tie."""
         sums = [np.zeros(len(part.postings.lengths)) for part in lexicon.parts]
-        for term, times in sorted(Counter(lexicon.vocabulary.find(text)).items()):
+        for term, times in Counter(lexicon.vocabulary.find(text)).items():
             found = [part.postings.of_term(term) for part in lexicon.parts]
             idf = times * lexicon.idf(sum(lexicon.living(i, some[0]) for i, some in enumerate(found)))
             if only is not None:
@@ -179,10 +184,24 @@ def _those_of(
     return ordinals[places], counts[places]
 
 
-def _read(view: SegmentView, known: _Part | None, vocabulary: Vocabulary) -> _Part:
+def _read(view: SegmentView, known: _Part | None, vocabulary: Vocabulary, *, keep: bool) -> _Part:
     """A segment's counts; of pending documents only those that came since are read."""
     if known is not None and len(known.postings.lengths) == view.n_documents:
         return known
+    if view.derived is None:
+        return _counted(view, known, vocabulary)
+    name, key = f"terms-{vocabulary.language}", (view.number, False)
+    kept = view.derived.read(name, vocabulary.version)
+    if kept is not None:
+        return _Part(key, Postings.from_arrays(kept, vocabulary), None)
+    made = _counted(view, None, vocabulary)
+    if keep:
+        view.derived.write(name, vocabulary.version, made.postings.to_arrays(vocabulary))
+    return made
+
+
+def _counted(view: SegmentView, known: _Part | None, vocabulary: Vocabulary) -> _Part:
+    """What is not known yet is read and counted."""
     parts = [] if known is None or known.counts is None else [known.counts]
     first = sum(len(part.lengths) for part in parts)
     if first > view.n_documents:  # another thread has seen a later commit

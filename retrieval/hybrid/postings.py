@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,8 @@ from retrieval.types import IntArray
 __all__ = ["Counts", "Postings"]
 
 Int32Array = NDArray[np.int32]
+SEPARATOR = "\n"
+"""Between terms in a file: no word holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """By term: ``terms`` ``(t,)`` ascending; that of ``terms[i]`` lie at ``starts[i]:starts[i + 1]`` in
+    """By term: ``terms`` ``(t,)`` ascending; that of ``terms[i]`` lie at ``starts[i]:stops[i]`` in
     ``ordinals`` (ascending) and ``counts``, which is as narrow as they allow. ``lengths`` as in `Counts`."""
 
     terms: Int32Array
     starts: IntArray
+    stops: IntArray
     ordinals: Int32Array
     counts: NDArray[Any]
     lengths: Int32Array
@@ -69,16 +72,31 @@ class Postings:
         """The same counts, turned round."""
         order = np.argsort(counts.terms, kind="stable")
         terms, sizes = np.unique(counts.terms, return_counts=True)
-        starts = np.zeros(len(terms) + 1, dtype=np.int64)
-        np.cumsum(sizes, out=starts[1:])
+        stops = np.cumsum(sizes, dtype=np.int64)
         narrow = np.min_scalar_type(int(counts.counts.max(initial=0)))
         times = counts.counts[order].astype(narrow)
-        return cls(terms, starts, counts.documents[order], times, counts.lengths)
+        return cls(terms, stops - sizes, stops, counts.documents[order], times, counts.lengths)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], vocabulary: Vocabulary) -> Self:
+        """The inverse of `to_arrays`, with the numbers that terms have in this vocabulary."""
+        text = arrays["terms"].tobytes().decode()
+        numbers = vocabulary.learn_terms(text.split(SEPARATOR) if text else [])
+        order = np.argsort(numbers)
+        starts, stops = arrays["starts"][order], arrays["stops"][order]
+        return cls(numbers[order], starts, stops, arrays["ordinals"], arrays["counts"], arrays["lengths"])
+
+    def to_arrays(self, vocabulary: Vocabulary) -> dict[str, NDArray[Any]]:
+        """These, with the terms themselves instead of their numbers, which no other vocabulary has."""
+        known = vocabulary.terms()
+        text = SEPARATOR.join(known[number] for number in self.terms.tolist())
+        others = {name: getattr(self, name) for name in ("starts", "stops", "ordinals", "counts", "lengths")}
+        return {"terms": np.frombuffer(text.encode(), dtype=np.uint8), **others}
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.terms, self.starts, self.ordinals, self.counts, self.lengths)
+        arrays = (self.terms, self.starts, self.stops, self.ordinals, self.counts, self.lengths)
         return sum(array.nbytes for array in arrays)
 
     def of_term(self, term: int) -> tuple[Int32Array, NDArray[Any]]:
@@ -86,5 +104,5 @@ class Postings:
         place = int(np.searchsorted(self.terms, term))
         if place == len(self.terms) or self.terms[place] != term:
             return self.ordinals[:0], self.counts[:0]
-        mine = slice(self.starts[place], self.starts[place + 1])
+        mine = slice(self.starts[place], self.stops[place])
         return self.ordinals[mine], self.counts[mine]

@@ -18,7 +18,6 @@ from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
 from retrieval.index.stored import stored_rows
 from retrieval.kernels.backend import Backend, kernel
-from retrieval.kernels.topk import select
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -66,15 +65,14 @@ class Arranged:
         is_bounded: bool,
         backend: Backend = "cpu",
     ) -> None:
-        self._search, self._rows, self._codec, self._metric = search, rows, codec, metric
+        self._search, self._rows, self._metric = search, rows, metric
         self._segment, self._is_bounded = segment, is_bounded
         self._best = kernel("rescore_best", backend)
-        # Bytes are scored with their offsets folded into the query: terms longer than the vector.
+        # Bytes are scored with their offsets taken to the query: terms longer than the vector.
         offsets = 2 * float(np.linalg.norm(codec.low)) if isinstance(codec, Int8Codec) else 0.0
         self._stored = stored_rows(rows, codec)
         self._largest = max_norm + offsets
         self._kernel_metric: Literal["dot", "l2"] = "l2" if metric == "l2" else "dot"
-        self._is_decoded = metric == "l2" and isinstance(codec, Int8Codec)
 
     def candidates(
         self,
@@ -94,18 +92,15 @@ class Arranged:
         """The candidates of one query ``(1, d)`` by their stored vectors."""
         square = float(np.vdot(query, query))
         slack = self._slack(square)
-        if self._is_decoded:
-            ordinals, scores, visited = self._decoded(query[0], found.ordinals, k, slack)
-        else:
-            ordinals, scores, visited = self._best(
-                query,
-                self._stored,
-                found.ordinals,
-                k,
-                slack,
-                self._kernel_metric,
-                *self._limits(found, square, slack),
-            )
+        ordinals, scores, visited = self._best(
+            query,
+            self._stored,
+            found.ordinals,
+            k,
+            slack,
+            self._kernel_metric,
+            *self._limits(found, square, slack),
+        )
         work.codes += found.scanned
         work.vectors += visited
         if work.is_detailed:
@@ -125,15 +120,6 @@ class Arranged:
         if self._metric == "l2":  # estimates are of q.x - |x|^2 / 2
             return 2 * found.estimates + np.float32(slack), found.errors, 2 * width
         return found.estimates + np.float32(slack), found.errors, width
-
-    def _decoded(
-        self, query: FloatArray, ordinals: IntArray, k: int, slack: float
-    ) -> tuple[IntArray, FloatArray, int]:
-        """Distances to calibrated bytes need the numbers themselves."""
-        values = self._codec.decode(self._rows[ordinals])
-        scores: FloatArray = 2 * (values @ query) - np.einsum("nd,nd->n", values, values)
-        kept = select(scores, k, slack)
-        return ordinals[kept], scores[kept], len(ordinals)
 
     def _slack(self, square: float) -> float:
         """How far two scores may lie apart with the true ones in the other order; see `FlatIndex`."""

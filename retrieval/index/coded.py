@@ -22,6 +22,7 @@ from retrieval.index.training import spread
 from retrieval.kernels.arrays import plain
 from retrieval.quantize import codec_from_state, fit_codec
 from retrieval.quantize.base import Codec, SearchCodec
+from retrieval.quantize.bits import BitsCodec
 from retrieval.types import FloatArray
 
 __all__ = ["CodedFlatIndex"]
@@ -111,7 +112,10 @@ class CodedFlatSearch:
         scores, ordinals = self._codec.topk(queries, rows, depth, accept)
         scanned = len(rows) if accept is None else int(np.count_nonzero(accept))
         errors = self._coded.errors
-        return [
-            best_of(estimates, own, depth, scanned, None if errors is None else errors[own])
-            for estimates, own in zip(scores + bases, ordinals, strict=True)
-        ]
+        found = []
+        for query, estimates, own in zip(queries, scores + bases, ordinals, strict=True):
+            off = None
+            if errors is not None and isinstance(self._codec, BitsCodec):  # the scan rounds queries too
+                off = np.hypot(errors[own], self._codec.rounding(query, rows[own]))
+            found.append(best_of(estimates, own, depth, scanned, off))
+        return found

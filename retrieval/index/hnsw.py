@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import teller
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.index import graph
 from retrieval.index.base import Arrays, Block, Effort, Found
@@ -33,7 +34,7 @@ from retrieval.quantize.float16 import Float16Codec
 from retrieval.quantize.int8 import Int8Codec
 from retrieval.types import FloatArray
 
-__all__ = ["CODECS", "HnswIndex"]
+__all__ = ["CODECS", "HnswIndex", "bytes_to_build"]
 
 CODECS = ("float16", "int8")
 ROWS = 8192
@@ -74,7 +75,8 @@ class HnswIndex:
         return cls(cast(Int8Codec | Float16Codec, codec), options["m_links"], options["ef_construction"])
 
     def arrange(self, blocks: Iterator[Block], n: int, threads: int = 1) -> dict[str, NDArray[Any]]:
-        """Build the graph: codes, links and levels. Holds the segment's ``(n, dim)`` vectors meanwhile."""
+        """Build the graph: codes, links and levels. Holds the segment's ``(n, dim)`` vectors meanwhile; see
+        `bytes_to_build`."""
         dim = self.codec.dim
         values, biases = np.zeros((n, _width(dim)), np.float32), None
         for first, block in in_blocks(blocks, ROWS, n, dim):
@@ -84,6 +86,7 @@ class HnswIndex:
             values[first:last, :dim] = block.values
             if biases is not None:
                 biases[first:last] = block.biases
+        teller()("build the graph", None)
         if biases is None:
             return self._layout(None).build(values, threads)
         lift, values[:, dim] = _lift(values, biases)
@@ -129,6 +132,15 @@ class HnswIndex:
         codec = codec_from_state(stored["name"], stored["config"], under(arrays, "codec"))
         links, ef = int(config["m_links"]), int(config["ef_construction"])
         return cls(cast(Int8Codec | Float16Codec, codec), links, ef)
+
+
+def bytes_to_build(n: int, dim: int, codec: str, m_links: int) -> int:
+    """Memory that the graph of a segment of ``n`` vectors takes while it is built: float32 vectors, and codes
+    and links twice, faiss's own and the arrays that are stored. The most that `HnswIndex.arrange` holds."""
+    width = _width(dim + 1)
+    code = width * (1 if codec == Int8Codec.name else 2)
+    links = 4 * (2 * m_links + m_links // (m_links - 1) + 1) + 16  # the ground, what is above it, and places
+    return n * (4 * width + 2 * code + 2 * links)
 
 
 def _width(dim: int) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import threads_to_use
 from retrieval.config import RecipeConfig
 from retrieval.errors import IndexFormatError
 from retrieval.index.base import Arrays, Block, Effort, Found, SegmentSearch, VectorIndex
@@ -16,7 +16,7 @@ from retrieval.index.checking import under
 from retrieval.index.funnel import FunnelIndex
 from retrieval.index.pieces import Pieces
 from retrieval.index.registry import fit_index, index_from_state
-from retrieval.quantize import Codec
+from retrieval.quantize import Codec, GivenCodec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -53,16 +53,19 @@ class Pipeline:
         metric: Metric,
         queries: FloatArray | None = None,
         threads: int = 1,
+        codec: GivenCodec | None = None,
     ) -> Self:
         """Train on prepared document vectors ``(n_sample, d)`` for an index of about ``n``; ``queries``
-        ``(m, d)`` tell reducers what will be asked.
+        ``(m, d)`` tell reducers what will be asked; ``codec`` was trained elsewhere, and takes the place of
+        the recipe's.
 
         Raises:
             ConfigError: a recipe that cannot be made of such vectors.
         """
         reducer = fit_reducer(recipe.reduce, sample, queries, recipe.seed)
         reduced = sample if reducer is None else reducer.transform_documents(sample)
-        index = fit_index(recipe.index, reduced, n, recipe.model_dump(), recipe.seed, threads)
+        options = {**recipe.model_dump(), "given": codec}
+        index = fit_index(recipe.index, reduced, n, options, recipe.seed, threads)
         return cls(reducer, index, metric)
 
     @property
@@ -82,7 +85,7 @@ class Pipeline:
 
     def arrange(self, vectors: Iterable[Ragged], n: int) -> Pieces:
         """See `Searcher.arrange`."""
-        yield from self.index.arrange(self._blocks(vectors), n, len(os.sched_getaffinity(0))).items()
+        yield from self.index.arrange(self._blocks(vectors), n, threads_to_use()).items()
 
     def _blocks(self, vectors: Iterable[Ragged]) -> Iterator[Block]:
         for values in (block.values for block in vectors):

@@ -12,6 +12,7 @@ from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.pipeline import Pipeline
 from retrieval.index.searcher import Searcher
 from retrieval.index.token_pipeline import TokenPipeline
+from retrieval.quantize import GivenCodec
 from retrieval.reduce import split_spec
 from retrieval.types import Metric, Ragged
 
@@ -28,16 +29,17 @@ def fit_searcher(
     metric: Metric,
     queries: Ragged | None = None,
     threads: int = 1,
+    codec: GivenCodec | None = None,
 ) -> Searcher:
     """Train a recipe on prepared documents for an index of about ``n`` of ``n_tokens``; ``queries`` are
-    prepared too.
+    prepared too, ``codec`` was trained elsewhere (one vector a document).
 
     Raises:
         ConfigError: a recipe that cannot be made of such vectors.
     """
     if metric not in LATE:
         asked = None if queries is None else queries.values
-        return Pipeline.fit(sample.values, n, recipe, metric, asked, threads)
+        return Pipeline.fit(sample.values, n, recipe, metric, asked, threads, codec)
     if recipe.index == TokenPipeline.kind:
         return TokenPipeline.fit(sample, n_tokens, recipe, metric, queries, threads)
     if split_spec(recipe.reduce).fold is None:

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from retrieval.building import teller
 from retrieval.kernels.assign.cpu import assign_i8
 from retrieval.kernels.assign.kmeans import kmeans
 from retrieval.kernels.lists.prepared import Groups
@@ -45,7 +46,15 @@ def train_centroids(sample: FloatArray, nlist: int, seed: int = 0, threads: int 
     """Centroids ``(nlist, d)`` of ``sample`` ``(n, d)``, n >= nlist, by k-means (l2) with lists split that
     are too long, and as many of the shortest given up."""
     rows = np.ascontiguousarray(sample[spread(len(sample), ROWS_A_LIST * nlist)], dtype=np.float32)
-    centroids = kmeans(rows, nlist, iterations=ITERATIONS, seed=seed, threads=threads).centroids
+    tell = teller()
+
+    def trained(done: int, of: int, _: float) -> None:
+        tell("train: k-means", done / of)
+
+    centroids = kmeans(
+        rows, nlist, iterations=ITERATIONS, seed=seed, threads=threads, progress=trained
+    ).centroids
+    tell("train: balance the lists", None)
     for _ in range(ROUNDS):
         lists = assign_i8(rows, centroids, "l2", threads=threads).ordinals
         if not _split_long(rows, lists, centroids, seed):

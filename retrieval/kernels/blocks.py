@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import blas_pools
 from retrieval.types import IntArray
 
 __all__ = ["one_blas_thread", "over_blocks", "over_parts"]
@@ -57,17 +58,10 @@ def _helpers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="part")
 
 
-@cache
-def _pools() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Keep BLAS to the calling thread, as the blocks already share the processor among themselves.
 
     The setting is the process's: for builds, not for requests.
     """
-    limits: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
+    limits: AbstractContextManager[Any] = blas_pools().limit(limits=1, user_api="blas")
     return limits

@@ -13,7 +13,15 @@ from retrieval.quantize.base import Arrays, Codec, Factors, SearchCodec, TableCo
 from retrieval.quantize.bits import BitsCodec
 from retrieval.quantize.float16 import Float16Codec
 from retrieval.quantize.floats import FloatCodec, check_precision
-from retrieval.quantize.imported import bits_from_arrays, int8_from_arrays, pq_from_arrays
+from retrieval.quantize.imported import (
+    GivenCodec,
+    bits_from_arrays,
+    check_given,
+    codec_from_file,
+    codec_settings,
+    int8_from_arrays,
+    pq_from_arrays,
+)
 from retrieval.quantize.int8 import Int8Codec
 from retrieval.quantize.opq import OPQCodec
 from retrieval.quantize.pq import PQCodec
@@ -29,6 +37,7 @@ __all__ = [
     "Factors",
     "Float16Codec",
     "FloatCodec",
+    "GivenCodec",
     "Int8Codec",
     "OPQCodec",
     "PQCodec",
@@ -37,8 +46,11 @@ __all__ = [
     "SignCodec",
     "TableCodec",
     "bits_from_arrays",
+    "check_given",
     "check_precision",
+    "codec_from_file",
     "codec_from_state",
+    "codec_settings",
     "fit_codec",
     "int8_from_arrays",
     "pq_from_arrays",
@@ -64,11 +76,17 @@ CODECS: dict[str, type[Codec]] = {
 def fit_codec(
     name: str, sample: FloatArray, options: Mapping[str, Any], seed: int = 0, threads: int = 1
 ) -> SearchCodec:
-    """A codec trained on ``(n, d)`` float32; of ``options`` (a recipe's) it takes those it knows.
+    """A codec trained on ``(n, d)`` float32; of ``options`` (a recipe's) it takes those it knows. With the
+    option ``given`` it is that one, which was trained elsewhere.
 
     Raises:
-        ConfigError: no codec of this name, options that do not fit, or too small a sample.
+        ConfigError: no codec of this name, options that do not fit, too small a sample, or a given codec of
+            another dimension.
     """
+    given: GivenCodec | None = options.get("given")
+    if given is not None:
+        check_given(given, sample.shape[1])
+        return given
     if name not in SEARCH_CODECS:
         raise ConfigError(f"codec={name!r}: there are {', '.join(sorted(SEARCH_CODECS))}")
     return SEARCH_CODECS[name].fit(sample, options, seed, threads)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError, IndexFormatError
 from retrieval.kernels.asymmetric.cpu import asymmetric, asymmetric_topk
-from retrieval.kernels.asymmetric.reference import unpack
+from retrieval.kernels.asymmetric.reference import quantise, unpack
 from retrieval.kernels.grid.cpu import grid_codes, grid_scales
 from retrieval.kernels.tables.cpu import grid_tables
 from retrieval.kernels.tables.prepared import Grid
@@ -132,6 +132,20 @@ class BitsCodec:
         """The best ``k`` of each query, ties by ordinal; queries are rounded to bytes, so scores are within
         `kernels.asymmetric.reference.error_bound` of `scores`."""
         return asymmetric_topk(*self._arguments(queries, codes), self.bits, k, accept)
+
+    def rounding(self, query: FloatArray, codes: NDArray[np.uint8]) -> FloatArray:
+        """What the rounding of ``query`` ``(d,)`` adds to the errors of `topk`, ``(n,)``: the standard
+        deviation of its product with codes, for a query of length 1.
+
+        What a query loses, of length ``e``, points after a random rotation in no direction rather than
+        another: its product with a code of length ``l`` deviates by ``e l / sqrt(d)``.
+        """
+        parts, turned = self._parts(codes), self._rotation.apply(query[None])
+        rounded, steps = quantise(turned)
+        lost = np.linalg.norm(turned - steps[:, None] * rounded) / max(float(np.linalg.norm(turned)), 1e-30)
+        centred = unpack(parts.packed, self.bits, self.dim).astype(np.float32) - np.float32(self._centre)
+        lengths = np.abs(parts.scales) * np.linalg.norm(centred, axis=1)
+        return np.asarray(lengths * lost / np.sqrt(self.dim), dtype=np.float32)
 
     def factors(self, codes: NDArray[np.uint8]) -> Factors:
         """Scales and errors of codes, ``(n,)`` each."""

@@ -1,10 +1,16 @@
-"""Codecs trained elsewhere, from their arrays: checked as strictly as what comes from a user must be."""
+"""Codecs trained elsewhere, from their arrays: checked as strictly as what comes from a user must be.
+
+`Engine.build` and `Engine.compact` take one in place of training their own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError
 from retrieval.quantize.bits import BitsCodec
@@ -14,7 +20,20 @@ from retrieval.quantize.pq import PQCodec
 from retrieval.quantize.rotation import Rotation
 from retrieval.quantize.trained import given
 
-__all__ = ["bits_from_arrays", "int8_from_arrays", "pq_from_arrays"]
+__all__ = [
+    "GivenCodec",
+    "bits_from_arrays",
+    "check_given",
+    "codec_from_file",
+    "codec_settings",
+    "int8_from_arrays",
+    "pq_from_arrays",
+]
+
+GivenCodec = BitsCodec | Int8Codec | PQCodec
+"""What can come from elsewhere (`OPQCodec` is a `PQCodec`)."""
+NUMBERS = ("bits", "dim")
+"""Arrays of a file that hold one number."""
 
 
 def pq_from_arrays(centroids: Any, rotation: Any = None, dim: int | None = None) -> PQCodec:
@@ -65,3 +84,72 @@ def bits_from_arrays(rotation: Any, bits: int) -> BitsCodec:
         ConfigError: no such rotation, or another number of bits than 1, 2, 4 or 8.
     """
     return BitsCodec.of(Rotation.of(rotation), bits)
+
+
+def codec_settings(codec: GivenCodec) -> dict[str, Any]:
+    """The settings of a recipe (`RecipeConfig`) whose codes this codec makes."""
+    if isinstance(codec, BitsCodec):
+        return {"codec": codec.name, "bits": codec.bits, "scan_bits": None}
+    if isinstance(codec, PQCodec):
+        return {"codec": codec.name, "m": codec.m, "nbits": codec.nbits, "scan_bits": None}
+    return {"codec": codec.name, "scan_bits": None}
+
+
+def check_given(codec: GivenCodec, dim: int) -> None:
+    """Refuse a codec of other vectors than those of ``dim``.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if not isinstance(codec, GivenCodec):
+        raise ConfigError(
+            f"codec is a {type(codec).__name__}: give what pq_from_arrays, int8_from_arrays or "
+            "bits_from_arrays makes"
+        )
+    if codec.dim != dim:
+        raise ConfigError(
+            f"the given codec {codec.name} is of {codec.dim} dimensions, and what it is to code has {dim}"
+        )
+
+
+def codec_from_file(path: str | Path) -> GivenCodec:
+    """A codec of the arrays in a safetensors file, named as the arguments of the functions above are:
+    ``centroids`` (with ``rotation`` and ``dim``, if need be), ``low`` and ``step``, or ``rotation`` and
+    ``bits``.
+
+    Raises:
+        ConfigError: no such file, other arrays, or such as the functions above refuse.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError, TypeError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} cannot be read as a safetensors file of numbers: {error}") from None
+    try:
+        return _codec_of(arrays)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _codec_of(arrays: Mapping[str, NDArray[Any]]) -> GivenCodec:
+    values: dict[str, Any] = {
+        name: _number(name, one) if name in NUMBERS else one for name, one in arrays.items()
+    }
+    if "centroids" in values and values.keys() <= {"centroids", "rotation", "dim"}:
+        return pq_from_arrays(**values)
+    if values.keys() == {"low", "step"}:
+        return int8_from_arrays(**values)
+    if values.keys() == {"rotation", "bits"}:
+        return bits_from_arrays(**values)
+    raise ConfigError(
+        f"it has {', '.join(sorted(values)) or 'no arrays'}: there must be centroids (with rotation and dim, "
+        "if need be), or low and step, or rotation and bits"
+    )
+
+
+def _number(name: str, array: NDArray[Any]) -> int:
+    if array.size != 1 or array.dtype.kind not in "iu":
+        raise ConfigError(f"{name} is {array.dtype}{array.shape}: there must be one integer")
+    return int(array.reshape(-1)[0])

@@ -87,6 +87,13 @@ class Int8Codec:
         shares[:, self.span == 0] = 0
         return (shares * np.float32(255)).astype(np.uint8)
 
+    def count_beyond(self, values: FloatArray) -> int:
+        """How many numbers of ``(n, d)`` `encode` would cut off."""
+        check_dim(values, self.dim)
+        with np.errstate(over="ignore", invalid="ignore"):
+            above = values - self.low
+        return int(np.count_nonzero(~((above >= 0) & (above <= self.span))))
+
     def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
         """Bytes to ``(n, d)`` float32: the middle of each step."""
         check_dim(codes, self.dim)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import teller
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.kernels.blocks import over_blocks
 from retrieval.kernels.pq_scan.cpu import pack_codes, pq_scan, pq_scores
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 NBITS = (4, 8)
+STEP = 16
+"""Parts between two reports of progress."""
 
 
 class PQCodec:
@@ -205,18 +208,23 @@ def train(sample: FloatArray, m: int, nbits: int, seed: int, threads: int) -> Fl
     One part after the other on each thread: faiss's own threads would share each small step of every
     part, and wait for each other most of the time.
     """
-    parts = sample.reshape(len(sample), m, -1)
+    parts, tell = sample.reshape(len(sample), m, -1), teller()
 
-    def train_one(part: int, _: int) -> FloatArray:
+    def train_one(first: int, at: int, _: int) -> FloatArray:
         import faiss
 
         quantizer = make_quantizer(parts.shape[2], 1, nbits, seed)
         with one_faiss_thread():
-            quantizer.train(np.ascontiguousarray(parts[:, part]))
+            quantizer.train(np.ascontiguousarray(parts[:, first + at]))
         centroids: FloatArray = faiss.vector_to_array(quantizer.centroids).reshape(2**nbits, -1)
         return centroids
 
-    return np.stack(over_blocks(train_one, m, 1, threads))
+    made: list[FloatArray] = []
+    for first in range(0, m, STEP):  # the calling thread alone tells of progress
+        last = min(first + STEP, m)
+        made += over_blocks(partial(train_one, first), last - first, 1, threads)
+        tell("train: codes", last / m)
+    return np.stack(made)
 
 
 def make_quantizer(dim: int, m: int, nbits: int, seed: int = 0) -> Any:

@@ -1,25 +1,36 @@
 """Token pooling: fewer vectors a document. Queries keep all of theirs.
 
 A pooling says which tokens of a document share a vector; the vector is their mean. What comes out is a
-function of one document's vectors and tokens: batches, threads and other documents have no part in it.
+function of one document's vectors and tokens: batches, threads and other documents have no part in it. What
+a pooling learns of a sample (`drop_widespread`) is written into its text, which an index keeps.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
 
 from retrieval.errors import ConfigError
-from retrieval.reduce.pooling_kinds import FixedPooling, NormPooling, WardPooling, WordPooling
+from retrieval.reduce.pooling_kinds import (
+    DropPooling,
+    FixedPooling,
+    NormPooling,
+    WardPooling,
+    WordPooling,
+    most_widespread,
+)
 from retrieval.types import FloatArray, IntArray, Ragged, Token
 
-__all__ = ["TokenPooling", "pool", "pooling_of"]
+__all__ = ["TokenPooling", "drop_widespread", "pool", "pooling_of"]
 
 MOST_FACTOR = 8
 MOST_VECTORS = 65536
+MOST_DROPPED, LONGEST = 1000, 64
+"""Texts that a pooling drops at most, and their characters."""
 
 
 class TokenPooling(Protocol):
@@ -42,11 +53,14 @@ def pooling_of(spec: str) -> TokenPooling | None:
     """The pooling that a text asks for; None for ``none``.
 
     ``ward:2`` (a half of the vectors; factors above 1, to 8), ``fixed:32`` (at most 32 vectors a
-    document), ``words`` (one a word), ``norm:0.5`` (the longer half).
+    document), ``words`` (one a word), ``norm:0.5`` (the longer half), ``drop:["the","of"]`` (all but tokens
+    of these texts, see `drop_widespread`).
 
     Raises:
         ConfigError: another text.
     """
+    if spec.startswith(f"{DropPooling.name}:") and (texts := _texts_of(spec)):
+        return DropPooling(texts)
     match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}(?:\.[0-9]{1,9})?))?", spec)
     name, number = match.groups() if match else ("", None)
     if number is None:
@@ -62,9 +76,40 @@ def pooling_of(spec: str) -> TokenPooling | None:
         return NormPooling(float(number))
     raise ConfigError(
         f"token pooling is {spec!r}; write none, ward:2 (as many times fewer vectors: above 1, to "
-        f"{MOST_FACTOR}), fixed:32 (at most so many a document), words (one a word), or norm:0.5 (the share "
-        "that is kept, of the longest vectors)"
+        f"{MOST_FACTOR}), fixed:32 (at most so many a document), words (one a word), norm:0.5 (the share "
+        f'that is kept, of the longest vectors), or drop:["the","of"] (1 to {MOST_DROPPED} texts of tokens)'
     )
+
+
+def drop_widespread(documents: Iterable[Sequence[Token]], share: float) -> str:
+    """The text of a pooling that drops the tokens of the lowest idf in a sample of documents: as many of
+    their texts as make up ``share`` of all tokens there, or a little less.
+
+    Raises:
+        ConfigError: ``share`` is not between 0 and 1, or there are no such tokens.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"share={share!r} of the tokens to drop must lie between 0 and 1")
+    texts = [text for text in most_widespread(documents, share, MOST_DROPPED) if len(text) <= LONGEST]
+    if not texts:
+        raise ConfigError(
+            f"no token's text makes up as little as {share:g} of these documents' tokens; "
+            "give more documents, or a larger share"
+        )
+    return f"{DropPooling.name}:{json.dumps(texts, ensure_ascii=False, separators=(',', ':'))}"
+
+
+def _texts_of(spec: str) -> frozenset[str] | None:
+    """The texts that a pooling drops, None where they cannot be read."""
+    try:
+        texts = json.loads(spec.partition(":")[2])
+    except ValueError:
+        return None
+    if not isinstance(texts, list) or not 1 <= len(texts) <= MOST_DROPPED:
+        return None
+    if not all(isinstance(text, str) and 1 <= len(text) <= LONGEST for text in texts):
+        return None
+    return frozenset(text.casefold() for text in texts)
 
 
 def pool(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.types import FloatArray, IntArray, Token
 
-__all__ = ["FixedPooling", "NormPooling", "WardPooling", "WordPooling"]
+__all__ = ["DropPooling", "FixedPooling", "NormPooling", "WardPooling", "WordPooling", "most_widespread"]
 
 LONGEST = 4096
 """Tokens that are clustered together at most; their distances take 0.3 GB. Longer documents are cut into
@@ -100,6 +101,47 @@ class NormPooling:
         last = np.sort(lengths)[-math.ceil(self.share * len(lengths))]
         kept = lengths >= last * (1 - SAME_LENGTH)
         return np.where(kept, np.cumsum(kept) - 1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class DropPooling:
+    """Drop the tokens of some ``texts``, in upper or lower case; a document of nothing else keeps them all.
+
+    Texts are what most documents have (`most_widespread`): their idf is low, so that they tell documents
+    apart least. They are fixed with the pooling: what others a document lies among has no part in it.
+    """
+
+    name: ClassVar[str] = "drop"
+    needs_tokens: ClassVar[bool] = True
+    texts: frozenset[str]
+
+    def groups(self, values: FloatArray, tokens: Sequence[Token] | None = None) -> IntArray:
+        """See `retrieval.reduce.pooling.TokenPooling.groups`."""
+        if tokens is None or len(tokens) != len(values):
+            named = "no tokens are" if tokens is None else f"{len(tokens)} tokens are"
+            raise ValueError(f"{named} named for {len(values)} vectors: to drop some needs one for each")
+        kept = np.array([token.text.casefold() not in self.texts for token in tokens], np.bool_)
+        if not kept.any():
+            kept[:] = True
+        return np.where(kept, np.cumsum(kept) - 1, -1)
+
+
+def most_widespread(documents: Iterable[Sequence[Token]], share: float, most: int) -> list[str]:
+    """Texts of the tokens that come in most documents (of equal ones by text): as many, and at most
+    ``most``, as make up no more than ``share`` of all tokens. Tokens that are in no text are not counted."""
+    spread: Counter[str] = Counter()
+    times: Counter[str] = Counter()
+    for tokens in documents:
+        texts = [token.text.casefold() for token in tokens if token.start is not None]
+        times.update(texts)
+        spread.update(set(texts))
+    left, found = share * times.total(), []
+    for text, _ in sorted(spread.items(), key=lambda item: (-item[1], item[0]))[:most]:
+        left -= times[text]
+        if left < 0:
+            break
+        found.append(text)
+    return found
 
 
 def _touch(before: Token, token: Token) -> bool:

@@ -27,8 +27,9 @@ NEAR = 32
 """Neighbours of a query that tell what a filter accepts around it."""
 MAX_QUERY_TOKENS = 1024
 """Query tokens scored in one pass over the codes; bounds memory, amortises reading them."""
-FEW = 100
-"""Ids that are read one by one: Arrow joins all parts of a column to take some of its strings."""
+FEW, PER_PART = 8, 2
+"""Ids that are read one by one: so many, and so many more for each part of the column, all of which Arrow
+joins to take some of its strings."""
 DEFAULTS = SearchConfig()
 
 
@@ -163,7 +164,9 @@ def best(pool: Pool, scores: FloatArray, snapshot: Snapshot, k: int) -> list[Sco
 
 
 def _ids(documents: DocumentTable | PendingDocuments, ordinals: IntArray) -> list[str]:
-    if len(ordinals) > FEW or not isinstance(documents, DocumentTable):
+    if not isinstance(documents, DocumentTable):
         return documents.ids(ordinals)
     column = documents.id_column()
+    if len(ordinals) > FEW + PER_PART * column.num_chunks:
+        return documents.ids(ordinals)
     return [column[ordinal].as_py() for ordinal in ordinals.tolist()]

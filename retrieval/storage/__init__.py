@@ -2,16 +2,25 @@
 
 from retrieval.storage.births import birth_keys
 from retrieval.storage.catalog import Catalog, has_catalog
+from retrieval.storage.clipping import Clipped, add_clipped, clipped_of
 from retrieval.storage.documents import DocumentTable, document_batch, document_schema
 from retrieval.storage.files import make_folder, map_array
 from retrieval.storage.folder import clear_folder, clear_leftovers, is_index_folder, remove_segments
 from retrieval.storage.inspect import IndexInfo, describe_index
-from retrieval.storage.lock import WAIT_SECONDS, merge_lock, writer_lock
+from retrieval.storage.lock import WAIT_SECONDS, add_lock, merge_lock, writer_lock
 from retrieval.storage.merge_policy import SegmentSize, choose_merge
 from retrieval.storage.merging import MergeStopped, write_merged
 from retrieval.storage.pending import pending_batch
 from retrieval.storage.records import CodecRecord, SegmentRecord
-from retrieval.storage.segment import STRAIN, SegmentReader, SegmentWriter, file_problems, stored_part
+from retrieval.storage.salvage import DamagedPending, damaged_pending, write_salvaged
+from retrieval.storage.segment import (
+    PROVISIONAL,
+    STRAIN,
+    SegmentReader,
+    SegmentWriter,
+    file_problems,
+    stored_part,
+)
 from retrieval.storage.snapshot import SegmentView, Snapshot, SnapshotKeeper
 from retrieval.storage.trained import (
     CODEC,
@@ -30,10 +39,13 @@ from retrieval.storage.verify import VerifyReport, verify_files
 __all__ = [
     "CODEC",
     "FEATURE",
+    "PROVISIONAL",
     "STRAIN",
     "WAIT_SECONDS",
     "Catalog",
+    "Clipped",
     "CodecRecord",
+    "DamagedPending",
     "DocumentTable",
     "IndexInfo",
     "MergeStopped",
@@ -46,10 +58,14 @@ __all__ = [
     "SnapshotKeeper",
     "Trained",
     "VerifyReport",
+    "add_clipped",
+    "add_lock",
     "birth_keys",
     "choose_merge",
     "clear_folder",
     "clear_leftovers",
+    "clipped_of",
+    "damaged_pending",
     "describe_index",
     "document_batch",
     "document_schema",
@@ -70,6 +86,7 @@ __all__ = [
     "verify_files",
     "without_search",
     "write_merged",
+    "write_salvaged",
     "write_trained",
     "writer_lock",
 ]

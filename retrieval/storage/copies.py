@@ -18,7 +18,7 @@ from retrieval.storage.catalog import CATALOG, Catalog
 from retrieval.storage.connection import connect
 from retrieval.storage.files import HashingFile, make_folder, remove, sync_folder
 from retrieval.storage.folder import is_index_folder
-from retrieval.storage.lock import merge_lock, writer_lock
+from retrieval.storage.lock import add_lock, merge_lock, writer_lock
 from retrieval.storage.partial import check_apart, preparing, publish, sync_file
 from retrieval.storage.pinned import Meter, Pinned, damaged, with_pinned
 
@@ -182,10 +182,11 @@ def _place(target: Path, replace: bool) -> Iterator[Callable[[Path], None]]:
         return
     if not is_index_folder(target):
         raise IndexExistsError(f"{target} exists and is not an index; choose another path")
-    # A merge writes without the writer lock, and would clear up in the index that comes.
-    with writer_lock(target), merge_lock(target) as free:
-        if not free:
-            raise IndexLockedError(f"{target} is being merged by another process; try again later")
+    # A merge and an add write without the writer lock, and would clear up in the index that comes.
+    with writer_lock(target), merge_lock(target) as merges, add_lock(target) as adds:
+        if not (merges and adds):
+            doing = "added to" if merges else "merged"
+            raise IndexLockedError(f"{target} is being {doing} by another process; try again later")
         yield lambda folder: _swap(folder, target, aside)
 
 

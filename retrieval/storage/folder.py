@@ -11,8 +11,8 @@ from retrieval.errors import IndexFolderError
 from retrieval.storage import disk
 from retrieval.storage.catalog import CATALOG, Catalog
 from retrieval.storage.files import remove
-from retrieval.storage.lock import HOLDER, LOCK, MERGE_LOCK, merge_lock
-from retrieval.storage.segment import SEGMENTS
+from retrieval.storage.lock import ADD_LOCK, HOLDER, LOCK, MERGE_LOCK, add_lock, merge_lock
+from retrieval.storage.segment import PROVISIONAL, SEGMENTS
 from retrieval.storage.trained import CODECS
 
 __all__ = ["clear_folder", "clear_leftovers", "is_index_folder", "remove_segments"]
@@ -32,29 +32,35 @@ def is_index_folder(root: Path) -> bool:
         return False
     with disk.telling("read", root):
         names = {entry.name for entry in root.iterdir()}
-    ours = names <= {*_OWN, HOLDER, LOCK, MERGE_LOCK}
+    ours = names <= {*_OWN, HOLDER, LOCK, MERGE_LOCK, ADD_LOCK}
     return ours and (CATALOG in names or not names & {SEGMENTS, CODECS})
 
 
 def clear_folder(root: Path, *, lock: bool = False) -> None:
     """Remove the index; the lock too if asked for. The caller holds the lock, and keeps it until
     after this: a waiter notices that the file it locked is gone, and starts again."""
-    for name in (*_OWN, HOLDER, MERGE_LOCK, LOCK) if lock else _OWN:
+    for name in (*_OWN, HOLDER, ADD_LOCK, MERGE_LOCK, LOCK) if lock else _OWN:
         remove(root / name)
 
 
 def clear_leftovers(root: Path, catalog: Catalog) -> None:
     """Remove what an interrupted writer left: folders of segments and codecs that no commit names and
-    that no merge is writing now. The caller holds the writer lock."""
+    that no merge and no add is writing now. The caller holds the writer lock."""
     if not _leftovers(root, catalog):
         return
-    with merge_lock(root) as free:
-        if free:
+    with merge_lock(root) as merges, add_lock(root) as adds:
+        found = [folder for folder in _leftovers(root, catalog) if (adds if _is_of_add(folder) else merges)]
+        if found:
             # A commit that was cut off may lie whole in SQLite's log, not seen until a recovery
             # after a crash: then it would name what is removed here. This one takes its place.
             catalog.overwrite_log()
-            for folder in _leftovers(root, catalog):
-                remove(folder)
+        for folder in found:
+            remove(folder)
+
+
+def _is_of_add(folder: Path) -> bool:
+    """Whether it is a segment without a number of its own."""
+    return folder.parent.name == SEGMENTS and folder.name.isdecimal() and int(folder.name) >= PROVISIONAL
 
 
 def _leftovers(root: Path, catalog: Catalog) -> list[Path]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from retrieval.errors import IndexDamagedError
 from retrieval.storage.catalog import CATALOG, Catalog
+from retrieval.storage.clipping import clipped_share
 from retrieval.storage.files import map_array
+from retrieval.storage.records import SegmentRecord
 from retrieval.storage.segment import STRAIN
 
 __all__ = ["IndexInfo", "describe_index"]
@@ -21,8 +26,9 @@ class IndexInfo:
     room; ``bytes`` maps components to bytes on disk; ``recipe`` is what documents are found by and
     ``quality`` what was measured of it (None: every stored vector is scored); ``strain`` is the share of
     tokens' squared lengths that centroids leave (index tokens), to be compared with that of the documents
-    that were trained on, ``quality["strain"]``; ``encoder`` is None for a
-    caller's own class; ``complete`` is False while a build is unfinished; ``pooling`` says how tokens share
+    that were trained on, ``quality["strain"]``; ``clipped`` is the share of numbers beyond the range of int8,
+    of all that were added since it was calibrated (None: none was); ``encoder`` is None for a caller's own
+    class; ``complete`` is False while a build is unfinished; ``pooling`` says how tokens share
     vectors (`IndexConfig.pooling`); ``config`` is what was asked for (`IndexConfig`), also what of it is not
     trained yet."""
 
@@ -48,6 +54,7 @@ class IndexInfo:
     complete: bool
     pooling: str = "none"
     strain: float | None = None
+    clipped: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -57,15 +64,11 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         codec, segments = catalog.codec(), catalog.segments()
         generation, build = catalog.generation(), catalog.build_state()
         version, created = catalog.meta("format_version"), catalog.meta("created_at")
-        pooling, config = catalog.pooling(), catalog.meta("config")
+        pooling, config, clipped = catalog.pooling(), catalog.meta("config"), clipped_share(catalog)
         documents, deleted = catalog.register.count(), catalog.register.count_tombstones()
         pending = list(catalog.register.pending())
         replaced = len(catalog.register.tombstones([pending[-1].buffer])) if pending else 0
-    strains = [
-        (one.n_tokens, float(map_array(root, one.file(STRAIN))[0]))
-        for one in segments
-        if one.has_file(STRAIN)
-    ]
+    strains = [(one.n_tokens, strain) for one in segments if (strain := _strain(root, one)) is not None]
     sizes: Counter[str] = Counter()
     for file in codec.files:
         sizes["trained"] += file.bytes
@@ -73,7 +76,9 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         for file in segment.files:
             sizes[file.name.split("/")[0]] += file.bytes
     kept = [path for path in root.glob(CATALOG + "*") if not path.name.endswith("-shm")]  # shm is scratch
-    sizes["catalog"] = sum(path.stat().st_size for path in kept)
+    for path in kept:
+        with suppress(FileNotFoundError):  # SQLite has removed its log since we listed it
+            sizes["catalog"] += path.stat().st_size
     return IndexInfo(
         path=str(root),
         format_version=version,
@@ -93,12 +98,24 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         encoder=codec.encoder,
         fingerprint=codec.encoder_fingerprint,
         strain=_mean(strains),
+        clipped=clipped,
         fields=fields,
         created_at=created,
         complete=build["complete"],
         pooling=pooling,
         config=config,
     )
+
+
+def _strain(root: Path, segment: SegmentRecord) -> float | None:
+    """How badly a segment fits the centroids; None where nobody measured it, or the file is damaged."""
+    if not segment.has_file(STRAIN):
+        return None
+    try:
+        strain = float(map_array(root, segment.file(STRAIN))[0])
+    except IndexDamagedError:  # only advice is lost; verify tells
+        return None
+    return strain if isfinite(strain) else None
 
 
 def _mean(weighted: Sequence[tuple[int, float]]) -> float | None:

@@ -15,10 +15,20 @@ from filelock import FileLock, Timeout
 from retrieval.errors import IndexLockedError
 from retrieval.storage import disk
 
-__all__ = ["HOLDER", "LOCK", "MERGE_LOCK", "WAIT_SECONDS", "merge_lock", "writer_lock"]
+__all__ = [
+    "ADD_LOCK",
+    "HOLDER",
+    "LOCK",
+    "MERGE_LOCK",
+    "WAIT_SECONDS",
+    "add_lock",
+    "merge_lock",
+    "writer_lock",
+]
 
 LOCK = "writer.lock"
 MERGE_LOCK = "merge.lock"
+ADD_LOCK = "add.lock"
 HOLDER = "writer.json"
 """Who holds the lock: for the message to the one that is refused, nothing else reads it."""
 
@@ -68,7 +78,21 @@ def _say_who(path: Path) -> None:
 def merge_lock(root: Path) -> Iterator[bool]:
     """Hold the merge lock, if nobody else does: whoever rewrites segments without keeping writers
     out holds it, so that nobody takes its unfinished files for leftovers. Gives whether it is held."""
-    lock = FileLock(root / MERGE_LOCK, timeout=0)
+    with _held(FileLock(root / MERGE_LOCK, timeout=0)) as held:
+        yield held
+
+
+@contextmanager
+def add_lock(root: Path, patience: float = 0) -> Iterator[bool]:
+    """Hold the lock of adding many documents, if nobody else does for ``patience`` seconds: who writes
+    segments that have no number yet holds it, and who would take their codec away. Gives whether it is
+    held."""
+    with _held(FileLock(root / ADD_LOCK, timeout=patience)) as held:
+        yield held
+
+
+@contextmanager
+def _held(lock: FileLock) -> Iterator[bool]:
     if not _acquire(lock):
         yield False
         return

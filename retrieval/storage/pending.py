@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from retrieval.corpus import metadata_columns
 from retrieval.quantize import Codec
-from retrieval.storage.births import all_born_here
 from retrieval.storage.documents import DocumentTable, document_batch, widened
 from retrieval.storage.records import PendingBatch
 from retrieval.storage.segment import largest_norm
@@ -62,6 +61,7 @@ class PendingBuffer:
         self.generation = 0
         self._codes = _Growing(np.empty((0, codec.width(dim)), dtype=codec.dtype))
         self._offsets = _Growing(np.zeros(1, dtype=np.int64))
+        self._births = _Growing(np.empty(0, dtype=np.int64))
         self._tables: list[DocumentTable] = []
         self._firsts: list[int] = []
         self._ids: list[str] = []
@@ -75,6 +75,7 @@ class PendingBuffer:
         self._codes.extend(np.frombuffer(batch.codes, dtype=dtype).reshape(-1, width))
         doclens = np.frombuffer(batch.doclens, dtype=np.int64)
         self._offsets.extend(self._offsets.array[-1] + np.cumsum(doclens))
+        self._births.extend((self.number << 32) + batch.first + np.arange(batch.n_documents, dtype=np.int64))
         self._firsts.append(self._n_documents)
         self._tables.append(table)
         self._ids += table.ids()
@@ -86,7 +87,8 @@ class PendingBuffer:
         """All batches taken in so far; ``fields`` are the index's metadata fields now."""
         tables, firsts = list(self._tables), list(self._firsts)
         documents = PendingDocuments(tables, firsts, self._ids, self._n_documents, fields)
-        return PendingReader(self.number, self._codes.array, self._offsets.array, documents, self._max_norm)
+        arrays = self._codes.array, self._offsets.array, self._births.array
+        return PendingReader(self.number, *arrays, documents, self._max_norm)
 
 
 class PendingReader:
@@ -97,13 +99,13 @@ class PendingReader:
         number: int,
         codes: NDArray[Any],
         offsets: IntArray,
+        births: IntArray,
         documents: PendingDocuments,
         max_norm: float,
     ) -> None:
         self.number, self.origins = number, (number,)
-        self.codes, self.offsets, self.documents = codes, offsets, documents
+        self.codes, self.offsets, self.births, self.documents = codes, offsets, births, documents
         self.max_norm = max_norm
-        self.births = all_born_here(number, len(documents))
 
     @property
     def n_documents(self) -> int:

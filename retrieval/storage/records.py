@@ -205,7 +205,7 @@ class PendingBatch:
         if _checksum_of(row[:-1]) != row[-1]:
             raise IndexDamagedError(
                 f"the documents pending since generation {row[0]} are not what was committed; "
-                "restore the index from a copy"
+                "repair the index, or restore it from a copy"
             )
         return cls(*row[:-1])
 

@@ -8,12 +8,13 @@ each segment says which births it holds, so a merge rewrites no row of a documen
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import index
 from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.errors import IndexDamagedError
 from retrieval.storage.database import Database
 from retrieval.storage.records import PendingBatch
 from retrieval.types import IntArray
@@ -78,6 +79,11 @@ class Register:
             found |= {doc_id: Birth(*birth) for doc_id, *birth in rows}
         return found
 
+    def born_in_no_segment(self) -> dict[str, Birth]:
+        """The documents that live and came to the index in none of the origins that segments hold."""
+        query = "SELECT * FROM documents WHERE origin NOT IN (SELECT origin FROM origins)"
+        return {doc_id: Birth(*birth) for doc_id, *birth in self._database.rows(query)}
+
     def forget(self, origins: Sequence[int]) -> None:
         """Drop all that is known of the documents of origins that are lost; inside a transaction."""
         for origin in origins:
@@ -137,12 +143,26 @@ class Register:
         number = self._database.rows("SELECT max(buffer) FROM pending")[0][0]
         return None if number is None else int(number)
 
-    def pending(self, after: int = 0) -> Iterator[PendingBatch]:
-        """Batches committed after a generation, oldest first."""
+    def pending(
+        self, after: int = 0, skipped: Callable[[IndexDamagedError], object] | None = None
+    ) -> Iterator[PendingBatch]:
+        """Batches committed after a generation, oldest first.
+
+        Raises:
+            IndexDamagedError: one is not what was committed, and ``skipped``, which would be told instead,
+                is not given.
+        """
         if self._has_changes():
             query = "SELECT * FROM pending WHERE generation > ? ORDER BY generation"
             for row in self._database.rows(query, (after,)):
-                yield PendingBatch.from_row(row)
+                try:
+                    batch = PendingBatch.from_row(row)
+                except IndexDamagedError as error:
+                    if skipped is None:
+                        raise
+                    skipped(error)
+                else:
+                    yield batch
 
     def pending_size(self) -> PendingSize:
         """How much is pending."""
@@ -160,6 +180,13 @@ class Register:
     def clear_pending(self) -> None:
         """Forget all batches, once they are in a segment; inside a transaction."""
         self._database.execute("DELETE FROM pending")
+
+    def drop_pending(self, lost: Sequence[str]) -> None:
+        """`clear_pending` where some of the documents are lost: forget these too, and which ones of all were
+        deleted; inside a transaction."""
+        self.clear_pending()
+        self._database.execute_many("DELETE FROM documents WHERE doc_id = ?", ((doc_id,) for doc_id in lost))
+        self._database.execute("DELETE FROM tombstones WHERE origin NOT IN (SELECT origin FROM origins)")
 
     def _births(self, rows: Sequence[tuple[int, int]]) -> IntArray:
         with self._database.decoding("the deletions"):

@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from retrieval.building import teller
 from retrieval.errors import IndexDamagedError, IndexFolderError
 from retrieval.index import STRAIN as STRAIN_ARRAY
 from retrieval.index import Probe, Searcher, TokenPipeline
 from retrieval.quantize import Codec, ResidualCodec
+from retrieval.storage import disk
 from retrieval.storage.array_files import ArrayFiles
 from retrieval.storage.births import all_born_here
+from retrieval.storage.derived import Derived
 from retrieval.storage.documents import DocumentTable, write_documents
 from retrieval.storage.files import (
     FileRecord,
@@ -36,6 +39,7 @@ from retrieval.storage.trained import Trained
 from retrieval.types import IntArray, Ragged
 
 __all__ = [
+    "PROVISIONAL",
     "SEGMENTS",
     "SegmentReader",
     "SegmentWriter",
@@ -46,10 +50,13 @@ __all__ = [
 ]
 
 SEGMENTS = "segments"
+PROVISIONAL = 10**8
+"""The first of the numbers of segments that are written before they get one (`SegmentWriter.renumber`)."""
 ARRANGED = "arranged/"
 """Files of what the trained search keeps of a segment: all made from its codes."""
 STRAIN = ARRANGED + STRAIN_ARRAY
-"""How badly the tokens of a segment fit the centroids; see `retrieval.index.tokens`."""
+"""How badly the tokens of a segment fit the centroids; see `retrieval.index.tokens`. It is advice: no
+search needs it."""
 BLOCK = 16384
 """Vectors decoded at a time when they are arranged."""
 
@@ -109,9 +116,23 @@ class SegmentWriter:
         sync_folder(self._root / self._folder)
         self.files = tuple(files)
 
+    def file(self, name: str) -> FileRecord:
+        """A file of a finished segment."""
+        return next(file for file in self.files if file.name == name)
+
+    def renumber(self, segment: int) -> None:
+        """Give a finished segment its number, if it was written before there was one for it."""
+        before, self._folder = self._folder, f"{SEGMENTS}/{segment:08d}"
+        remove(self._root / self._folder)  # left by a writer that died
+        with disk.telling("rename", self._root / before):
+            disk.rename(self._root / before, self._root / self._folder)
+        sync_folder(self._root / SEGMENTS)
+        self.files = tuple(replace(f, path=f"{self._folder}/{Path(f.path).name}") for f in self.files)
+        self.segment, self.origins = segment, (segment,)
+
     def _arrange(self, pipeline: Searcher, codes: FileRecord, offsets: IntArray) -> list[FileRecord]:
         """Let the trained search make its arrays of the codes just written."""
-        stored = map_array(self._root, codes)
+        stored, tell = map_array(self._root, codes), teller()
 
         def runs() -> Iterator[tuple[int, int]]:
             first, n = 0, len(offsets) - 1
@@ -122,6 +143,7 @@ class SegmentWriter:
 
         def blocks() -> Iterator[Ragged]:
             for first, last in runs():
+                tell("code the documents", first / self.n_documents)
                 start, stop = offsets[first], offsets[last]
                 values = np.ascontiguousarray(self._codec.decode(stored[start:stop]), dtype=np.float32)
                 yield Ragged(values, offsets[first : last + 1] - start)
@@ -197,8 +219,7 @@ class SegmentReader:
         if trained is not None and pipeline is not None and (record.is_arranged or pipeline.keeps_nothing):
             arranged = {
                 file.name.removeprefix(ARRANGED): map_array(root, file)
-                for file in record.files
-                if file.name.startswith(ARRANGED)
+                for file in arranged_part(record).files
             }
             try:
                 check_numbers(arranged)
@@ -213,17 +234,23 @@ class SegmentReader:
         """Documents in its files, deleted ones too."""
         return self.record.n_documents
 
+    @property
+    def derived(self) -> Derived:
+        """What readers keep beside its documents."""
+        return Derived(self._root, self.record)
+
     def document_codes(self, ordinal: int) -> NDArray[Any]:
         """Codes of one document, ``(n_tokens_i, d)``."""
         return self.codes[self.offsets[ordinal] : self.offsets[ordinal + 1]]
 
     def check_bytes(self) -> None:
-        """Read every file and compare: whoever copies a segment must not give damage a new checksum.
+        """Read every file that was not derived and compare: whoever copies a segment must not give damage a
+        new checksum. What the search arranged is not copied, but arranged again.
 
         Raises:
             IndexDamagedError: a byte is not what was committed.
         """
-        if found := file_problems(self._root, self.record):
+        if found := file_problems(self._root, stored_part(self.record)):
             raise IndexDamagedError(found[0])
 
     def problems(self) -> list[str]:
@@ -259,8 +286,8 @@ def stored_part(record: SegmentRecord) -> SegmentRecord:
 
 
 def arranged_part(record: SegmentRecord) -> SegmentRecord:
-    """The rest of it."""
-    files = tuple(file for file in record.files if file.name.startswith(ARRANGED))
+    """A segment with nothing but what searching it needs of that."""
+    files = tuple(file for file in record.files if file.name.startswith(ARRANGED) and file.name != STRAIN)
     return replace(record, files=files, stored_checksum=None)
 
 

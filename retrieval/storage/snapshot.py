@@ -15,6 +15,7 @@ from retrieval.errors import IndexDamagedError
 from retrieval.index import Probe
 from retrieval.storage.births import birth_keys, find_births
 from retrieval.storage.catalog import Catalog
+from retrieval.storage.derived import Derived
 from retrieval.storage.pending import PendingBuffer, PendingReader
 from retrieval.storage.records import CodecRecord, SegmentRecord
 from retrieval.storage.register import Birth
@@ -67,6 +68,11 @@ class SegmentView:
     def search(self) -> Probe | None:
         """The trained search of this segment, None where every vector is scored."""
         return self._reader.search if isinstance(self._reader, SegmentReader) else None
+
+    @property
+    def derived(self) -> Derived | None:
+        """What readers keep beside the documents of a segment; None of pending ones."""
+        return self._reader.derived if isinstance(self._reader, SegmentReader) else None
 
     @property
     def bytes(self) -> int:
@@ -189,8 +195,9 @@ class SnapshotKeeper:
                     generation = self._catalog.generation()
                     snapshot = self._refreshed(generation)
                     births = self._catalog.register.find_all(ids)
-                # Else the files that were mapped may be another index's, of the same names and sizes.
-                self._catalog.check_in_place()
+                if snapshot is not self._current:
+                    # Else the files that were mapped may be another index's, of the same names and sizes.
+                    self._catalog.check_in_place()
                 if self._are_there(snapshot.damaged):
                     self._current = snapshot
                     return snapshot, births

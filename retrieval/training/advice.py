@@ -20,6 +20,8 @@ STRAINED = 1.2
 """Times more than at training that centroids leave of tokens, from which on it is worth training again."""
 GROWN = 1.5
 """Times more documents than a recall was measured on, from which on it is worth measuring again."""
+CLIPPED = 0.01
+"""Share of added numbers beyond the calibrated range, from which on it is worth calibrating again."""
 WASTED = 0.25
 """Share of deleted documents among all that take room, from which on it is worth giving it back."""
 
@@ -37,6 +39,11 @@ def advice(info: IndexInfo) -> list[str]:
         told.append(
             "the documents have changed since the centroids were trained: train the recipe again (compact "
             "with retrain)"
+        )
+    if info.clipped is not None and info.clipped > CLIPPED:
+        told.append(
+            f"{info.clipped:.1%} of the numbers added since int8 was calibrated lie beyond its range and "
+            "were cut off: encode the documents again (repair with recalibrate)"
         )
     if curve is not None and curve["points"] and info.recipe is not None:
         gap = _gap(RecallCurve.from_json(curve), RecipeConfig.of(**info.recipe))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import building, silent, teller
 from retrieval.config import RecipeConfig
 from retrieval.errors import CollapsedError, ConfigError
 from retrieval.index import Probe, in_memory
@@ -24,7 +25,7 @@ from retrieval.training.geometry import geometry_of
 from retrieval.training.measure import measure
 from retrieval.training.sample import sample_documents
 from retrieval.training.train import fit
-from retrieval.types import EncoderKind, FloatArray, IntArray, Ragged, TrainingProgress
+from retrieval.types import EncoderKind, FloatArray, IntArray, Ragged
 
 __all__ = ["Trial", "candidates", "check_spread", "choose", "diagnose", "maxsim_spread", "tried"]
 
@@ -99,15 +100,15 @@ def tried(
     sample: Ragged,
     queries: Ragged,
     recipes: Sequence[tuple[str, RecipeConfig]],
-    tell: TrainingProgress,
 ) -> list[Trial]:
     """Train each recipe on prepared documents and measure it with prepared queries."""
-    trials: list[Trial] = []
+    trials, tell = list[Trial](), teller()
     for name, recipe in recipes:
         tell(f"try {name}", len(trials) / len(recipes))
         started = time.perf_counter()
         try:
-            curve = _curve(snapshot, sample, queries, recipe)
+            with building(tell=silent):  # its stages are parts of this one
+                curve = _curve(snapshot, sample, queries, recipe)
         except ConfigError as error:
             trials.append(Trial(name, recipe, failed=str(error)))
             continue
@@ -180,12 +181,10 @@ def check_spread(spread: float) -> None:
         )
 
 
-def diagnose(
-    snapshot: Snapshot, queries: Ragged, asked: RecipeConfig, tell: TrainingProgress
-) -> dict[str, Any]:
+def diagnose(snapshot: Snapshot, queries: Ragged, asked: RecipeConfig) -> dict[str, Any]:
     """The geometry of an index's vectors, and what each kind of recipe makes of a sample of its documents,
     measured with prepared queries: a JSON value."""
-    tell("sample", None)
+    teller()("sample", None)
     kind = snapshot.record.kind
     tokens = SAMPLE_TOKENS if kind == "late" else None
     sample = sample_documents(snapshot, SAMPLE_DOCUMENTS, asked.seed, tokens)
@@ -196,7 +195,7 @@ def diagnose(
     }
     if kind == "late":
         told["maxsim_spread"] = maxsim_spread(queries, sample)
-    trials = tried(snapshot, sample, queries, candidates(kind, asked), tell)
+    trials = tried(snapshot, sample, queries, candidates(kind, asked))
     best = choose(trials)
     told["trials"] = [trial.to_json() for trial in trials]
     told["chosen"] = None if best is None else best.name

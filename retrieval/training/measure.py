@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import teller
 from retrieval.index import Effort, FlatIndex, Found, Probe, Searcher
 from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.lists import WIDEN
@@ -73,7 +74,9 @@ def measure(views: Sequence[Searched], record: CodecRecord, trained: Trained, qu
     for view in views:  # kernels are compiled and pages read before anything is timed
         if view.search is not None:
             view.search.search(probes, Effort(depth=1, nprobe=1, ef_search=1, scored=1), view.live)
-    for effort in _efforts(pipeline, documents, max(ks)):
+    efforts, tell = list(_efforts(pipeline, documents, max(ks))), teller()
+    for done, effort in enumerate(efforts):
+        tell("measure recall", done / len(efforts))
         started = time.perf_counter()
         found = [view.search.search(probes, effort, view.live) for view in views if view.search is not None]
         taken = 1e9 * (time.perf_counter() - started) / len(queries)

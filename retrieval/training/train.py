@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
+from retrieval.building import threads_to_use
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError
 from retrieval.index import TokenPipeline, TokensIndex, fit_searcher
-from retrieval.quantize import Codec, FloatCodec, Int8Codec, ResidualCodec
+from retrieval.quantize import Codec, FloatCodec, GivenCodec, Int8Codec, ResidualCodec
 from retrieval.storage import Snapshot, Trained
 from retrieval.types import Precision, Ragged
 
-__all__ = ["fit", "silent"]
+__all__ = ["fit"]
 
 BLOCK = 16384
 """Vectors decoded at a time when all are read."""
-
-
-def silent(stage: str, fraction: float | None) -> None:
-    """Progress that nobody wants to see."""
 
 
 def fit(
@@ -29,21 +24,25 @@ def fit(
     recipe: RecipeConfig,
     precision: Precision,
     queries: Ragged | None,
+    given: GivenCodec | None = None,
 ) -> Trained:
     """Train the codec of the stored vectors and, unless everything is to be scored, the search.
 
-    ``sample`` are documents of the index, ``queries`` prepared ones, for reducers that use them.
+    ``sample`` are documents of the index, ``queries`` prepared ones, for reducers that use them;
+    ``given`` was trained elsewhere: without a search vectors are stored by it, else the search codes by it.
 
     Raises:
         ConfigError: nothing to train on, or a recipe that cannot be made of such vectors.
     """
-    threads, metric = len(os.sched_getaffinity(0)), snapshot.record.metric
+    threads, metric = threads_to_use(), snapshot.record.metric
     tokens = sum(int(view.offsets[-1]) for view in snapshot.segments)
     if recipe.index != "exact" and not len(sample.values):
         raise ConfigError("there are no documents to train on; add some first")
     if precision == "residual" and precision != snapshot.record.config["precision"]:
         coded = TokenPipeline.fit(sample, tokens, recipe, metric, None, threads)
         return Trained(coded.index.codec, coded)
+    if given is not None and recipe.index == "exact":
+        return Trained(given)
     codec = _stored_codec(snapshot, precision)
     if recipe.index == "exact":
         return Trained(codec)
@@ -52,7 +51,8 @@ def fit(
     # What is searched are the vectors as stored: train on what storing leaves of them.
     seen = np.asarray(codec.decode(codec.encode(sample.values)), dtype=np.float32)
     documents = Ragged(seen, sample.offsets)
-    return Trained(codec, fit_searcher(documents, len(snapshot), tokens, recipe, metric, queries, threads))
+    rest = recipe, metric, queries, threads, given
+    return Trained(codec, fit_searcher(documents, len(snapshot), tokens, *rest))
 
 
 def _stored_codec(snapshot: Snapshot, precision: Precision) -> Codec:

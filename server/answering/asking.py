@@ -28,6 +28,7 @@ __all__ = [
     "telling",
 ]
 
+PLAIN_LIMIT = 100
 Finding = tuple[str, str]
 """A JSON pointer and what is wrong there."""
 
@@ -46,6 +47,20 @@ class Question:
         if isinstance(asked, bool):
             return frozenset({"tokens"}) if asked else frozenset()
         return frozenset([asked] if isinstance(asked, str) else asked)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes as long as others to the same collection: a vector, and the nearest few of all."""
+        search = self.search
+        return (
+            search.vector is not None
+            and search.filter is None
+            and search.params is None
+            and search.cursor is None
+            and search.explain is False
+            and search.limit <= PLAIN_LIMIT
+            and not self.is_hybrid
+        )
 
     @property
     def is_hybrid(self) -> bool:

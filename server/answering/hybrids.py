@@ -27,8 +27,11 @@ class Hybrids:
         self._lock = threading.Lock()
         self._known: WeakKeyDictionary[Engine, OrderedDict[str, BM25]] = WeakKeyDictionary()
 
-    def of(self, engine: Engine, other: Engine | None, options: HybridOptions) -> Hybrid:
-        """A hybrid search of ``engine``, with ``other`` as its dense generator.
+    def of(
+        self, engine: Engine, other: Engine | None, options: HybridOptions, *, keep: bool = True
+    ) -> Hybrid:
+        """A hybrid search of ``engine``, with ``other`` as its dense generator. ``keep``: counts of terms are
+        written beside the documents.
 
         Raises:
             ConfigError: options that cannot work.
@@ -37,18 +40,18 @@ class Hybrids:
         return Hybrid(
             engine,
             other,
-            bm25=self._bm25(engine, options.language) if options.bm25 else False,
+            bm25=self._bm25(engine, options.language, keep) if options.bm25 else False,
             fuse=options.fuse,
             weights=options.weights,
             refine=options.refine,
             num_candidates=options.num_candidates,
         )
 
-    def _bm25(self, engine: Engine, language: str) -> BM25:
+    def _bm25(self, engine: Engine, language: str, keep: bool) -> BM25:
         with self._lock:
             languages = self._known.setdefault(engine, OrderedDict())
             if language not in languages:
-                languages[language] = BM25(language)
+                languages[language] = BM25(language, keep=keep)
             languages.move_to_end(language)
             while len(languages) > MAX_LANGUAGES:
                 languages.popitem(last=False)

@@ -20,14 +20,19 @@ from retrieval.hybrid import Hybrid
 from retrieval.types import Explanation, Hit, SearchResult
 from server.answering.asking import Question, check_mode, codec_of, given_vectors, telling
 from server.answering.cursors import MAX_LENGTH, Cursor, digest_of
+from server.answering.pace import Paces
 from server.answering.rendering import explanation_value, hit_value, rendered
 from server.schemas.search import RerankRequest, SearchRequest
-from server.working.pool import Work
+from server.working.pool import Lane, Work
 
 __all__ = ["Asker"]
 
 Query = str | NDArray[Any]
 Timings = dict[str, float]
+Found = bytes | None
+"""The answer, if nothing is left to be done for it."""
+PACES = Paces()
+"""What it keeps belongs to engines, so several applications in one process share nothing by it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,10 +82,9 @@ class Asker:
             ProblemError: 422, a question does not fit the collection.
         """
         asked = [_Asked(question, hybrid) for question, hybrid in zip(questions, hybrids, strict=True)]
-        await self._prepare(asked)
         is_explained = any("tokens" in each.question.aspects for each in asked)
         last = None if is_explained else self._bytes
-        found = await self._work.run(lambda: self._searched(asked, is_batch, last))
+        found = await self._found(asked, lambda: self._searched(asked, is_batch, last))
         if found is None:
             found = await self._work.run(lambda: self._explained(asked, is_batch))
         return found
@@ -101,9 +105,23 @@ class Asker:
 
     # -- stages -------------------------------------------------------------------------------
 
-    async def _prepare(self, asked: Sequence[_Asked]) -> None:
-        """Encode the texts, where others that wait for the model join; count terms for BM25 where that is
-        due."""
+    async def _found(self, asked: Sequence[_Asked], search: Callable[[], Found]) -> Found:
+        """What ``search`` finds, after stages that wait for models."""
+        engine, work = self._engine, self._work
+        if len(asked) == 1 and asked[0].question.is_plain:
+            is_short = PACES.is_short(engine)
+            run = work.run_here if is_short else work.run
+            return await run(lambda: PACES.watched(engine, search, keeps_waiting=is_short))
+        stages = self._prepared(asked)
+        if not stages:
+            return await work.run(search)
+        for stage, lane in stages[:-1]:
+            await work.run(stage, lane)
+        return await work.run_after(*stages[-1], search)
+
+    def _prepared(self, asked: Sequence[_Asked]) -> list[tuple[Callable[[], None], Lane]]:
+        """Stages and their lanes: encode the texts, where others that wait for the model join; count terms
+        for BM25 where that is due."""
         texts = [each for each in asked if each.hybrid is None and each.search.query is not None]
         hybrids = [each.hybrid for each in asked if each.hybrid is not None]
 
@@ -121,10 +139,8 @@ class Asker:
             for hybrid in hybrids:
                 hybrid.warm_up()
 
-        if texts:
-            await self._work.run(encode, "encode")
-        if hybrids:
-            await self._work.run(count_terms, "encode")
+        stages: list[tuple[Callable[[], None], Lane]] = [(encode, "encode")] if texts else []
+        return [*stages, (count_terms, "load")] if hybrids else stages
 
     async def _encoded(self, text: str | None) -> tuple[Query | None, float]:
         """A text's vectors and the milliseconds that took; None for none."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
-from retrieval import IndexConfig
+from retrieval import Engine, IndexConfig
+from retrieval.trainable import is_trained
 from retrieval.types import TrainingProgress
 from server.collections.configs import check_fit, wanted_recipe
 from server.collections.refusals import refusing
@@ -50,7 +52,11 @@ def compacting(context: AppContext, collection: str, asked: Conversion) -> TaskW
 
     def work(control: TaskControl) -> dict[str, object]:
         control.check()
-        with context.registry.lease(collection) as engine, refusing():
+        with (
+            context.registry.lease(collection) as engine,
+            _turn(context, collection, control, is_converted=asked.retrain or _is_untrained(engine, wanted)),
+            refusing(),
+        ):
             before = sum(engine.inspect().bytes.values())
             report = engine.compact(
                 asked.precision,
@@ -91,6 +97,17 @@ def diagnosing(context: AppContext, collection: str, queries: Sequence[str] | No
             return engine.diagnose(queries, progress=_told(control))
 
     return work
+
+
+def _is_untrained(engine: Engine, wanted: IndexConfig) -> bool:
+    return not is_trained(engine.located()[0].snapshot.record, wanted)
+
+
+def _turn(
+    context: AppContext, collection: str, control: TaskControl, *, is_converted: bool
+) -> AbstractContextManager[None]:
+    """The turn of those who write, which a conversion keeps waiting to its end; a merge lets them write."""
+    return context.ingestion.turns.of_task(collection, control.check) if is_converted else nullcontext()
 
 
 def _told(control: TaskControl) -> TrainingProgress:

@@ -21,7 +21,7 @@ from retrieval.storage.files import sync_folder
 from server.http.problems import ProblemError
 from server.settings import COLLECTION_NAME, ServerSettings
 
-__all__ = ["DataFolder", "tidy"]
+__all__ = ["DataFolder", "identity_of", "tidy"]
 
 CATALOG = "catalog.sqlite"
 TRASH, RESTORING = ".trash-", ".restoring-"
@@ -82,6 +82,16 @@ class DataFolder:
         path.rename(trash)
         sync_folder(self.root)
         shutil.rmtree(trash, ignore_errors=True)
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Which file the catalog of the index at ``path`` is: another one once the index was replaced, as long as
+    somebody has the old one open. None: there is none."""
+    try:
+        status = (path / CATALOG).stat()
+    except OSError:  # none, or none that may be looked at
+        return None
+    return status.st_dev, status.st_ino
 
 
 def tidy(data_dir: Path) -> None:

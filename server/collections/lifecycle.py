@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from retrieval import Encoder, EncoderConfig, Engine, IndexConfig
 from retrieval.errors import EncoderError, IndexExistsError
 from server.collections.configs import check_fit, check_pooled, differences, index_config
 from server.collections.describing import aliases_of
-from server.collections.folders import DataFolder
+from server.collections.folders import DataFolder, identity_of
 from server.collections.loading import Opener, warm
 from server.collections.refusals import refusal, refusing
 from server.context import AppContext
@@ -16,7 +17,16 @@ from server.documents.ingest import INGEST
 from server.http.problems import RETRY_AFTER, ProblemError
 from server.schemas.collections import CollectionConfig
 
-__all__ = ["check_loaded", "check_name", "check_unserved", "create", "delete", "opener_of", "reload"]
+__all__ = [
+    "check_loaded",
+    "check_name",
+    "check_unserved",
+    "create",
+    "delete",
+    "incarnation",
+    "opener_of",
+    "reload",
+]
 
 
 def create(context: AppContext, name: str, asked: CollectionConfig) -> bool:
@@ -44,7 +54,9 @@ def create(context: AppContext, name: str, asked: CollectionConfig) -> bool:
             raise _taken(name) from None
         try:
             warm(engine)
+            incarnation(context, name, path, anew=True)
         except BaseException:
+            engine.close()
             DataFolder(context.settings).throw_away(path)
             raise
         context.registry.add(name, path, engine)
@@ -96,10 +108,30 @@ def reload(context: AppContext, name: str) -> str:
             return registry.resolve(own)  # which says that there is none
         if registry.get(own) is not None:
             check_loaded(context, own)
+        if not context.settings.read_only:
+            incarnation(context, own, path)  # another one, if these are other files
         with refusing():
             engine = opener_of(context).open_asked(own, path)
         registry.add(own, path, engine)
     return own
+
+
+def incarnation(context: AppContext, name: str, path: Path | None = None, *, anew: bool = False) -> str:
+    """What a collection (its own name) is until it is deleted or restored: another then. ``path`` is its
+    folder (None: that of what is served), ``anew`` that it has just become another. Blocks.
+
+    Raises:
+        ProblemError: 404; 503 loading, or collection_busy: it is being replaced; 500 store_failed.
+    """
+    if path is None:
+        with context.registry.lease(name) as engine:
+            path = engine.path
+    found = identity_of(path)
+    if found is None:
+        told = f"collection '{name}' is being replaced; try again"
+        raise ProblemError(503, "collection_busy", told, headers=RETRY_AFTER)
+    _device, number = found  # a device may have another number after a restart
+    return f"{name} {context.store.incarnation(name, str(number), anew=anew)}"
 
 
 def opener_of(context: AppContext) -> Opener:

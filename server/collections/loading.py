@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from retrieval import Engine, RuntimeConfig
 from server.collections.models import Models
 
 __all__ = ["Opener", "warm"]
 
 WARM_UP_QUERY = "warm up"
-QUERY_TOKENS = (1, 8, 40)
-"""One token, a block of the kernel, and more than a block: each is compiled apart."""
-MANY = 8
-"""Queries in a batch, which are scored together."""
 
 
 class Opener:
@@ -48,18 +42,11 @@ class Opener:
 
 
 def warm(engine: Engine) -> Engine:
-    """The engine after it has answered queries of every kind that compiles kernels of its own; closed, if
-    that fails."""
+    """The engine after it has answered queries of every kind that compiles kernels of its own, and a text;
+    closed, if that fails."""
     try:
-        engine.warm_up()
-        found = engine.search(WARM_UP_QUERY, k=10)
-        some = {"must": [{"has_id": [hit.id for hit in found[: len(found) // 2 + 1]]}]}
-        for tokens in QUERY_TOKENS if engine.kind == "late" else (1,):
-            vectors = np.full((tokens, engine.dim), engine.dim**-0.5, dtype=np.float32)
-            for params in (None, {"exact": True}):
-                engine.search(vectors, k=10, params=params)
-                engine.search(vectors, k=10, params=params, filter=some)
-                engine.search_batch([vectors] * MANY, k=10, params=params)
+        engine.warm_up(kernels=True)
+        engine.search(WARM_UP_QUERY)
     except BaseException:
         engine.close()
         raise

@@ -95,10 +95,10 @@ class Models:
         Raises:
             EncoderError, MissingExtraError: it cannot be loaded.
         """
-        config = self._resolved(config) if is_local(config.name) else config
-        found = self._loaded.get(config)
+        found = self.loaded(config)
         if found is not None:
             return found
+        config = self._whole(config)
         with self._loading:
             found = self._loaded.get(config)
             if found is None:
@@ -107,6 +107,10 @@ class Models:
                 if config in map(self._listed_config, self._listed):
                     self._kept[config] = found
         return found
+
+    def loaded(self, config: EncoderConfig) -> BatchingEncoder | None:
+        """The model of a configuration if it is there; None: `encoder` would load it."""
+        return self._loaded.get(self._whole(config))
 
     def for_collection(self, name: str, path: Path, *, asked: bool = False) -> Encoder:
         """The encoder of the index at ``path``, which is to be the collection ``name``.
@@ -153,6 +157,9 @@ class Models:
     def close(self) -> None:
         """End the thread on which queries are encoded. Blocks until what it does is done."""
         self._thread.close()
+
+    def _whole(self, config: EncoderConfig) -> EncoderConfig:
+        return self._resolved(config) if is_local(config.name) else config
 
     def _listed_config(self, name: str) -> EncoderConfig | None:
         """None: it cannot be loaded, or not without fetching it."""

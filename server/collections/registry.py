@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from retrieval import Engine
-from retrieval.errors import IndexFolderError, RetrievalError
+from retrieval.errors import IndexFolderError, IndexNotFoundError, RetrievalError
+from server.collections.folders import identity_of
 from server.http.problems import RETRY_AFTER, ProblemError
 from server.schemas.collections import CollectionState
 from server.settings import COLLECTION_NAME
@@ -110,8 +111,7 @@ class Registry:
         """The open engine of a collection or alias, which is not closed meanwhile.
 
         Raises:
-            ProblemError: 404 for an unknown name, 503 while it is loading or after it failed, and in place of
-                what the work makes of a folder that is being replaced.
+            ProblemError: 404 for an unknown name, 503 while it is loading or after it failed; as `excusing`.
         """
         own = self.resolve(name)
         with self._changed:
@@ -121,18 +121,31 @@ class Registry:
         if held is None:
             raise self._not_open(self.resolve(own))
         try:
-            yield held.engine
-        except IndexFolderError:
-            if self._held.get(own) is held and own not in self._changing:
-                raise
-            # Its folder has been taken from under it: a restore, or a folder that was replaced by hand.
-            told = f"collection '{own}' was being replaced; try again"
-            raise ProblemError(503, "collection_busy", told, headers=RETRY_AFTER) from None
+            with self.excusing(own, held.engine):
+                yield held.engine
         finally:
             with self._changed:
                 held.leases -= 1
                 if not held.leases:
                     self._changed.notify_all()
+
+    @contextmanager
+    def excusing(self, own: str, engine: Engine) -> Iterator[None]:
+        """503 in place of what the work inside makes of a folder that was replaced: by a restore, or by hand.
+
+        Raises:
+            ProblemError: 503 collection_busy.
+        """
+        try:
+            yield
+        except IndexFolderError as error:
+            now = self._collections.get(own)
+            # An engine that finds another catalog says that its own is not there.
+            is_there = isinstance(error, IndexNotFoundError) and identity_of(engine.path) is not None
+            if now is not None and now.engine is engine and own not in self._changing and not is_there:
+                raise
+            told = f"collection '{own}' was being replaced; try again"
+            raise ProblemError(503, "collection_busy", told, headers=RETRY_AFTER) from None
 
     def not_ready(self) -> dict[str, str]:
         """What is in the way of readiness: collection name -> 'loading', or why it failed."""

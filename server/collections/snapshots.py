@@ -27,7 +27,7 @@ from retrieval.errors import IndexLockedError, RetrievalError
 from retrieval.storage import Catalog
 from retrieval.storage.files import make_folder, sync_folder
 from server.collections.folders import CATALOG, DataFolder
-from server.collections.lifecycle import check_loaded, check_name, check_unserved, opener_of
+from server.collections.lifecycle import check_loaded, check_name, check_unserved, incarnation, opener_of
 from server.collections.refusals import refusing
 from server.context import AppContext
 from server.http.problems import ProblemError
@@ -151,6 +151,7 @@ def restoring(context: AppContext, collection: str, name: str, target: str) -> T
                 check_target(context, collection, target)
                 path = data.own(target)
                 _put(staged, path, control, lambda: _look(context, target))
+                incarnation(context, target, path, anew=True)
                 context.registry.add(target, path, opener.open_asked(target, path))
         finally:
             shutil.rmtree(staged, ignore_errors=True)

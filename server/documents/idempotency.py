@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from retrieval.errors import RetrievalError
 from server.http.problems import MEDIA_TYPE, RETRY_AFTER, ProblemError, problem_response, status_of
 from server.observing.logs import make_logger
-from server.store.store import Busy, Conflict, Known, ServerStore
+from server.store.store import Busy, Claimed, Conflict, Known, ServerStore
 
 __all__ = ["Idempotency", "request_digest"]
 
@@ -25,6 +26,11 @@ FINAL_ERRORS = frozenset({400, 413, 415, 422})
 """Errors that the same request would get again, whatever happens meanwhile."""
 
 KEPT_HEADERS = ("content-type", "location")
+THREADS = 2
+"""The store does one thing at a time; more threads would only wait for it."""
+
+T = TypeVar("T")
+Claim: TypeAlias = Claimed | Known | Conflict | Busy
 
 
 def request_digest(request: Request) -> Any:
@@ -47,14 +53,20 @@ class Idempotency:
         self._store = store
         self._log = make_logger() if log is None else log
         self._under_way: set[asyncio.Task[Response]] = set()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
 
     async def run(
-        self, request: Request, digest: str, make: Callable[[], Awaitable[Response]], *, target: str = ""
+        self,
+        request: Request,
+        digest: str,
+        make: Callable[[], Awaitable[Response]],
+        *,
+        target: Callable[[], str] = lambda: "",
     ) -> Response:
         """The answer of ``make``, or the one that the same request got before.
 
-        ``target`` tells apart what has had the same path at different times: the answers of a collection
-        that is deleted are not those of the next one of its name.
+        ``target`` (called on a thread) tells apart what has had the same path at different times: the answers
+        of a collection that was deleted, or went back to a snapshot, are not those of what took its place.
 
         ``digest`` is the hexadecimal of `request_digest` and the body. Without the header, ``make`` is
         simply called. With it, ``make`` goes on to its end even if the client goes away (so let a deadline
@@ -68,8 +80,7 @@ class Idempotency:
         key = _key(request)
         if key is None:
             return await make()
-        scope_key = _scope_key(request, key, target)
-        claim = await asyncio.to_thread(self._store.claim, scope_key, digest)
+        scope_key, claim = await self._on_a_thread(lambda: self._claimed(request, key, target(), digest))
         if isinstance(claim, Known):
             return _replayed(claim, request)
         if isinstance(claim, Conflict):
@@ -86,6 +97,18 @@ class Idempotency:
     async def finish(self) -> None:
         """Wait for the requests whose clients went away; call it before the store is closed."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def close(self) -> None:
+        """End its threads; after `finish`. Blocks."""
+        self._threads.shutdown(wait=True)
+
+    async def _on_a_thread(self, job: Callable[[], T]) -> T:
+        """On threads of its own: it is the first thing that a write waits for."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
+
+    def _claimed(self, request: Request, key: str, target: str, digest: str) -> tuple[str, Claim]:
+        scope_key = _scope_key(request, key, target)
+        return scope_key, self._store.claim(scope_key, digest)
 
     async def _settled(self, scope_key: str, make: Callable[[], Awaitable[Response]]) -> Response:
         settled = False
@@ -107,7 +130,9 @@ class Idempotency:
         headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         body = bytes(response.body)
         try:
-            await asyncio.to_thread(self._store.settle, scope_key, response.status_code, body, headers)
+            await self._on_a_thread(
+                lambda: self._store.settle(scope_key, response.status_code, body, headers)
+            )
         except ProblemError as error:  # what was asked for is done: that is no reason to answer with an error
             self._log.error("an answer could not be remembered", detail=error.detail)
             return False

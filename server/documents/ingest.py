@@ -6,10 +6,9 @@ it.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -17,11 +16,12 @@ from typing import Any, BinaryIO, Literal, TypeVar
 from retrieval import Engine
 from retrieval.corpus import ErrorPolicy, FieldNames, records_of
 from retrieval.errors import DataError
-from retrieval.types import BuildProgress, Record
+from retrieval.types import BuildProgress, Document, Record
 from server.collections.registry import Registry
 from server.documents.bodies import DocumentRows, Form
 from server.documents.dates import DateFields
 from server.documents.spool import Spool, Spooled
+from server.documents.turns import Turns
 from server.http.problems import ProblemError
 from server.schemas.documents import ItemError, WriteResponse
 from server.settings import ServerSettings
@@ -34,6 +34,8 @@ __all__ = ["INGEST", "Ingestion", "Plan"]
 INGEST = "ingest"
 MAX_REFUSED = 100
 """How many bad documents a refusal names."""
+FEW_DOCUMENTS, FEW_CHARACTERS = 256, 64 << 10
+"""Up to here a task's commit is short, as a request's; more may keep the engine's lock for minutes."""
 
 T = TypeVar("T")
 
@@ -49,8 +51,8 @@ class Plan:
 
 
 class Ingestion:
-    """Writes to collections. Those that requests make to one collection take turns, in the order in which
-    they came, so that they keep one thread of ``pool`` busy and not all of them; tasks come between them.
+    """Writes to collections. Those to one collection take ``turns``, in the order in which they came, so that
+    they keep one thread of ``pool`` busy and not all of them. Tasks of few documents come between them.
 
     Make it before requests come: bodies that a killed server left, and no task waits for, are removed.
     """
@@ -65,7 +67,7 @@ class Ingestion:
     ) -> None:
         self._settings, self._store, self._registry = settings, store, registry
         self._tasks, self._pool = tasks, pool
-        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.turns, self._upkeep = Turns(), Turns()
         data_dir = settings.data_dir
         self._spool = None if data_dir is None else Spool(data_dir.expanduser())
         tasks.register_kind(INGEST, self._resumed, ended=self._forget)
@@ -98,8 +100,16 @@ class Ingestion:
             with self._registry.lease(collection) as engine:
                 return job(engine)
 
-        async with self._turns[collection]:
+        async with self.turns.of_request(collection):
             return await self._pool.run(leased)
+
+    async def after_writes(self, collection: str, upkeep: Callable[[], Awaitable[T]]) -> T:
+        """What ``upkeep`` gives, awaited when nobody writes to the collection who came before, and no other
+        upkeep is done. Merges take minutes and keep nobody from writing: who comes later does not wait."""
+        async with self._upkeep.of_request(collection):
+            async with self.turns.of_request(collection):
+                pass
+            return await upkeep()
 
     async def write(self, collection: str, file: BinaryIO, plan: Plan, arrived: float) -> WriteResponse:
         """Write the documents of a body.
@@ -159,10 +169,16 @@ class Ingestion:
         plan = Plan(**{name: value for name, value in payload.items() if name != "file"})
 
         def work(control: TaskControl) -> Mapping[str, Any]:
-            with self.spool.reading(payload["file"]) as file, self._registry.lease(collection) as engine:
+            with (
+                self.spool.reading(payload["file"]) as file,
+                self._registry.lease(collection) as engine,
+                ExitStack() as turn,
+            ):
                 began = time.perf_counter()
+                many = partial(turn.enter_context, self.turns.of_task(collection, control.check))
                 # Bounded by the size of the body alone: they are read, encoded and stored a part at a time.
-                written = _written(engine, self._rows(file, plan.form, None), plan, control)
+                rows = self._rows(file, plan.form, None)
+                written = _written(engine, rows, plan, _Steps(control, many))
                 written.timings_ms["total"] = _ms(began, time.perf_counter())
                 return written.model_dump()
 
@@ -172,32 +188,53 @@ class Ingestion:
         return DocumentRows(file, form, max_depth=self._settings.max_json_depth, most=most)
 
 
+class _Steps:
+    """What a task does with each document that the engine reads; it can be stopped between two. ``many`` is
+    called once, when there are more than a few: before the engine takes its lock for the rest of them."""
+
+    def __init__(self, control: TaskControl, many: Callable[[], object]) -> None:
+        self._control, self._many = control, many
+        self._documents = self._characters = 0
+        self._are_many = False
+
+    def step(self, document: Document) -> None:
+        """The next document; raises where the task shall stop."""
+        self._control.check()
+        self._documents += 1
+        self._characters += len(document.full_text)
+        are_many = self._documents > FEW_DOCUMENTS or self._characters > FEW_CHARACTERS
+        if are_many and not self._are_many:
+            self._are_many = True
+            self._many()
+
+    def tell(self, progress: BuildProgress) -> None:
+        """How far encoding is."""
+        self._control.tell("encode", progress.fraction, progress.documents)
+
+
 class _Source:
-    """Records of a body, as the engine reads them; a task can be stopped between two."""
+    """Records of a body, as the engine reads them."""
 
     def __init__(
-        self, rows: DocumentRows, policy: ErrorPolicy, dates: DateFields, control: TaskControl | None
+        self, rows: DocumentRows, policy: ErrorPolicy, dates: DateFields, steps: _Steps | None
     ) -> None:
         self.policy, self.fraction = policy, rows.fraction
-        self._rows, self._dates, self._control = rows, dates, control
+        self._rows, self._dates, self._steps = rows, dates, steps
 
     def __iter__(self) -> Iterator[Record]:
         for record in records_of(iter(self._rows), FieldNames(), self.policy):
-            if self._control is not None:
-                self._control.check()
+            if self._steps is not None:
+                self._steps.step(record.document)
             yield self._dates.restored(record)
 
 
-def _written(
-    engine: Engine, rows: DocumentRows, plan: Plan, control: TaskControl | None = None
-) -> WriteResponse:
+def _written(engine: Engine, rows: DocumentRows, plan: Plan, steps: _Steps | None = None) -> WriteResponse:
     """Write them in one commit."""
     policy = ErrorPolicy("collect" if plan.on_error == "stop" else "skip")
     put = engine.upsert if plan.mode == "upsert" else engine.add
-    progress = None if control is None else partial(_tell, control)
     dates = DateFields(lambda: engine.inspect().fields)
     try:
-        report = put(_Source(rows, policy, dates, control), progress=progress)
+        report = put(_Source(rows, policy, dates, steps), progress=None if steps is None else steps.tell)
     except DataError as error:
         raise _refusal(policy, len(rows.ids)) if error.errors else error from None
     return WriteResponse(
@@ -212,10 +249,6 @@ def _written(
             "write": round(1000 * (report.seconds - report.encode_seconds), 3),
         },
     )
-
-
-def _tell(control: TaskControl, progress: BuildProgress) -> None:
-    control.tell("encode", progress.fraction, progress.documents)
 
 
 def _refusal(policy: ErrorPolicy, n_documents: int) -> ProblemError:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
+from collections.abc import Iterable
+from random import getrandbits
 from typing import Any
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.http.problems import CLIENT_GONE, internal_problem, problem_response
 
-__all__ = ["REQUEST_ID", "RequestContext"]
+__all__ = ["REQUEST_ID", "RequestContext", "request_id_of"]
 
-REQUEST_ID = "X-Request-ID"
+REQUEST_ID = b"x-request-id"
 NO_ROUTE = "none"
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestContext:
@@ -32,8 +32,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID))
         started = time.perf_counter()
+        request_id = request_id_of(scope["headers"])
+        header = (REQUEST_ID, request_id.encode())
         scope.setdefault("state", {}).update(request_id=request_id, began=started)
         status: int | None = None
 
@@ -41,7 +42,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                message["headers"] = [*message["headers"], header]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -65,6 +66,9 @@ def _count(scope: Scope, status: int | None, seconds: float) -> None:
         context.metrics.request(template, scope["method"], status or CLIENT_GONE, seconds)
 
 
-def _request_id(given: str | None) -> str:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The client's id if it is safe to log and send back, else a new one."""
-    return given if given and SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    for name, value in headers:
+        if name == REQUEST_ID and SANE_REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return f"{getrandbits(128):032x}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "internal_problem",
     "invalid_request",
     "problem_body",
+    "problem_of",
     "problem_response",
     "status_of",
 ]
@@ -134,10 +135,16 @@ def internal_problem() -> ProblemError:
 
 def install_handlers(app: FastAPI) -> None:
     """Turn every exception that a route may raise into a problem."""
-    app.exception_handler(ProblemError)(_on_problem)
-    app.exception_handler(errors.RetrievalError)(_on_retrieval_error)
-    app.exception_handler(RequestValidationError)(_on_invalid_body)
-    app.exception_handler(HTTPException)(_on_http_error)
+    for kind, handler in _HANDLERS.items():
+        app.exception_handler(kind)(handler)
+
+
+async def problem_of(request: Request, error: Exception) -> Response:
+    """The answer to an exception of a route that FastAPI did not call; what is no problem is raised."""
+    for kind, handler in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    raise error
 
 
 def _respond(request: Request, problem: ProblemError) -> Response:
@@ -170,6 +177,14 @@ async def _on_http_error(request: Request, error: HTTPException) -> Response:
         405: f"{request.url.path} does not take {request.method}",
     }.get(error.status_code, error.detail)
     return _respond(request, ProblemError(error.status_code, code, detail, headers=error.headers))
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    ProblemError: _on_problem,
+    errors.RetrievalError: _on_retrieval_error,
+    RequestValidationError: _on_invalid_body,
+    HTTPException: _on_http_error,
+}
 
 
 def _pointer(location: Sequence[str | int]) -> str:

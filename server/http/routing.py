@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import email.message
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
@@ -29,7 +30,7 @@ from server.http.problems import ProblemError
 from server.security.access import Scope
 from server.security.limits import parse_json
 
-__all__ = ["ApiRoute", "Rules", "api", "make_router", "rules_of"]
+__all__ = ["ApiRoute", "Rules", "UnfitBody", "api", "make_router", "rules_of"]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 BODY_SECONDS = 30.0
@@ -51,6 +52,15 @@ class Rules:
     gzip: bool = False
     browser: bool = False
     changes: bool = False
+    direct: bool = False
+
+
+class UnfitBody(Exception):
+    """JSON that is no request; FastAPI says why, from the ``body``."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("not a request")
+        self.body = body
 
 
 def api(
@@ -62,16 +72,18 @@ def api(
     gzip: bool = False,
     browser: bool = False,
     changes: bool | None = None,
+    direct: bool = False,
 ) -> Callable[[Endpoint], Endpoint]:
     """Say what a route asks; below the router's decorator.
 
     ``takes``: media types of its body. ``gate``: it needs room among the requests in flight. ``large``: its
     body may be as large as documents may. ``gzip``: it may be compressed; the route decompresses it.
     ``browser``: a browser may ask its user for the key. ``changes``: a read-only server refuses it (default:
-    unless it only reads).
+    unless it only reads). ``direct``: it takes ``collection``, ``body``, ``request`` and ``context``, and
+    FastAPI need not find that out at each request (`server.http.direct`).
     """
     changing = scope in ("write", "admin") if changes is None else changes
-    rules = Rules(scope, takes, gate, large, gzip, browser, changing)
+    rules = Rules(scope, takes, gate, large, gzip, browser, changing, direct)
 
     def mark(endpoint: Endpoint) -> Endpoint:
         endpoint.rules = rules  # type: ignore[attr-defined]
@@ -96,19 +108,34 @@ class ApiRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             context = cast(AppContext, request.app.state.context)
-            _authorise(request, context, rules)
-            if request.method in BODY_METHODS:
-                _check_media(request, rules)
-            limit = context.settings.max_documents_bytes if rules.large else context.settings.max_body_bytes
-            _check_length(request, limit)
-            with _room(context, rules):
-                limited = _ApiRequest(request.scope, _limited(request.receive, limit))
+            with _admitted(request, context, rules) as limited:
                 if is_parsed:
-                    limited.parsed = parse_json(await _whole(limited), context.settings.max_json_depth)
-                    _check_right(request, context, rules)  # an alias may lead elsewhere by now
+                    await _parse(limited, context, rules)
                 return await handle(limited)
 
         return guarded
+
+    def get_direct_handler(self) -> Handler:
+        """The function of a route that is ``direct``, behind the same checks.
+
+        The handler raises `UnfitBody` besides what the function raises.
+        """
+        rules, endpoint = rules_of(self.endpoint), self.endpoint
+        model: type[BaseModel] = get_type_hints(endpoint)["body"]
+
+        async def direct(request: Request) -> Response:
+            context = cast(AppContext, request.app.state.context)
+            with _admitted(request, context, rules) as limited:
+                content = await _parse(limited, context, rules)
+                try:
+                    body = model.model_validate(limited.parsed)
+                except ValidationError:
+                    raise UnfitBody(content) from None
+                named = request.path_params["collection"]
+                answer = await endpoint(collection=named, body=body, request=limited, context=context)
+                return cast(Response, answer)
+
+        return direct
 
 
 def rules_of(endpoint: Callable[..., Any]) -> Rules:
@@ -124,6 +151,26 @@ class _ApiRequest(Request):
     async def json(self) -> Any:
         """What was parsed."""
         return self.parsed
+
+
+@contextmanager
+def _admitted(request: Request, context: AppContext, rules: Rules) -> Iterator[_ApiRequest]:
+    """The request, its body within bounds, in its place among those in flight."""
+    _authorise(request, context, rules)
+    if request.method in BODY_METHODS:
+        _check_media(request, rules)
+    limit = context.settings.max_documents_bytes if rules.large else context.settings.max_body_bytes
+    _check_length(request, limit)
+    with _room(context, rules):
+        yield _ApiRequest(request.scope, _limited(request.receive, limit))
+
+
+async def _parse(request: _ApiRequest, context: AppContext, rules: Rules) -> bytes:
+    """Read the body and parse it."""
+    body = await _whole(request)
+    request.parsed = parse_json(body, context.settings.max_json_depth)
+    _check_right(request, context, rules)  # an alias may lead elsewhere by now
+    return body
 
 
 def _room(context: AppContext, rules: Rules) -> AbstractContextManager[None]:
@@ -152,9 +199,7 @@ def _check_right(request: Request, context: AppContext, rules: Rules) -> None:
 
 
 def _check_media(request: Request, rules: Rules) -> None:
-    given = email.message.Message()
-    given["content-type"] = request.headers.get("content-type", "")
-    if given.get_content_type() not in rules.takes:
+    if _media_type(request.headers.get("content-type", "")) not in rules.takes:
         accepted = ", ".join(rules.takes)
         told = f"send the body as Content-Type: {' or '.join(rules.takes)}"
         raise ProblemError(415, "unsupported_media_type", told, headers={"Accept": accepted})
@@ -163,6 +208,14 @@ def _check_media(request: Request, rules: Rules) -> None:
         known = "gzip, identity" if rules.gzip else "identity"
         told = f"Content-Encoding '{encoding[:40]}' is not taken here; there is: {known}"
         raise ProblemError(415, "unsupported_media_type", told, headers={"Accept-Encoding": known})
+
+
+def _media_type(header: str) -> str:
+    if header == JSON:  # nearly always
+        return header
+    given = email.message.Message()
+    given["content-type"] = header
+    return given.get_content_type()
 
 
 def _check_length(request: Request, limit: int) -> None:

@@ -141,7 +141,12 @@ class _Now(Collector):
         yield _counter(
             "retrieval_requests_turned_away", "Refused: too many in flight", turned_away, ("kind",)
         )
-        pools = {"read": context.pool, "write": context.write_pool}
+        pools = {
+            "read": context.pool,
+            "write": context.write_pool,
+            "admin": context.admin_pool,
+            "upkeep": context.upkeep_pool,
+        }
         running = {(name, lane): pool.running(lane) for name, pool in pools.items() for lane in pool.lanes}
         waiting = {(name, lane): pool.waiting(lane) for name, pool in pools.items() for lane in pool.lanes}
         yield _gauge("retrieval_jobs_running", "Jobs that have a thread", running, ("pool", "lane"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -43,7 +42,7 @@ async def put_alias(alias: AliasName, body: AliasTarget, request: Request, conte
     """It is made, or moved in one step. The key needs the scope admin for the alias's name, the collection,
     and the one that it led to."""
     action = AliasAction(action="put", alias=alias, collection=body.collection)
-    before = await asyncio.to_thread(change, context, request.state.principal, [action])
+    before = await context.admin_pool.run(lambda: change(context, request.state.principal, [action]))
     return AliasChanged(alias=alias, collection=body.collection, previous=before[alias])
 
 
@@ -58,7 +57,7 @@ async def put_alias(alias: AliasName, body: AliasTarget, request: Request, conte
 async def delete_alias(alias: str, request: Request, context: Context) -> Response:
     """The collection stays."""
     action = AliasAction.model_construct(action="delete", alias=alias, collection=None)
-    await asyncio.to_thread(change, context, request.state.principal, [action])
+    await context.admin_pool.run(lambda: change(context, request.state.principal, [action]))
     return Response(status_code=204)
 
 
@@ -67,7 +66,7 @@ async def delete_alias(alias: str, request: Request, context: Context) -> Respon
 async def change_aliases(body: AliasActions, request: Request, context: Context) -> AliasList:
     """All or nothing, in this order; the answer is all aliases that the key may read."""
     principal = request.state.principal
-    await asyncio.to_thread(change, context, principal, body.actions)
+    await context.admin_pool.run(lambda: change(context, principal, body.actions))
     return await context.pool.run(lambda: _listed(context, principal, None))
 
 

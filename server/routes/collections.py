@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -64,7 +63,7 @@ async def put_collection(
     'compact' every document is scored, and 'advice' says so. 409 config_differs lists what differs in
     'differences'.
     """
-    made = await asyncio.to_thread(create, context, collection, body)
+    made = await context.admin_pool.run(lambda: create(context, collection, body))
     response.status_code = 201 if made else 200
     return await context.pool.run(lambda: detail_of(context, collection))
 
@@ -101,7 +100,7 @@ async def patch_collection(collection: str, body: Conversion, context: Context) 
 async def delete_collection(collection: str, context: Context) -> Response:
     """Its tasks are cancelled, requests that are being served end first. Its snapshots stay until they are
     deleted themselves. Not with an alias, and not one that is named in the server's settings."""
-    await asyncio.to_thread(delete, context, collection)
+    await context.admin_pool.run(lambda: delete(context, collection))
     return Response(status_code=204)
 
 

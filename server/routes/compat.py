@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from fastapi import Request, Response
 
-from retrieval import Encoder
+from retrieval import Encoder, EncoderConfig
 from retrieval.encode.base import encode_documents, encode_queries
 from retrieval.reduce.matryoshka import Matryoshka
 from retrieval.scoring import score_texts
@@ -101,14 +101,20 @@ async def _model(name: str, work: Work, context: AppContext) -> Encoder:
         ProblemError: 422 unknown_model.
     """
 
-    def loaded() -> Encoder:
+    def asked() -> tuple[EncoderConfig, Encoder | None]:
         try:
-            return context.models.encoder(context.models.config(name))
+            config = context.models.config(name)
         except ProblemError as error:
             error.errors = [{"pointer": "/model", "detail": error.detail}]
             raise
+        return config, context.models.loaded(config)
 
-    return await work.run(loaded, "encode")
+    config, encoder = await work.run(asked, "encode")
+    if encoder is not None:
+        return encoder
+    # Seconds, in which others want those threads for models that are there.
+    async with context.admin_pool.work() as loading:
+        return await loading.run(lambda: context.models.encoder(config), "encode")
 
 
 def _encoding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -12,6 +13,7 @@ from fastapi import Path, Query, Request, Response
 
 from retrieval import Document, Engine
 from retrieval.jsonable import json_value
+from server.collections.lifecycle import incarnation
 from server.context import AppContext, Context
 from server.documents.bodies import FORMS, body_file, form_of, receive
 from server.documents.idempotency import request_digest
@@ -84,13 +86,9 @@ async def write_documents(
             written = await context.ingestion.write(name, file, plan, arrived)
             return Response(written.model_dump_json(), media_type=MEDIA_TYPE)
 
-        return await context.idempotency.run(request, digest, write, target=_target(context, name))
-
-
-def _target(context: AppContext, name: str) -> str:
-    """Which collection of that name: another is made at another time."""
-    with context.registry.lease(name) as engine:
-        return f"{name} {engine.created_at}"
+        return await context.idempotency.run(
+            request, digest, write, target=partial(incarnation, context, name)
+        )
 
 
 async def _write_later(request: Request, name: str, context: AppContext, plan: Plan) -> Response:
@@ -100,7 +98,9 @@ async def _write_later(request: Request, name: str, context: AppContext, plan: P
         async def accept() -> Response:
             return accepted(await asyncio.to_thread(context.ingestion.submit, name, spooled, plan))
 
-        return await context.idempotency.run(request, digest, accept, target=_target(context, name))
+        return await context.idempotency.run(
+            request, digest, accept, target=partial(incarnation, context, name)
+        )
 
 
 @router.get(
@@ -173,7 +173,7 @@ async def delete_documents(
         request,
         digest.hexdigest(),
         lambda: context.ingestion.in_turn(name, job),
-        target=_target(context, name),
+        target=partial(incarnation, context, name),
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import Response
 
+from retrieval import Engine
 from server.collections.conversions import check_queries, diagnosing, verifying
 from server.collections.describing import detail_of
 from server.collections.lifecycle import reload
@@ -83,14 +82,11 @@ async def diagnose_collection(collection: str, body: Diagnosis, context: Context
 async def flush_collection(collection: str, body: Empty, context: Context) -> Flushed:
     """They are durable and searched anyway; in a segment they are searched faster."""
     del body
-    own = context.registry.resolve(collection)
 
-    def flush() -> Flushed:
-        with context.registry.lease(own) as engine:
-            folded = engine.flush()
-            return Flushed(documents=folded, generation=engine.inspect().generation)
+    def flush(engine: Engine) -> Flushed:
+        return Flushed(documents=engine.flush(), generation=engine.inspect().generation)
 
-    return await context.write_pool.run(flush)
+    return await context.ingestion.in_turn(context.registry.resolve(collection), flush)
 
 
 @router.post("/{collection}/maintain", summary="Do the upkeep that is due", responses=problems(404, 503))
@@ -105,7 +101,7 @@ async def maintain_collection(collection: str, body: Empty, context: Context) ->
             done = engine.maintain()
             return Maintained(folded=done.folded, merges=done.merges, segments=done.segments)
 
-    return await context.write_pool.run(maintain)
+    return await context.ingestion.after_writes(own, lambda: context.upkeep_pool.run(maintain))
 
 
 @router.post(
@@ -115,7 +111,8 @@ async def maintain_collection(collection: str, body: Empty, context: Context) ->
 async def reload_collection(collection: str, body: Empty, context: Context) -> CollectionDetail:
     """For a folder that was replaced, or put into the data folder, behind the server's back. No request
     fails meanwhile: those that have begun end with the old one. A collection whose folder has gone is gone
-    (404). Changes that are made through the API, or by another process to the same index, need no reload."""
+    (404). Changes that are made through the API, or by another process to the same index, need no reload, and
+    a read-only server sees by itself that a folder was replaced."""
     del body
-    own = await asyncio.to_thread(reload, context, collection)
+    own = await context.admin_pool.run(lambda: reload(context, collection))
     return await context.pool.run(lambda: detail_of(context, own))

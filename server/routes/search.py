@@ -46,7 +46,7 @@ Ask = Callable[[Asker, Work, Engine], Awaitable[bytes]]
     response_model=SearchResponse,
     responses=PROBLEMS,
 )
-@api("read", gate=True)
+@api("read", gate=True, direct=True)
 async def search(collection: str, body: SearchRequest, request: Request, context: Context) -> Response:
     """The best documents for a query, best first; with 'explain', which tokens matched."""
     questions = [Question(body)]
@@ -152,7 +152,8 @@ async def _answer(
                 context.log,
                 lambda timings: context.metrics.stages(own, timings),
             )
-            content = await ask(asker, work, engine)
+            with context.registry.excusing(own, engine):
+                content = await ask(asker, work, engine)
     except Disconnected:
         return Response(status_code=CLIENT_GONE)
     return Response(content, media_type=JSON)
@@ -177,5 +178,5 @@ def _hybrids(questions: list[Question], work: Work, engine: Engine, request: Req
             request.state.principal.require("read", name, called=options.dense)
             other = work.enter(context.registry.lease(name))
         with telling(each.pointer, config="/hybrid"):
-            found.append(HYBRIDS.of(engine, other, options))
+            found.append(HYBRIDS.of(engine, other, options, keep=not context.settings.read_only))
     return found

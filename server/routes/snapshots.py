@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -95,7 +94,7 @@ async def download_snapshot(collection: str, snapshot: str, request: Request, co
 @api("admin")
 async def delete_snapshot(collection: str, snapshot: str, context: Context) -> Response:
     """A download that has begun goes on."""
-    await asyncio.to_thread(lambda: _of(context, collection).delete(snapshot))
+    await context.admin_pool.run(lambda: _of(context, collection).delete(snapshot))
     return Response(status_code=204)
 
 

@@ -9,9 +9,11 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from server.context import Context
 from server.http.openapi import problems
+from server.http.problems import RETRY_AFTER, ProblemError
 from server.http.routing import api, make_router
 from server.schemas.base import Empty
 from server.schemas.tasks import Task, TaskList, TaskQuery
@@ -20,6 +22,7 @@ from server.tasks.answer import task_answer, task_body
 from server.tasks.manager import Tasks
 from server.tasks.problems import unknown_task
 from server.tasks.record import TaskRecord
+from server.working.admission import Admission
 
 __all__ = ["router"]
 
@@ -87,14 +90,37 @@ async def cancel_task(task: str, body: Empty, request: Request, context: Context
     "/{task}/events",
     summary="Follow a task",
     response_class=StreamingResponse,
-    responses={200: _STREAM, **problems(401, 403, 404)},
+    responses={200: _STREAM, **problems(401, 403, 404, 503)},
 )
 @api("read")
 async def task_events(task: str, request: Request, context: Context) -> Response:
     """Server-sent events 'task' with the task as data, at most 5 a second. The stream ends with a final
-    state, and also when the server stops: ask again then."""
+    state, and also when the server stops: ask again then. 503 while too many streams are open."""
     await context.pool.run(lambda: _readable(context.tasks, task, request))
-    return StreamingResponse(_events(context.tasks, task), media_type="text/event-stream", headers=EVENTS)
+    return _Stream(context.streams, _events(context.tasks, task))
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events, counted from before the first byte until nobody listens any more."""
+
+    def __init__(self, streams: Admission, events: AsyncGenerator[str, None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=EVENTS)
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them (ASGI); nothing has been sent where there is no room.
+
+        Raises:
+            ProblemError: 503 overloaded.
+        """
+        if self._streams.is_full:
+            told = (
+                f"{self._streams.in_flight} streams of events are open, and that is the most; "
+                "GET the task itself, or try again soon"
+            )
+            raise ProblemError(503, "overloaded", told, headers=RETRY_AFTER)
+        with self._streams.enter():
+            await super().__call__(scope, receive, send)
 
 
 async def _events(tasks: Tasks, task: str) -> AsyncGenerator[str, None]:

@@ -10,26 +10,26 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.http.problems import ProblemError, problem_response
 from server.settings import ServerSettings
 
-__all__ = ["Guard", "HostGuard", "OriginGuard", "SecurityHeaders"]
+__all__ = ["HEADERS", "Guard", "HostGuard", "OriginGuard", "SecurityHeaders", "cors_headers"]
 
 HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 READING = frozenset({"GET", "HEAD"})
-# Of whatever the route has not set itself.
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+# As they are sent; of whatever the route has not set itself.
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_HEADERS = (
     "Accept",
@@ -145,12 +145,25 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                own = message["headers"]
+                names = {name.lower() for name, _ in own}
+                message["headers"] = [*own, *(pair for pair in HEADERS if pair[0] not in names)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def cors_headers(origin: bytes, allowed: Collection[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """What `CORSMiddleware` adds for a page of ``origin``, to be added to an answer that does not pass it.
+    ``allowed`` are the origins that may call."""
+    if origin not in allowed:
+        return ()
+    exposed = ", ".join(CORS_EXPOSED).encode()
+    return (
+        (b"access-control-expose-headers", exposed),
+        (b"access-control-allow-origin", origin),
+        (b"vary", b"Origin"),
+    )
 
 
 def _is_origin_of(origin: str, host: str) -> bool:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval.errors import ConfigError
 
 __all__ = ["SCHEMA_VERSION", "file_state", "open_file", "open_memory", "open_to_read"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10.0
+
+_ADDED = {
+    2: "CREATE TABLE incarnations (collection TEXT PRIMARY KEY, identity TEXT NOT NULL, token TEXT NOT NULL) "
+    "WITHOUT ROWID",
+}
+"""What each version added to the one before it."""
 
 _TABLES = (
     "CREATE TABLE aliases (alias TEXT PRIMARY KEY, collection TEXT NOT NULL) WITHOUT ROWID",
@@ -25,6 +32,7 @@ _TABLES = (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, scope_key TEXT NOT NULL UNIQUE, digest TEXT NOT NULL,
         status INTEGER NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL, settled_at REAL NOT NULL)""",
     "CREATE INDEX answers_by_time ON answers (settled_at)",
+    *_ADDED.values(),
 )
 
 
@@ -46,8 +54,11 @@ def open_file(path: Path) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            if _version(connection, path) == 0:
+            version = _version(connection, path)
+            if version == 0:
                 _make_tables(connection)
+            elif version < SCHEMA_VERSION:
+                _make(connection, [_ADDED[each] for each in range(version + 1, SCHEMA_VERSION + 1)])
             _check_whole(connection)
         except BaseException:
             connection.close()
@@ -118,9 +129,13 @@ def _connected(uri: str) -> sqlite3.Connection:
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:
+    _make(connection, _TABLES)
+
+
+def _make(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES:
+        for statement in statements:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

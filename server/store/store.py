@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from retrieval.errors import ConfigError
 from server.http.problems import ProblemError
-from server.store.file import file_state, open_file, open_memory, open_to_read
+from server.store.file import open_file, open_memory
+from server.store.following import FollowedAliases, Following
 from server.store.task_rows import ENDED, LISTED, forget_tasks, json_text, record_of, row_of
 from server.tasks.record import TaskRecord, TaskState
 
@@ -74,22 +76,25 @@ class ServerStore:
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self.read_only = read_only and path is not None
-        self._path = path
         self._lock = threading.RLock()
         self._claims: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
+        self._incarnations: dict[str, tuple[str, str]] = {}
         self._connection: sqlite3.Connection | None = None
-        self._frozen_at: list[tuple[int, int]] | None = None
+        self._following: Following | None = None
+        self._followed: FollowedAliases | None = None
         self._held: FileLock | None = None
         if path is None:
             self._connection = open_memory()
         elif read_only:
-            self._reader()
+            self._following, self._followed = Following(path), FollowedAliases(path)
         else:
             self._held = _held(path)
             try:
                 self._connection = open_file(path)
-                self._aliases = self._stored_aliases()
+                self._aliases = dict(self._rows("SELECT alias, collection FROM aliases ORDER BY alias", ()))
+                rows = self._rows("SELECT collection, identity, token FROM incarnations", ())
+                self._incarnations = {name: (identity, token) for name, identity, token in rows}
                 with self._transaction() as connection:
                     forget_tasks(connection)
             except BaseException:
@@ -99,25 +104,23 @@ class ServerStore:
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            for each in (self._connection, self._following, self._followed):
+                if each is not None:
+                    each.close()
+            self._connection = self._following = self._followed = None
             if self._held is not None:
                 self._held.release()
             self._held = None
 
-    # Aliases: the one server that writes them has them in memory, because every request asks.
+    # Aliases are kept in memory, because every request asks.
 
     def aliases(self) -> dict[str, str]:
         """Alias -> collection, by alias."""
-        return self._stored_aliases() if self.read_only else dict(sorted(self._aliases.items()))
+        return dict(sorted(self._known_aliases().items()))
 
     def alias(self, name: str) -> str | None:
         """The collection of an alias; None: there is no such alias."""
-        if not self.read_only:
-            return self._aliases.get(name)
-        rows = self._rows("SELECT collection FROM aliases WHERE alias = ?", (name,))
-        return str(rows[0][0]) if rows else None
+        return self._known_aliases().get(name)
 
     def change_aliases(self, puts: Mapping[str, str], deletes: Collection[str] = ()) -> dict[str, str | None]:
         """Delete and put, all or nothing; what each alias named was before (None: nothing)."""
@@ -221,14 +224,32 @@ class ServerStore:
         with self._lock:
             self._claims.pop(scope_key, None)
 
+    def incarnation(self, collection: str, identity: str, *, anew: bool = False) -> str:
+        """A name for what a collection is until it is made or restored anew; its catalog is the file
+        ``identity``. ``anew`` says that this has just happened: a new file may have the number of one that is
+        gone."""
+        with self._lock:
+            known, token = self._incarnations.get(collection, ("", ""))
+            if known == identity and not anew:
+                return token
+            token = uuid.uuid4().hex
+            with self._transaction() as connection:
+                row = (collection, identity, token)
+                connection.execute("INSERT OR REPLACE INTO incarnations VALUES (?, ?, ?)", row)
+            self._incarnations[collection] = (identity, token)
+            return token
+
     # Underneath
 
-    def _stored_aliases(self) -> dict[str, str]:
-        return dict(self._rows("SELECT alias, collection FROM aliases ORDER BY alias", ()))
+    def _known_aliases(self) -> Mapping[str, str]:
+        if self._followed is None:
+            return self._aliases
+        with _telling():
+            return self._followed.all()
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
         with self._lock, _telling():
-            connection = self._reader() if self.read_only else self._connection
+            connection = self._connection if self._following is None else self._following.connection()
             if connection is None:
                 if self.read_only:
                     return []
@@ -243,17 +264,6 @@ class ServerStore:
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
-
-    def _reader(self) -> sqlite3.Connection | None:
-        """A connection that sees what the other server wrote last."""
-        assert self._path is not None
-        seen = None if self._connection and self._frozen_at is None else file_state(self._path)
-        if self._frozen_at not in (None, seen):
-            self.close()
-        if self._connection is None and (opened := open_to_read(self._path)) is not None:
-            self._connection, frozen = opened
-            self._frozen_at = seen if frozen else None
-        return self._connection
 
 
 def _held(path: Path) -> FileLock:

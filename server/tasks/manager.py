@@ -14,28 +14,20 @@ from typing import Any
 
 import structlog
 
-from retrieval.errors import RetrievalError
 from retrieval.jsonable import json_value
 from server.http.problems import ProblemError
 from server.store.store import ServerStore, TaskPage
 from server.tasks.control import TaskCancelled, TaskControl
+from server.tasks.ending import Ending
 from server.tasks.jobs import Ended, Job, Kind, Resume, TaskMetrics, TaskWork
-from server.tasks.problems import (
-    draining,
-    interrupted,
-    may_pass,
-    task_problem,
-    too_many_tasks,
-    unknown_task,
-)
+from server.tasks.left import Left, begin_anew
+from server.tasks.problems import draining, interrupted, may_pass, too_many_tasks, unknown_task
 from server.tasks.record import TaskProgress, TaskRecord, TaskState, now
 from server.tasks.watch import watch_live, watch_stored
 
 __all__ = ["TaskCancelled", "TaskControl", "TaskMetrics", "TaskRecord", "TaskWork", "Tasks"]
 
 WORKERS = 2
-MAX_ATTEMPTS = 3
-"""A task that took the process down with it so often is not begun again."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a task is tried again whose collection could not be written to; twice as long each time."""
 
@@ -46,15 +38,15 @@ class Tasks:
     def __init__(
         self, store: ServerStore, log: Any, metrics: TaskMetrics | None = None, max_waiting: int = 100
     ) -> None:
-        self._store, self._log, self._metrics, self._max_waiting = store, log, metrics, max_waiting
+        self._store, self._log, self._max_waiting = store, log, max_waiting
         self._kinds: dict[str, Kind] = {}
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
         self._running: dict[str, tuple[Job, Future[None]]] = {}
         """By collection: what it is busy with."""
         self._live: dict[str, Job] = {}
-        # Read now: what is submitted from here on is nothing that an earlier start left behind.
-        self._left = {} if store.read_only else {each.id: each for each in store.unfinished_tasks()}
+        self._left = Left(store)  # now: what is submitted from here on was not left behind
+        self._ending = Ending(self._kinds, log, metrics, lambda task_id: self._live.pop(task_id, None))
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="task")
         self._closing = False
         self._draining = False
@@ -145,7 +137,7 @@ class Tasks:
                 job.unwanted = True
                 job.control.stop()
         if job is not None and waited:
-            self._end(job, "cancelled")
+            self._ending.end(job, "cancelled")
         return self.get(task_id)
 
     async def watch(self, task_id: str, heartbeat_s: float = 15.0) -> AsyncGenerator[TaskRecord, None]:
@@ -169,32 +161,22 @@ class Tasks:
 
         Call it once, after every `register_kind`; it does nothing where the store is only read.
         """
-        while (record := self._next_left()) is not None:
-            kind = self._kinds.get(record.kind, Kind())
-            job = Job(TaskControl(record, self._store.update_task), _nothing)
+        while (job := self._left.oldest()) is not None:
             try:
-                if kind.resume is None or record.attempts >= MAX_ATTEMPTS:
-                    raise interrupted()
-                job.work = kind.resume(record)
-                if record.state != "queued":
-                    job.control.change(state="queued", started_at=None, progress=TaskProgress())
+                begin_anew(job, self._kinds.get(job.record.kind, Kind()))
             except Exception as error:  # noqa: BLE001 - one bad task must not keep the server from starting
-                self._fail(job, error)
+                self._ending.fail(job, error)
             else:
                 with self._lock:
                     self._enqueue(job)
         with self._lock:
             self._dispatch()
 
-    def _next_left(self) -> TaskRecord | None:
-        with self._lock:
-            return self._left.pop(next(iter(self._left)), None) if self._left else None
-
     def _taken_up(self, task_id: str) -> Job | None:
         """The job of a task; one that waits since the last start is put in line for it."""
-        left = self._left.pop(task_id, None)
+        left = self._left.take(task_id)
         if left is not None:
-            self._enqueue(Job(TaskControl(left, self._store.update_task), _nothing))
+            self._enqueue(left)
         return self._live.get(task_id)
 
     def drain(self) -> None:
@@ -260,9 +242,9 @@ class Tasks:
             if self._passes(job, error):
                 self._later(job, error)
             else:
-                self._fail(job, error)
+                self._ending.fail(job, error)
         else:
-            self._end(job, "succeeded", result=result)
+            self._ending.end(job, "succeeded", result=result)
         finally:
             with self._lock:
                 del self._running[job.record.collection]
@@ -272,9 +254,9 @@ class Tasks:
         """The work has let `TaskCancelled` pass: because of a person, or because the server ends."""
         resume = self._kinds.get(job.record.kind, Kind()).resume
         if job.unwanted or not self._closing:
-            self._end(job, "cancelled")
+            self._ending.end(job, "cancelled")
         elif resume is None:
-            self._fail(job, interrupted())
+            self._ending.fail(job, interrupted())
         else:
             again = {"state": "queued", "started_at": None, "progress": TaskProgress()}
             # If this fails it is 'running' on disk, which the next start takes up just as well.
@@ -302,7 +284,7 @@ class Tasks:
                 job.tries, job.not_before = job.tries + 1, time.monotonic() + seconds
                 self._waiting.appendleft(job)
         if job.unwanted:  # somebody cancelled it in the meantime
-            self._end(job, "cancelled")
+            self._ending.end(job, "cancelled")
             return
         timer = threading.Timer(seconds, self._look_again)
         timer.daemon = True
@@ -312,47 +294,6 @@ class Tasks:
         with self._lock:
             self._dispatch()
 
-    def _fail(self, job: Job, error: Exception) -> None:
-        record = job.record
-        if not isinstance(error, (RetrievalError, ProblemError)):
-            self._log.error("unexpected error", task=record.id, kind=record.kind, exc_info=error)
-        self._end(job, "failed", problem=task_problem(error, record.request_id or record.id))
-
-    def _end(
-        self,
-        job: Job,
-        state: TaskState,
-        *,
-        result: Mapping[str, Any] | None = None,
-        problem: Mapping[str, Any] | None = None,
-    ) -> None:
-        before = job.record
-        progress = replace(before.progress, eta_seconds=None)
-        values = {"state": state, "finished_at": now(), "result": result, "problem": problem}
-        log = self._log.bind(task=before.id, kind=before.kind, collection=before.collection)
-        try:
-            job.control.change(**values, progress=progress, payload=None)
-            self._live.pop(before.id, None)
-        except ProblemError as error:
-            # It stays in memory, so that its end can be seen; on disk it is unfinished, and the next start
-            # needs what its payload names.
-            log.error("the end of a task could not be saved", detail=error.detail)
-            return
-        seconds = 0.0 if job.began is None else round(time.monotonic() - job.began, 3)
-        log.info("task ended", state=state, seconds=seconds)
-        if self._metrics is not None:
-            self._metrics.task_ended(before.kind, state, seconds)
-        ended = self._kinds.get(before.kind, Kind()).ended
-        try:
-            if ended is not None:
-                ended(replace(job.record, payload=before.payload))
-        except Exception:
-            log.exception("could not clean up after a task")
-
 
 def _shown(record: TaskRecord) -> TaskRecord:
     return record if record.payload is None else replace(record, payload=None)
-
-
-def _nothing(control: TaskControl) -> None:
-    del control

@@ -21,12 +21,16 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether there is no room."""
-        return self.in_flight >= self._max_in_flight
+        return not self.has_room_for(self.in_flight)
 
-    def turn_away(self) -> ProblemError:
-        """What one more is told, who is counted."""
-        self.turned_away += 1
-        told = f"{self.in_flight} requests are in flight, and that is the most; try again soon"
+    def has_room_for(self, others: int) -> bool:
+        """Whether there is room for one more besides so many others."""
+        return others < self._max_in_flight
+
+    @property
+    def refusal(self) -> ProblemError:
+        """What one more is told."""
+        told = f"{self._max_in_flight} requests are in flight, and that is the most; try again soon"
         return ProblemError(503, "overloaded", told, headers=RETRY_AFTER)
 
     @contextmanager
@@ -37,7 +41,8 @@ class Admission:
             ProblemError: 503, there is no room.
         """
         if self.is_full:
-            raise self.turn_away()
+            self.turned_away += 1
+            raise self.refusal
         self.in_flight += 1
         try:
             yield

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
-from typing import Any, Literal, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
+from typing import Any, Generic, Literal, TypeVar
 
 from starlette.requests import Request
 
@@ -23,12 +25,13 @@ __all__ = ["Disconnected", "Lane", "Work", "WorkPool"]
 
 T = TypeVar("T")
 
-Lane = Literal["search", "encode"]
+Lane = Literal["search", "encode", "load"]
 """``search``: what computes. ``encode``: what mostly waits for a model, so that queries come together
-there."""
+there. ``load``: what may take minutes, once, before a collection can be searched in some way."""
 
 ENCODERS = 32
 """Threads that wait for models; a batch of queries cannot be larger."""
+LOADERS = 4
 
 
 class Disconnected(Exception):
@@ -36,15 +39,17 @@ class Disconnected(Exception):
 
 
 class WorkPool:
-    """At most ``threads`` jobs at one time, further ones wait in order; those that wait for a model have
-    threads of their own. Belongs to one event loop.
+    """At most ``threads`` jobs at one time, further ones wait in order; those that wait for a model, or load
+    what is needed once, have threads of their own. Belongs to one event loop.
     """
 
     def __init__(self, threads: int, *, encoders: int = ENCODERS) -> None:
         self._lanes: dict[Lane, _Lane] = {
             "search": _Lane("search", threads),
             "encode": _Lane("encode", encoders),
+            "load": _Lane("load", LOADERS),
         }
+        self._here = _Lane("here", 1)
 
     async def run(
         self, job: Callable[[], T], *, timeout_ms: float | None = None, request: Request | None = None
@@ -66,7 +71,7 @@ class WorkPool:
             ProblemError: 504, the time is over; at once, whatever a thread still does.
             Disconnected: the client has gone.
         """
-        work = Work(self._lanes, request)
+        work = Work(self._lanes, self._here, request)
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000) as deadline:
                 work.deadline = deadline
@@ -106,11 +111,12 @@ class Work:
 
     deadline: asyncio.Timeout
 
-    def __init__(self, lanes: dict[Lane, _Lane], request: Request | None) -> None:
-        self._lanes, self._request = lanes, request
+    def __init__(self, lanes: dict[Lane, _Lane], here: _Lane, request: Request | None) -> None:
+        self._lanes, self._here, self._request = lanes, here, request
         self._kept = ExitStack()
         self._watcher: asyncio.Task[None] | None = None
-        self._current: asyncio.Future[Any] | None = None
+        self._current: _Started[Any] | None = None
+        self._is_over = False
         self.waited = 0.0
         self.is_abandoned = False
 
@@ -128,20 +134,50 @@ class Work:
             return job()
 
         # A watcher costs a task; a short job that begins at once ends before anybody could have gone.
-        if self._request is not None and self._watcher is None and (lane == "encode" or chosen.is_full):
+        if self._request is not None and self._watcher is None and (lane != "search" or chosen.is_full):
             self._watcher = asyncio.create_task(self._watch(self._request))
-        future = await chosen.start(timed)
-        self._current = future
-        return await asyncio.shield(future)
+        started = await chosen.start(timed)
+        self._current = started
+        return await started.future
+
+    async def run_after(self, first: Callable[[], object], lane: Lane, job: Callable[[], T]) -> T:
+        """Run ``first`` in its lane, then ``job`` as a search: on the same thread if one more
+        may search just then, since to wake another one costs as much as a short search."""
+        searching, found = self._lanes["search"], list[T]()
+
+        def both() -> None:
+            first()
+            if self._is_over or not searching.take():
+                return
+            try:
+                found.append(job())
+            finally:
+                searching.give_back()
+
+        await self.run(both, lane)
+        return found[0] if found else await self.run(job)
+
+    async def run_here(self, job: Callable[[], T]) -> T:
+        """Run ``job`` on the event loop, where everything waits for it: for what is shorter than waking a
+        thread. Between two of them the loop looks at its connections."""
+        asked = time.perf_counter()
+        if not self._here.take():
+            await self._here.place()
+        self.waited += time.perf_counter() - asked
+        try:
+            return job()
+        finally:
+            asyncio.get_running_loop().call_soon(self._here.pass_on)
 
     def end(self) -> None:
         """Stop watching, and let go of what was kept as soon as no thread uses it."""
+        self._is_over = True
         if self._watcher is not None:
             self._watcher.cancel()
-        if self._current is None or self._current.done():
+        if self._current is None or self._current.is_over:
             self._kept.close()
         else:
-            self._current.add_done_callback(lambda _: self._kept.close())
+            self._current.then = self._kept.close
 
     async def _watch(self, request: Request) -> None:
         """The body has been read, so the next message can only say that the client has gone."""
@@ -152,35 +188,108 @@ class Work:
 
 
 class _Lane:
-    """Some threads, and who waits for them."""
+    """Some threads, as many places, and who waits for one on the event loop."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._free = asyncio.Semaphore(threads)
-        self.running = self.waiting = 0
+        self._places, self._lock = threads, threading.Lock()
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self.running = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return len(self._queue)
 
     @property
     def is_full(self) -> bool:
         """Whether the next job has to wait."""
-        return self._free.locked()
+        return bool(self._queue) or self.running >= self._places
 
-    async def start(self, job: Callable[[], T]) -> asyncio.Future[T]:
-        """Wait for a thread and start the job on it. The future ends when the thread does: shield it."""
-        self.waiting += 1
+    def take(self) -> bool:
+        """Have a place, if nobody has to wait for it. Any thread may call."""
+        with self._lock:
+            if self.is_full:
+                return False
+            self.running += 1
+            return True
+
+    def give_back(self) -> None:
+        """Have a place no longer. Any thread may call."""
+        with self._lock:
+            if not self._queue:
+                self.running -= 1
+                return
+            loop = self._queue[0].get_loop()
+        with suppress(RuntimeError):  # the loop has ended, and with it all who waited
+            loop.call_soon_threadsafe(self.pass_on)
+
+    def pass_on(self) -> None:
+        """Have a place no longer, on the event loop: who has waited longest has it."""
+        with self._lock:
+            while self._queue:
+                following = self._queue.popleft()
+                if not following.done():
+                    following.set_result(None)
+                    return
+            self.running -= 1
+
+    async def start(self, job: Callable[[], T]) -> _Started[T]:
+        """Wait for a place and start the job on a thread."""
+        if not self.take():
+            await self.place()
+        return _Started(self, job)
+
+    async def place(self) -> None:
+        """Wait for a place; who is cancelled has none."""
+        mine = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if not self.is_full:  # one has been given back just now
+                self.running += 1
+                return
+            self._queue.append(mine)
         try:
-            await self._free.acquire()
-        finally:
-            self.waiting -= 1
-        self.running += 1
-        try:
-            loop = asyncio.get_running_loop()
-            future = loop.run_in_executor(self.executor, contextvars.copy_context().run, job)
-        except BaseException:  # the pool is closed
-            self._ended()
+            await mine
+        except BaseException:
+            if mine.cancelled():
+                with self._lock, suppress(ValueError):
+                    self._queue.remove(mine)
+            else:  # it had come
+                self.give_back()
             raise
-        future.add_done_callback(lambda _: self._ended())
-        return future
 
-    def _ended(self) -> None:
-        self.running -= 1
-        self._free.release()
+
+class _Started(Generic[T]):
+    """A job that has a thread. ``future`` may be cancelled, which no thread can be: the place is taken until
+    ``is_over``, when ``then`` is called."""
+
+    def __init__(self, lane: _Lane, job: Callable[[], T]) -> None:
+        self._lane, self._loop = lane, asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self._loop.create_future()
+        self.is_over = False
+        self.then: Callable[[], None] | None = None
+        try:
+            running = lane.executor.submit(contextvars.copy_context().run, job)
+        except BaseException:  # the pool is closed
+            lane.give_back()
+            raise
+        running.add_done_callback(self._tell)
+
+    def _tell(self, done: Future[T]) -> None:
+        """On the thread. Cheaper than `asyncio.wrap_future` and a shield, which make a future each."""
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            self._loop.call_soon_threadsafe(self._end, done)
+
+    def _end(self, done: Future[T]) -> None:
+        self.is_over = True
+        self._lane.pass_on()
+        if done.cancelled():  # the pool was closed before it began
+            self.future.cancel()
+        elif not self.future.done():
+            error = done.exception()
+            if error is None:
+                self.future.set_result(done.result())
+            else:
+                self.future.set_exception(error)
+        if self.then is not None:
+            self.then()

@@ -2,44 +2,86 @@
 
 A request that finds no room costs much of what a search costs if it first passes guards, routing, key and
 log: at several times the capacity little is left for searches. So while there is no room, whatever asks for
-a place among the readers is turned away here, before anything else looks at it.
+a place among the readers is turned away before anything else looks at it: by the connection itself where it
+can (`server.working.door`), else here.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.http.middleware import REQUEST_ID
-from server.http.problems import problem_response
+from server.http.middleware import REQUEST_ID, request_id_of
+from server.http.problems import MEDIA_TYPE, problem_body
 from server.http.routing import rules_of
+from server.security.guard import cors_headers
+from server.working.admission import Admission
 
-__all__ = ["Shedding", "gated_names"]
+__all__ = ["Headers", "Refusal", "Shedding", "gated_names"]
+
+Headers = list[tuple[bytes, bytes]]
+STATUS = 503
+_PLACE = "{id}"
+
+
+class Refusal:
+    """503 ``overloaded`` for POST requests whose path ends in one of ``names``; these are counted and not
+    logged. ``origins``: of web pages that may call, and so may read it."""
+
+    def __init__(self, names: Collection[str], origins: Collection[str] = ()) -> None:
+        self._names = frozenset(names)
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._made: WeakKeyDictionary[Admission, tuple[Headers, bytes, bytes]] = WeakKeyDictionary()
+
+    def concerns(self, method: str, path: str) -> bool:
+        """Whether such a request is turned away where there is no room."""
+        return method == "POST" and path.rpartition("/")[2] in self._names
+
+    def answer(self, gate: Admission, asked: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, bytes]:
+        """Headers and body for a request with the headers ``asked``, which is counted."""
+        gate.turned_away += 1
+        request_id = request_id_of(asked).encode()
+        common, before, after = self._parts(gate)
+        headers = [
+            *common,
+            (b"content-length", b"%d" % (len(before) + len(request_id) + len(after))),
+            (REQUEST_ID, request_id),
+        ]
+        if self._origins:
+            origin = next((value for name, value in asked if name == b"origin"), b"")
+            headers += cors_headers(origin, self._origins)
+        return headers, before + request_id + after
+
+    def _parts(self, gate: Admission) -> tuple[Headers, bytes, bytes]:
+        """Headers, and the body before and after the request's id: the same for all."""
+        if gate not in self._made:
+            problem = gate.refusal
+            headers = {"content-type": MEDIA_TYPE, **problem.headers}
+            before, _, after = json.dumps(problem_body(problem, _PLACE)).partition(_PLACE)
+            common = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+            self._made[gate] = common, before.encode(), after.encode()
+        return self._made[gate]
 
 
 class Shedding:
-    """Answers 503 ``overloaded`` to POST requests whose path ends in one of ``names`` while the application's
-    gate is full. These are counted and not logged.
-    """
+    """Gives the `Refusal` while the application's gate is full."""
 
-    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
-        self._app, self._names = app, frozenset(names)
+    def __init__(self, app: ASGIApp, refusal: Refusal) -> None:
+        self._app, self._refusal = app, refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            context = getattr(scope["app"].state, "context", None)
-            gate = None if context is None else context.gate
-            if gate is not None and gate.is_full and scope["path"].rpartition("/")[2] in self._names:
-                problem = gate.turn_away()
-                request_id = uuid.uuid4().hex
-                response = problem_response(problem, request_id)
-                response.headers[REQUEST_ID] = request_id
-                await response(scope, receive, send)
-                return
+        context = getattr(scope["app"].state, "context", None) if scope["type"] == "http" else None
+        is_full = context is not None and context.gate.is_full
+        if context is not None and is_full and self._refusal.concerns(scope["method"], scope["path"]):
+            headers, body = self._refusal.answer(context.gate, scope["headers"])
+            await send({"type": "http.response.start", "status": STATUS, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
         await self._app(scope, receive, send)
 
 

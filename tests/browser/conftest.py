@@ -17,6 +17,9 @@ import pytest
 import uvicorn
 
 from tests.browser.stand_in import StandIn
+from tests.http.quiet import quiet_between_tests
+
+__all__ = ["quiet_between_tests"]
 
 DEADLINE_MS = 15_000
 ARTIFACTS = os.environ.get("RETRIEVAL_ARTIFACTS")  # read before a test takes away what is no setting

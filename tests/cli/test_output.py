@@ -8,9 +8,12 @@ import sys
 from datetime import date
 
 import pytest
+from numba import njit
 
 from index_tools import progress
+from index_tools.compiling import announced, compiling_shown
 from index_tools.output import Output, printable
+from retrieval.kernels.compiling import while_compiling
 from retrieval.types import BuildProgress
 
 
@@ -63,6 +66,33 @@ def test_a_bar_for_each_kind_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "asking" in shown
     assert "3 queries" in shown
     assert "75%" in shown
+
+
+def test_stages_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with Output().progress("training") as reporter:
+        update = reporter.stages("training")
+        for share in (0.25, 0.5):
+            update("train: k-means", share)
+        update("measure recall", 0.75)
+        assert isinstance(reporter, progress.Bars)
+        assert [task.description for task in reporter.progress.tasks] == [
+            "training",
+            "training: measure recall",
+        ]
+    assert "75%" in stream.getvalue()
+
+
+def test_compiling_is_told_on_a_terminal_and_only_where_it_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, compiled, told = terminal(monkeypatch), njit(lambda x: x + 1), []
+    for number in (1, 2, 3.0):
+        with announced(Output()), compiling_shown(progress.Silence()), while_compiling(told.append):
+            assert compiled(number) == number + 1
+        assert ("compiling kernels" in stream.getvalue()) == (number != 2)
+        assert told[:2] == [True, False] * (number != 2)
+        stream.seek(0)
+        stream.truncate()
+        told.clear()
 
 
 def test_silence_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

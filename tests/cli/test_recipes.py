@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.cli.conftest import Run, write_jsonl
 
@@ -68,6 +70,25 @@ def test_compact_gives_another_recipe_and_takes_it_away(run: Run, index: Path) -
     assert (facts["recipe"], facts["precision"]) == (None, "float32")
     after = run("search", index, "frost", "--json").json["hits"]
     assert len(before) == len(after)
+
+
+def test_a_codec_from_a_file(run: Run, index: Path, tmp_path: Path) -> None:
+    path, dim = tmp_path / "codec.safetensors", run("inspect", index, "--json").json["dim"]
+    for rows, told in ((dim, None), (dim + 1, f"is of {dim + 1} dimensions"), (0, "must be centroids")):
+        arrays = (
+            {"rotation": np.eye(rows, dtype=np.float32), "bits": np.array([4])}
+            if rows
+            else {"low": np.ones(3)}
+        )
+        save_file(arrays, path)
+        outcome = run("compact", index, "--codec", path, "--threads", "1", "--force")
+        assert told is None or (
+            outcome.exit_code != 0 and told in outcome.err and outcome.err.count("\n") == 1
+        )
+    recipe = run("inspect", index, "--json").json["recipe"]
+    assert (recipe["index"], recipe["codec"], recipe["bits"]) == ("ivf", "bits", 4)
+    path.write_bytes(b"PK\x03\x04 no such thing")
+    assert "cannot be read as a safetensors file" in run("compact", index, "--codec", path).err
 
 
 def test_real_queries_train_and_measure(run: Run, index: Path, tmp_path: Path) -> None:

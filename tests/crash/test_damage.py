@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,24 +15,32 @@ from retrieval import Engine, RuntimeConfig, verify_index
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from tests.crash import forging
 from tests.crash.damage import MANUAL, answers, campaign, document, make
+from tests.crash.stored import memory
 from tests.encoders import HashingDense, HashingLate
 
 ENCODER = HashingLate(16)
 ROWS = ["documents", "tombstones", "origins", "pending", "segments", "files", "codecs", "meta"]
 
 
-def test_no_damage_is_taken_for_whole_and_none_ends_in_a_traceback(tmp_path: Path) -> None:
-    seed, flips = int(os.environ.get("RETRIEVAL_TEST_SEED", "1")), 270
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory, if the system has such a place: what is copied hundreds of times need not be durable."""
+    with tempfile.TemporaryDirectory(dir=memory()) as name:
+        yield Path(name)
+
+
+def test_no_damage_is_taken_for_whole_and_none_ends_in_a_traceback(folder: Path) -> None:
+    seed, flips = int(os.environ.get("RETRIEVAL_TEST_SEED", "1")), 135
     print("seed", seed)
-    found, wrong = campaign(tmp_path, flips, seed)
+    found, wrong = campaign(folder, flips, seed)
     assert wrong == [] and sum(found.values()) == flips
     assert sum(n for what, n in found.items() if "without effect" not in what) > flips / 2
 
 
-def test_no_number_in_a_trained_array_ends_in_a_traceback(tmp_path: Path) -> None:
-    seed, forgeries = int(os.environ.get("RETRIEVAL_TEST_SEED", "1")), 120
+def test_no_number_in_a_trained_array_ends_in_a_traceback(folder: Path) -> None:
+    seed, forgeries = int(os.environ.get("RETRIEVAL_TEST_SEED", "1")), 60
     print("seed", seed)
-    found, wrong = forging.campaign(tmp_path, forgeries, seed)
+    found, wrong = forging.campaign(folder, forgeries, seed)
     assert wrong == [] and sum(found.values()) == forgeries
     told = [sum(n for what, n in found.items() if what.endswith(end)) for end in ("refused", "used")]
     assert min(told) > forgeries / 10, found

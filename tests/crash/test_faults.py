@@ -55,6 +55,8 @@ OPERATIONS: dict[str, Operation] = {
     "train": {"verb": "train", "recipe": RECIPES[1], "precision": None, "retrain": False},
     "train to bytes": {"verb": "train", "recipe": RECIPES[5], "precision": "int8", "retrain": False},
 }
+TURNS = {"compact": 1, "convert": 2, "train": 1, "train to bytes": 2}
+"""Long ones that make nearly the same calls, in two pairs: odd calls of one fail, even ones of the other."""
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +132,13 @@ def check_whole(engine: Engine, index: Path, expected: Content) -> None:
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_call_fails_in_turn(base: Path, folder: Path, name: str, lasting: bool) -> None:
-    n, failures = 1, 0
+    n, failures = TURNS.get(name, 1), 0
     while True:
-        fault = Fault(n, ERRORS[n % len(ERRORS)], lasting=lasting)
+        fault = Fault(n, ERRORS[n // 2 % len(ERRORS)], lasting=lasting)
         failures += attempt(base, folder / "i", OPERATIONS[name], fault.installed, serves=not lasting)
         if not fault.fired:
             break
-        n += 4 if lasting else 1
+        n += 4 if lasting else 2 if name in TURNS else 1
     # A small commit is SQLite's alone: it makes no call of ours but to look for leftovers.
     assert failures > (4 if lasting else 15) or name in ("add", "upsert", "delete", "delete by filter"), (
         n,

@@ -14,6 +14,9 @@ from retrieval import Document, Engine
 from server.app import create_app
 from server.settings import ServerSettings
 from tests.encoders import HashingDense, HashingLate
+from tests.http.quiet import quiet_between_tests
+
+__all__ = ["quiet_between_tests"]
 
 SUBJECTS = ["wing", "rotor", "boundary layer", "heat shield", "shock wave", "propeller", "jet", "cone"]
 
@@ -38,11 +41,13 @@ def documents(n: int = 40) -> list[Document]:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's shell or folder."""
+    """No settings from the developer's shell or folder; and few queries before a server is ready, because
+    here it is not the first client that would wait."""
     for name in list(os.environ):
         if name.startswith("RETRIEVAL_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("retrieval.warming.QUERY_TOKENS", (1,))
 
 
 @pytest.fixture(scope="session")

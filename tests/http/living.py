@@ -11,11 +11,15 @@ from http.client import HTTPConnection
 import uvicorn
 from fastapi import FastAPI
 
+from server.process import connection_of
+
 
 @contextmanager
 def listening(app: FastAPI) -> Iterator[int]:
     """The port it listens on, once everything is loaded."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app, port=0, http=connection_of(app), log_config=None, access_log=False, server_header=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

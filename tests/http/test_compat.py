@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -43,6 +44,27 @@ def test_embeddings_are_the_models(known, client):
     vectors = np.array([item["embedding"] for item in body["data"]], np.float32)
     np.testing.assert_array_equal(vectors, known["minilm"].encode_document(TEXTS))
     assert body["usage"]["prompt_tokens"] == body["usage"]["total_tokens"] > 0
+
+
+def test_a_model_that_is_loaded_keeps_no_other_waiting(known, client, monkeypatch):
+    load, entered, gate = models.load_encoder, threading.Event(), threading.Event()
+    assert embed(client).status_code == 200
+
+    def slow(config, runtime):
+        entered.set()
+        assert gate.wait(30), "nobody opened the gate"
+        return load(config, runtime)
+
+    monkeypatch.setattr(models, "load_encoder", slow)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(embed, client, model="minilm-late")
+        try:
+            assert entered.wait(30)
+            assert client.app.state.context.pool.running("encode") == 0
+            assert embed(client).status_code == 200
+        finally:
+            gate.set()
+        assert late.result().status_code == 200
 
 
 def test_one_text_is_a_list_of_one_and_a_client_s_user_is_ignored(known, client):

@@ -65,7 +65,7 @@ def application(store: ServerStore, work: Work) -> FastAPI:
         async for chunk in request.stream():
             digest.update(chunk)
         target = request.headers.get("target", "")
-        return await app.state.idempotency.run(request, digest.hexdigest(), work, target=target)
+        return await app.state.idempotency.run(request, digest.hexdigest(), work, target=lambda: target)
 
     for path in ("/write", "/other"):
         app.add_route(path, write, methods=["POST", "PUT"])

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 
 from retrieval import Engine
 from retrieval.types import FloatArray
+from server.context import ADMINS
 from server.documents.ingest import INGEST, Ingestion
+from server.http.problems import ProblemError
+from server.routes import collections
 from server.settings import ServerSettings
 from server.store.store import ServerStore
 from server.tasks.record import TaskRecord, now
@@ -113,6 +117,60 @@ def test_more_documents_than_a_request_may_have_go_into_a_task(serve, data_dir):
         assert task["result"]["documents"] == 2500
         assert task["progress"]["fraction"] == 1.0
         assert task["progress"]["documents"] == 2500
+
+
+def test_who_waits_for_a_task_holds_no_thread(serve, data_dir, held):
+    data_dir.mkdir()
+    given = {"papers": held, "other": HashingDense()}
+    for name, encoder in given.items():
+        Engine.create(data_dir / name, encoder).close()
+    with serve(given=given, data_dir=data_dir) as client:
+        context = client.app.state.context
+        held.gate.clear()
+        body = as_lines([paper(i) for i in range(300)])
+        task = client.post(PAPERS, content=body, headers=NDJSON, params=LATER).json()
+        assert held.entered.wait(30)
+        with ThreadPoolExecutor(4) as pool:
+            doors = ["flush", "flush", "maintain"]
+            asked = [pool.submit(client.post, f"/v1/collections/papers/{door}", json={}) for door in doors]
+            asked.append(pool.submit(client.post, f"{PAPERS}/delete", json={"ids": ["p7"]}))
+            try:
+                deadline = time.monotonic() + 30
+                while context.ingestion.turns.waiting("papers") < 1 + len(asked):
+                    assert time.monotonic() < deadline, "they do not wait"
+                    time.sleep(0.002)
+                assert context.write_pool.running("search") == context.upkeep_pool.running("search") == 0
+                other = client.post("/v1/collections/other/documents", json={"documents": [paper(1)]})
+                assert other.json()["documents"] == 1
+            finally:
+                held.gate.set()
+            assert [each.result().status_code for each in asked] == [200] * 4
+        assert until_ended(client, task["id"])["state"] == "succeeded"
+        assert asked[-1].result().json()["deleted"] == 1  # after the task
+
+
+def test_slow_creates_keep_no_write_and_no_alias_waiting(serve, data_dir, monkeypatch):
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def create(*_: object) -> bool:
+        begun.release()
+        assert gate.wait(60), "nobody opened the gate"
+        raise ProblemError(409, "name_taken", "no")
+
+    monkeypatch.setattr(collections, "create", create)
+    with serve_papers(serve, data_dir) as client, ThreadPoolExecutor(ADMINS + 2) as pool:
+        puts = [
+            pool.submit(client.put, f"/v1/collections/c{i}", json={"encoder": "x"}) for i in range(ADMINS + 2)
+        ]
+        try:
+            assert all(begun.acquire(timeout=30) for _ in range(ADMINS))
+            for headers in ({}, {"idempotency-key": "one"}, {"idempotency-key": "one"}):
+                written = client.post(PAPERS, json={"documents": [paper(1)]}, headers=headers)
+                assert written.status_code == 200
+            assert client.get("/v1/aliases").status_code == 200
+        finally:
+            gate.set()
+        assert {put.result().status_code for put in puts} == {409}
 
 
 def test_a_waiting_task_can_be_cancelled_and_its_documents_go(serve, data_dir, held):

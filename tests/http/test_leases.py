@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import Document, Engine
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, IndexNotFoundError
 from server.collections.registry import Registry
 from server.http.problems import ProblemError
 from server.observing.logs import make_logger
@@ -157,6 +157,21 @@ def test_what_is_being_removed_is_busy_and_not_unknown(tmp_path):
     assert _problem(lambda: registry.resolve("a")).status == 404
 
 
+def test_an_index_that_was_replaced_by_hand_is_busy_and_one_that_went_is_gone(registry, path, tmp_path):
+    """The engine has not looked since, and cannot any more."""
+    Engine.create(tmp_path / "new", HashingDense()).close()
+    path.rename(tmp_path / "old")
+    assert type(_problem(lambda: _count(registry))) is IndexNotFoundError
+    (tmp_path / "new").rename(path)
+    found = _problem(lambda: _count(registry))
+    assert (found.status, found.code) == (503, "collection_busy") and found.headers["Retry-After"]
+
+
+def _count(registry):
+    with registry.lease("notes") as engine:
+        len(engine)
+
+
 def _use(registry):
     with registry.lease("a"):
         pass
@@ -165,6 +180,6 @@ def _use(registry):
 def _problem(call):
     try:
         call()
-    except ProblemError as error:
+    except (ProblemError, IndexNotFoundError) as error:
         return error
     return None

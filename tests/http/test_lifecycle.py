@@ -7,8 +7,10 @@ from urllib.parse import quote
 import pytest
 
 from retrieval import Engine
-from server.collections import lifecycle
+from retrieval.types import TrainingProgress
+from server.collections import conversions, lifecycle
 from server.security.keys import hash_of
+from server.tasks.control import TaskControl
 from tests.encoders import HashingDense
 from tests.http.managing import finished, found, managing, put_documents, succeeded, texts
 from tests.tiny_models import save_dense
@@ -312,6 +314,28 @@ def test_patch_converts_and_refuses_at_once_what_cannot_work(client, assert_prob
         422,
         "bad_config",
     )
+
+
+def test_a_compact_can_be_cancelled_while_its_recall_is_measured(client, monkeypatch):
+    told = conversions._told
+
+    def stopping(control: TaskControl) -> TrainingProgress:
+        tell = told(control)
+
+        def telling(stage: str, share: float | None) -> None:
+            tell(stage, share)
+            if stage == "measure recall":
+                control.stop()
+
+        return telling
+
+    monkeypatch.setattr(conversions, "_told", stopping)
+    client.put("/v1/collections/notes", json={"encoder": "tiny"})
+    put_documents(client, "notes", texts(60))
+    several = {"preset": "fast", "recipe": {"nlist": 8}}  # efforts to measure: it stops between two
+    task = finished(client, client.patch("/v1/collections/notes", json=several))
+    assert (task["state"], task["progress"]["stage"]) == ("cancelled", "measure recall")
+    assert client.get("/v1/collections/notes").json()["recipe"] is None
 
 
 def test_upkeep(client):

@@ -24,6 +24,20 @@ def refused(body: bytes, depth: int = DEPTH) -> ProblemError:
 
 
 class TestJson:
+    @pytest.mark.parametrize(
+        "body", [b'{"a":1,"a":2}', b'{"a":{"b":1},"c":{"b":1,"b":{}}}', b'{"a":[{"b":1,"b":":"}]}']
+    )
+    def test_a_member_that_is_there_twice_is_refused_at_any_depth(self, body):
+        problem = refused(body)
+        assert (problem.status, problem.code) == (422, "invalid_request")
+        assert "is there twice" in problem.detail
+
+    @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers()))
+    def test_numbers_are_those_that_were_written(self, numbers):
+        body = json.dumps({"vector": numbers}).encode()
+        found = parse_json(body, DEPTH)["vector"]
+        assert [(type(one), repr(one)) for one in found] == [(type(one), repr(one)) for one in numbers]
+
     @given(
         st.recursive(
             st.none()

@@ -126,7 +126,8 @@ def test_room_is_refused_at_once_while_everybody_waits(serve, encoders, assert_p
 def test_who_is_turned_away_is_told_before_anything_looks_at_it(serve, encoders, assert_problem):
     key, digest = new_key()
     keys = {"reader": KeySettings(sha256=digest, scope="read")}
-    with serve(given=encoders, wait=False, max_in_flight=1, keys=keys) as client:
+    page = "https://app.example.org"
+    with serve(given=encoders, wait=False, max_in_flight=1, keys=keys, cors_origins=[page]) as client:
         context = client.app.state.context
         deadline = time.monotonic() + WAIT
         while context.registry.not_ready():
@@ -134,10 +135,13 @@ def test_who_is_turned_away_is_told_before_anything_looks_at_it(serve, encoders,
             time.sleep(0.01)
         with context.gate.enter():
             for path in ("collections/late/search", "collections/late/documents/fetch", "embeddings"):
-                refused = client.post(f"/v1/{path}", content=b"no JSON, and no key")
+                sent = {"origin": page, "x-request-id": "mine"}
+                refused = client.post(f"/v1/{path}", content=b"no JSON, and no key", headers=sent)
                 assert_problem(refused, 503, "overloaded")
                 assert refused.headers["retry-after"]
                 assert refused.headers["x-content-type-options"] == "nosniff"
+                assert refused.headers["access-control-allow-origin"] == page
+                assert refused.json()["request_id"] == "mine"
             assert client.post("/v1/collections/late/documents", content=b"").status_code == 401  # writes
             assert client.get("/v1/collections/late/search").status_code in (401, 405)
             assert client.get("/livez").status_code == 200

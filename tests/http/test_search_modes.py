@@ -361,14 +361,14 @@ def test_queries_of_several_clients_are_encoded_together(serve, encoders):
 def test_counted_terms_go_with_the_engine(indexes, encoders):
     hybrids, options = Hybrids(), HybridOptions(language="none")
     engine = Engine.open(indexes / "late", encoders["late"])
-    lexicon = weakref.ref(hybrids._bm25(engine, "none"))
+    lexicon = weakref.ref(hybrids._bm25(engine, "none", True))
     hybrids.of(engine, None, options).search(QUERY)
-    assert hybrids._bm25(engine, "none") is lexicon()
+    assert hybrids._bm25(engine, "none", True) is lexicon()
     for language in ("english", "german"):  # more languages than are kept
-        hybrids._bm25(engine, language)
+        hybrids._bm25(engine, language, True)
     gc.collect()
     assert lexicon() is None
-    kept = weakref.ref(hybrids._bm25(engine, "german"))
+    kept = weakref.ref(hybrids._bm25(engine, "german", True))
     engine.close()
     del engine
     gc.collect()

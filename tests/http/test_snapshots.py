@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from retrieval import Document, Engine, import_index
+from retrieval.copies import move_index
+from retrieval.errors import IndexDamagedError
+from server.collections import following, snapshots
+from server.collections.following import Follower
+from server.collections.registry import Registry
 from server.collections.snapshots import FOLDER
 from server.security.keys import hash_of
 from tests.encoders import HashingDense
 from tests.http.managing import finished, found, managing, put_documents, succeeded, texts
+from tests.http.test_leases import NoAliases
 from tests.tiny_models import save_dense
 
 
@@ -109,6 +119,67 @@ def test_no_search_fails_while_a_collection_goes_back(client):
     assert len(found(client, "notes")) == 30
 
 
+def test_what_a_restore_took_away_is_written_again(client):
+    """A retry under the key of a write that the restore undid is no retry any more."""
+    documents, body = "/v1/collections/notes/documents", {"documents": [{"id": "late", "text": "wing"}]}
+    succeeded(client, client.post(PATH, json={"name": "before"}))
+    sent = {"json": body, "headers": {"Idempotency-Key": "one"}}
+    assert "idempotency-replayed" not in client.post(documents, **sent).headers
+    assert client.post(documents, **sent).headers["idempotency-replayed"] == "true"
+    succeeded(client, client.post(f"{PATH}/before/restore", json={}))
+    assert client.get(f"{documents}/late").status_code == 404
+    again = client.post(documents, **sent)
+    assert again.json()["documents"] == 1 and "idempotency-replayed" not in again.headers
+    assert client.get(f"{documents}/late").status_code == 200
+    assert client.post(documents, **sent).headers["idempotency-replayed"] == "true"
+
+
+def test_a_read_only_server_follows_a_restore(client, data_dir, models, monkeypatch):
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    succeeded(client, client.post(PATH, json={"name": "before"}))
+    put_documents(client, "notes", texts(40))
+    with managing(data_dir, models=models, read_only=True) as reader:
+        assert len(found(reader, "notes")) == 40
+        for _ in range(2):
+            put_documents(client, "notes", texts(40))
+            assert len(found(reader, "notes")) == 40
+            succeeded(client, client.post(f"{PATH}/before/restore", json={}))
+            deadline = time.monotonic() + 30
+            while len(found(reader, "notes")) != 30:
+                assert time.monotonic() < deadline, "it serves what was replaced"
+                time.sleep(0.01)
+
+
+def test_a_replaced_index_that_cannot_be_opened_is_told_and_left_alone(tmp_path, monkeypatch):
+    Engine.create(tmp_path / "notes", HashingDense()).close()
+    registry, log, tried = Registry({"notes": tmp_path / "notes"}, NoAliases(), MagicMock()), MagicMock(), []
+
+    def opening(name: str, path: Path) -> Engine:
+        tried.append(name)
+        raise IndexDamagedError("cut off")
+
+    follower = Follower(registry, opening, log)
+    registry.load(lambda name, path: Engine.open(path, HashingDense()))
+    follower.look()
+    with registry.lease("notes") as engine:
+        assert len(engine) == 0 and tried == []
+    Engine.create(tmp_path / "other", HashingDense()).close()
+    move_index(tmp_path / "other", tmp_path / "notes", replace=True)
+    for _ in range(2):
+        follower.look()
+    assert tried == ["notes"] and log.error.call_args.kwargs["detail"] == "cut off"
+    monkeypatch.setattr(following, "PAUSE_SECONDS", 0.0)
+    follower._not_before.clear()
+    follower.look()
+    assert tried == ["notes"] * 2
+    with registry.lease("notes") as engine:
+        assert len(engine) == 0  # what was served still is
+    shutil.rmtree(tmp_path / "notes")
+    follower.look()
+    assert tried == ["notes"] * 2
+    registry.close()
+
+
 def test_a_snapshot_becomes_another_collection(client, data_dir, assert_problem):
     succeeded(client, client.post(PATH, json={"name": "s"}))
     restore = f"{PATH}/s/restore"
@@ -191,3 +262,37 @@ def test_restoring_needs_the_right_to_the_target(data_dir, models, assert_proble
         assert_problem(client.post(f"{PATH}/s/restore", json=body, headers=notes), 403, "forbidden")
         assert client.get(PATH, headers=reader).status_code == 200
         assert_problem(client.get(f"{PATH}/s", headers=reader), 403, "forbidden")
+
+
+def test_whoever_asks_while_the_folder_is_replaced_is_answered_by_the_old_index(client, monkeypatch):
+    """Between the rename and the opening of what came: explanations look up documents by id."""
+    succeeded(client, client.post(PATH, json={"name": "before"}))
+    answers: dict[str, tuple[int, object]] = {}
+    base, real = "/v1/collections/notes", snapshots.opener_of
+
+    def asked() -> None:
+        for door, body in (
+            ("search", {"query": "wing", "limit": 3, "explain": "tokens"}),
+            ("explain", {"query": "wing", "ids": ["d001"]}),
+            ("rerank", {"query": "wing", "ids": ["d001", "d002"]}),
+            ("documents/fetch", {"ids": ["d001"]}),
+        ):
+            answer = client.post(f"{base}/{door}", json=body)
+            answers[door] = (answer.status_code, answer.json().get("generation"))
+
+    def opener_of(context):
+        opener = real(context)
+
+        def open_asked(name: str, path: Path) -> Engine:
+            if not path.name.startswith("."):
+                asked()
+            return opener.open_asked(name, path)
+
+        return SimpleNamespace(open_asked=open_asked)
+
+    monkeypatch.setattr(snapshots, "opener_of", opener_of)
+    put_documents(client, "notes", texts(31))
+    generation = client.post(f"{base}/documents/count", json={}).json()["generation"]
+    succeeded(client, client.post(f"{PATH}/before/restore", json={}))
+    assert set(answers) == {"search", "explain", "rerank", "documents/fetch"}
+    assert set(answers.values()) == {(200, generation)}

@@ -220,6 +220,34 @@ def test_a_reader_sees_what_the_writer_does(path):
     reader.close()
 
 
+def test_a_reader_reads_aliases_only_when_something_was_committed(path):
+    writer, reader = ServerStore(path), ServerStore(path, read_only=True)
+    writer.change_aliases({"main": "a"})
+    assert reader.alias("main") == "a"
+    said: list[str] = []
+    reader._followed._following.connection().set_trace_callback(said.append)
+    holding, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with reader._lock:  # as a long list of tasks would
+            holding.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert holding.wait(30)
+        assert reader.alias("main") == "a" and reader.alias("none") is None
+        assert not any("SELECT" in each for each in said)
+        writer.change_aliases({"main": "b"})
+        assert reader.alias("main") == "b" and any("SELECT" in each for each in said)
+    finally:
+        done.set()
+        thread.join()
+        reader.close()
+        writer.close()
+
+
 def test_a_reader_on_media_that_cannot_be_written(path, monkeypatch):
     writer = ServerStore(path)
     writer.change_aliases({"main": "a"})
@@ -239,6 +267,34 @@ def test_a_reader_on_media_that_cannot_be_written(path, monkeypatch):
     writer.close()
     assert reader.alias("main") == "changed"
     reader.close()
+
+
+def test_an_incarnation_ends_with_its_file_and_when_told(store):
+    first = store.incarnation("papers", "17")
+    assert store.incarnation("papers", "17") == first != store.incarnation("notes", "17")
+    second = store.incarnation("papers", "18")
+    assert second not in (first, store.incarnation("papers", "18", anew=True))
+    assert store.incarnation("papers", "17") != first  # the number has come again
+
+
+def test_an_older_format_is_brought_up_to_date(path):
+    store = ServerStore(path)
+    store.change_aliases({"main": "a"})
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE incarnations")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    reader = ServerStore(path, read_only=True)
+    assert reader.alias("main") == "a"
+    reader.close()
+    tokens = set()
+    for _ in range(2):
+        store = ServerStore(path)
+        assert store.alias("main") == "a"
+        tokens.add(store.incarnation("a", "1"))
+        store.close()
+    assert len(tokens) == 1
 
 
 def test_a_newer_format_is_refused(path):

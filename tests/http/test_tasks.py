@@ -613,6 +613,7 @@ def app(tmp_path, store, tasks, keys) -> Iterator[FastAPI]:
         access=Access(made),
         registry=SimpleNamespace(true_name=lambda name: {"alias": "a"}.get(name, name)),
         gate=Admission(8),
+        streams=Admission(1),
         store=store,
         tasks=tasks,
         metrics=MagicMock(),
@@ -755,6 +756,16 @@ def test_silence_is_filled_with_comments(ask, tasks, monkeypatch):
     assert [each["state"] for each in events(response.text)] == ["running", "succeeded"]
 
 
+def test_one_stream_more_than_may_be_is_refused(app, ask, tasks, assert_problem):
+    record = ended(tasks, tasks.submit("verify", "a", lambda control: None).id)
+    streams, path = app.state.context.streams, f"/v1/tasks/{record.id}/events"
+    with streams.enter():
+        refused = ask("GET", path)
+        body = assert_problem(refused, 503, "overloaded")
+        assert refused.headers["retry-after"] and "1 streams of events" in body["detail"]
+    assert ask("GET", path).status_code == 200 and streams.in_flight == 0
+
+
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 def test_a_client_that_disconnects_leaves_nothing(app, tasks, keys, spec_version, monkeypatch):
     """As uvicorn says it (a message), and as newer servers do (sending fails)."""
@@ -797,6 +808,7 @@ def test_a_client_that_disconnects_leaves_nothing(app, tasks, keys, spec_version
         }
         with anyio.fail_after(SECONDS):
             await app(scope, receive, send)
+        assert app.state.context.streams.in_flight == 0
         await asyncio.sleep(0)
 
     asyncio.run(visit())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -148,5 +149,52 @@ def test_waiting_for_models_takes_no_thread_from_searches():
             assert await pool.run(lambda: "found") == "found"
             gate.set()
             await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+
+
+def test_a_search_follows_its_encoding_on_the_same_thread_where_there_is_room():
+    def name() -> str:
+        return threading.current_thread().name.rpartition("_")[0]
+
+    async def run() -> None:
+        gate, begun = threading.Event(), threading.Event()
+        with pool_of(1) as pool:
+            async with pool.work() as work:
+                assert await work.run_after(lambda: None, "encode", name) == "encode"
+            blocking = asyncio.create_task(pool.run(lambda: gate.wait(WAIT)))
+            await until(lambda: pool.running("search") == 1)
+
+            async def second() -> str:
+                async with pool.work() as work:
+                    return await work.run_after(begun.set, "encode", name)
+
+            waiting = asyncio.create_task(second())
+            await until(lambda: begun.is_set() and pool.waiting("search") == 1)
+            gate.set()
+            assert await waiting == "search"
+            assert await blocking
+            assert pool.running("search") == pool.running("encode") == 0
+
+    asyncio.run(run())
+
+
+def test_what_is_run_here_takes_turns_with_the_loop():
+    async def run() -> None:
+        order: list[str] = []
+        with pool_of(1) as pool:
+
+            async def here(i: int) -> int:
+                async with pool.work() as work:
+                    return await work.run_here(lambda: order.append(f"job {i}") or i)
+
+            tasks = [asyncio.create_task(here(i)) for i in range(3)]
+            while len(order) < 5:
+                await asyncio.sleep(0)
+                order.append("loop")
+            assert await asyncio.gather(*tasks) == [0, 1, 2]
+        jobs = [at for at, one in enumerate(order) if one != "loop"]
+        assert all(after - before > 1 for before, after in pairwise(jobs))
+        assert threading.current_thread() is threading.main_thread()
 
     asyncio.run(run())

@@ -28,7 +28,7 @@ from tests.encoders import HashingDense, HashingLate
 from tests.property.machine import Limits, Machine
 from tests.property.steps import RULES, random_step
 
-OPERATIONS = int(os.environ.get("RETRIEVAL_TEST_OPERATIONS", "20000"))
+OPERATIONS = int(os.environ.get("RETRIEVAL_TEST_OPERATIONS", "8000"))
 SEED = int(os.environ.get("RETRIEVAL_TEST_SEED", secrets.randbelow(2**32)))
 EXAMPLES, STEPS = 40, 50
 """Hypothesis's part: so many indexes, so many steps in each."""

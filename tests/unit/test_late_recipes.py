@@ -410,6 +410,22 @@ def test_training_is_a_function_of_documents_and_seed(tmp_path: Path, name: str)
             assert after[file] == content, (other, file)
 
 
+@pytest.mark.parametrize("name", ["muvera ivf", "muvera flat"])
+def test_a_filter_that_leaves_out_what_is_near_the_query(tmp_path: Path, name: str, probing: None) -> None:
+    """The best that are left lie beyond what the recall curve was measured on, by folds too."""
+    with build(tmp_path / "index", name) as engine:
+        sought = hits = 0
+        for topic, query in enumerate(QUERIES[::3]):
+            others = {"topic": [t for t in range(TOPICS) if t != 3 * topic and t % 2]}
+            truth = {doc_id for doc_id, _ in found(engine, query, filter=others, params=EXACT)}
+            mine = {doc_id for doc_id, _ in found(engine, query, filter=others)}
+            assert len(mine) == len(truth) == 10
+            sought, hits = sought + 10, hits + len(truth & mine)
+            hard = {"num_candidates": 1, "nprobe": 1}
+            assert len(found(engine, query, filter=others, params=hard)) == 10
+        assert hits > 0.9 * sought
+
+
 def test_an_index_that_has_outgrown_its_curve_promises_nothing_and_looks_harder(
     tmp_path: Path, probing: None
 ) -> None:

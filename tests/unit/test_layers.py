@@ -14,11 +14,11 @@ LAYERS = [
     ["retrieval"],  # the public names
     ["retrieval.hybrid"],
     ["retrieval.engine", "retrieval.repair"],
-    ["retrieval.lifecycle", "retrieval.maintenance"],
+    ["retrieval.lifecycle", "retrieval.maintenance", "retrieval.reencoding"],
     ["retrieval.conversion", "retrieval.trainable"],
     ["retrieval.writer"],
     ["retrieval.reader", "retrieval.scoring"],
-    ["retrieval.contents"],
+    ["retrieval.bulk", "retrieval.contents"],
     ["retrieval.training"],
     [
         "retrieval.asked",
@@ -27,6 +27,7 @@ LAYERS = [
         "retrieval.copies",
         "retrieval.queries",
         "retrieval.registering",
+        "retrieval.warming",
     ],
     ["retrieval.search"],
     ["retrieval.storage"],
@@ -35,7 +36,7 @@ LAYERS = [
     ["retrieval.presets"],
     ["retrieval.quantize", "retrieval.reduce"],
     ["retrieval.kernels"],
-    ["retrieval.config"],
+    ["retrieval.building", "retrieval.config"],
     ["retrieval.types", "retrieval.errors", "retrieval.jsonable"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

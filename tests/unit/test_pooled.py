@@ -23,7 +23,7 @@ WORDS = (
     *("reading", "letters", "of", "winter", "a", "candle", "kettle", "frost", "river"),
     *("ferry", "bread", "no", "sledge", "oar", "lamp"),
 )
-SPECS = ("ward:2", "fixed:5", "words", "norm:0.4")
+SPECS = ("ward:2", "fixed:5", "words", "norm:0.4", 'drop:["no","of","le"]')
 SMALL = RuntimeConfig.of(maintenance="manual", pending_documents=3)
 """More than three documents at once go to segments."""
 QUERIES = ("candle of winter", "ferry", "a lamp no river reading letters")

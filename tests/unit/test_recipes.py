@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from retrieval import (
     PRESETS,
@@ -25,7 +27,11 @@ from retrieval import (
     verify_index,
 )
 from retrieval.errors import CollapsedError, ConfigError, IndexFormatError, QueryError
-from retrieval.storage import Catalog, schema
+from retrieval.index import Pipeline
+from retrieval.kernels.assign.cpu import assign_i8
+from retrieval.kernels.compiling import while_compiling
+from retrieval.quantize import bits_from_arrays, int8_from_arrays
+from retrieval.storage import Catalog, load_codec, load_trained, schema
 from retrieval.types import FloatArray
 from tests.encoders import HashingLate
 
@@ -33,6 +39,11 @@ N, DIM = 3000, 48
 MANUAL = RuntimeConfig.of(maintenance="manual")
 EVERYTHING = SearchConfig(nprobe=10**6, num_candidates=10**6, ef_search=10**6)
 """As much effort as there is: then a trained search must answer as an exact one."""
+
+
+@cache  # most tests encode the same documents
+def _normal(dim: int, *seed: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed if len(seed) > 1 else seed[0]).standard_normal(dim)
 
 
 class Clustered:
@@ -50,9 +61,8 @@ class Clustered:
         values = np.empty((len(texts), self.dim), dtype=np.float32)
         for i, text in enumerate(texts):
             topic, _, number = text.partition(" ")
-            center = np.random.default_rng(abs(int(topic))).standard_normal(self.dim)
-            own = np.random.default_rng([abs(int(topic)), int(number or 0)]).standard_normal(self.dim)
-            values[i] = center + self._spread * own
+            center, own = (abs(int(topic)),), (abs(int(topic)), int(number or 0))
+            values[i] = _normal(self.dim, *center) + self._spread * _normal(self.dim, *own)
         return values
 
     encode_query = encode_document
@@ -65,13 +75,28 @@ def documents(n: int = N, first: int = 0) -> list[Document]:
     ]
 
 
+def engine_codec(engine: Engine) -> Any:
+    """What an index stores its vectors by."""
+    with Catalog.open(engine.path) as catalog:
+        return load_codec(engine.path, catalog.codec())
+
+
 QUERIES = [f"{topic} {90_000 + topic}" for topic in range(40)]
 
 
-def build(folder: Path, metric: str = "cosine", precision: str = "float16", **recipe: Any) -> Engine:
+def build(
+    folder: Path,
+    metric: str = "cosine",
+    precision: str = "float16",
+    threads: int | None = None,
+    given: Any = None,
+    **recipe: Any,
+) -> Engine:
+    """Few questions measure the recipe, unless it says how many."""
+    recipe = {"held_out": 64, **recipe}
     config = IndexConfig.of(recipe=RecipeConfig.of(**recipe), precision=precision, segment_documents=700)
-    encoder = Clustered(metric=metric)
-    Engine.build(folder, documents(), encoder, config=config, runtime=MANUAL)
+    encoder, runtime = Clustered(metric=metric), MANUAL.replace(threads=threads)
+    Engine.build(folder, documents(), encoder, config=config, runtime=runtime, codec=given)
     return Engine.open(folder, encoder, runtime=MANUAL)
 
 
@@ -123,6 +148,16 @@ def test_every_precision_of_the_stored_vectors(tmp_path: Path, precision: str) -
         assert engine.inspect().precision == precision
         for query in QUERIES[:8]:
             assert found(engine, query, params=EVERYTHING) == found(engine, query, params={"exact": True})
+
+
+def test_a_warm_engine_compiles_nothing(tmp_path: Path) -> None:
+    with build(tmp_path / "index", "l2", "int8", index="flat", bits=8) as engine:
+        engine.warm_up(kernels=True)
+        told: list[bool] = []
+        with while_compiling(told.append):
+            for params in (None, {"exact": True}):
+                assert len(found(engine, QUERIES[0], params=params)) == 10
+        assert told == []
 
 
 def test_a_filter_is_always_filled(tmp_path: Path) -> None:
@@ -204,9 +239,9 @@ def test_copies_carry_what_was_trained(tmp_path: Path) -> None:
             assert [found(engine, query) for query in QUERIES[:5]] == before
 
 
-def test_the_same_build_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        build(tmp_path / name, index="ivf", bits=2, reduce="pca:40").close()
+def test_the_same_build_gives_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
+    for name, threads in (("one", 1), ("two", 2)):
+        build(tmp_path / name, threads=threads, index="ivf", bits=2, reduce="pca:40").close()
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.bin"))
     assert any("arranged" in path.name for path in files)
     for path in files:
@@ -229,12 +264,94 @@ def test_a_build_that_was_killed_before_training_is_searched_exactly_and_resumed
     with Engine.open(tmp_path / "index", encoder, runtime=MANUAL) as engine:
         assert engine.inspect().recipe is None
         assert len(engine.search("3 3")) == 10
-    report = Engine.build(
-        tmp_path / "index", documents(), encoder, config=config, runtime=MANUAL, resume=True
-    )
+    other = config.replace(
+        recipe=RecipeConfig.of(index="flat", bits=2)
+    )  # nothing is trained yet: any will do
+    rest: dict[str, Any] = {"runtime": MANUAL, "resume": True}
+    report = Engine.build(tmp_path / "index", documents(), encoder, config=other, **rest)
     assert report.training is not None
-    assert inspect_index(tmp_path / "index").precision == "int8"
+    info = inspect_index(tmp_path / "index")
+    assert (info.precision, (info.recipe or {})["index"]) == ("int8", "flat")
     assert verify_index(tmp_path / "index").ok
+    assert Engine.build(tmp_path / "index", documents(), encoder, config=other, **rest).training is None
+    with pytest.raises(ConfigError, match=r"index=ivf \(it was flat\), bits=1 \(it was 2\); leave the index"):
+        Engine.build(tmp_path / "index", documents(), encoder, config=config, **rest)
+
+
+def test_threads_and_whom_to_tell_reach_the_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    told: list[tuple[str, float | None]] = []
+
+    def assigned(*args: Any, **kwargs: Any) -> Any:
+        seen.add(kwargs["threads"])
+        return assign_i8(*args, **kwargs)
+
+    monkeypatch.setattr("retrieval.index.training.assign_i8", assigned)
+    encoder = Clustered()
+    Engine.build(tmp_path / "index", documents(800), encoder, runtime=MANUAL)
+    with Engine.open(tmp_path / "index", encoder, runtime=MANUAL.replace(threads=3)) as engine:
+        recipe = RecipeConfig.of(index="ivf", codec="pq", m=24)
+        engine.compact(recipe=recipe, progress=lambda *stage: told.append(stage))
+    assert seen == {3}
+    for stage in (
+        "train: k-means",
+        "train: codes",
+        "write the segment",
+        "code the documents",
+        "measure recall",
+    ):
+        shares = [share for name, share in told if name == stage]
+        assert shares == sorted(shares) and len(shares) > 0, stage  # type: ignore[type-var]
+
+
+def test_codecs_trained_elsewhere(tmp_path: Path) -> None:
+    """The index codes by the one it was given, in place of training its own."""
+    rng = np.random.default_rng(3)
+    rotation = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0]
+    with build(tmp_path / "index", index="ivf", given=bits_from_arrays(rotation, 4)) as engine:
+        recipe = engine.inspect().recipe or {}
+        assert (recipe["index"], recipe["codec"], recipe["bits"]) == ("ivf", "bits", 4)
+        with Catalog.open(engine.path) as catalog:
+            first = catalog.codec()
+        stored = load_trained(engine.path, first).pipeline
+        assert isinstance(stored, Pipeline)
+        assert np.array_equal(stored.index.state()[1]["codec/rotation"], rotation.astype(np.float32))
+        assert recall(engine) >= 0.9
+        engine.compact(codec=bits_from_arrays(np.eye(DIM), 4))
+        with Catalog.open(engine.path) as catalog:
+            assert catalog.codec().fingerprint != first.fingerprint
+        given = int8_from_arrays(np.full(DIM, -1.0), np.full(DIM, 2 / 255))
+        engine.compact("int8", recipe=RecipeConfig(), codec=given)
+        info = engine.inspect()
+        assert (info.precision, info.recipe) == ("int8", None)
+        assert recall(engine, params={"exact": True}) == 1
+        assert np.array_equal(engine_codec(engine).low, given.low)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "precision", "codec", "told"),
+    [
+        ({"index": "ivf"}, "float16", bits_from_arrays(np.eye(8), 1), "is of 8 dimensions, and what"),
+        ({"index": "ivf", "reduce": "pca:40"}, "float16", bits_from_arrays(np.eye(DIM), 1), "code has 40"),
+        (
+            {"index": "hnsw", "codec": "int8"},
+            "float16",
+            bits_from_arrays(np.eye(DIM), 1),
+            "the index hnsw takes",
+        ),
+        ({"index": "funnel"}, "float16", bits_from_arrays(np.eye(DIM), 1), "not for index=funnel"),
+        ({}, "float16", bits_from_arrays(np.eye(DIM), 1), "index=exact takes no codec"),
+        ({"index": "flat"}, "float16", "pq", "codec is a str: give what"),
+    ],
+    ids=["dimension", "reduced", "hnsw", "funnel", "exact", "kind"],
+)
+def test_codecs_that_do_not_fit_are_refused_before_anything_is_encoded(
+    tmp_path: Path, recipe: dict[str, Any], precision: str, codec: Any, told: str
+) -> None:
+    config = IndexConfig.of(recipe=RecipeConfig.of(**recipe), precision=precision)
+    with pytest.raises(ConfigError, match=told):
+        Engine.build(tmp_path / "index", documents(9), Clustered(), config=config, codec=codec)
+    assert not (tmp_path / "index").exists()
 
 
 def test_a_collapsed_space_is_refused_unless_forced(tmp_path: Path) -> None:

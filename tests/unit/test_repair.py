@@ -146,7 +146,6 @@ def test_what_is_refused(index: Path, encoder: Any, tmp_path: Path) -> None:
     for change in (
         "UPDATE segments SET max_norm = 0",
         "UPDATE tombstones SET generation = generation + 1",
-        "UPDATE pending SET sha256 = ''",
         "UPDATE meta SET value = '{}' WHERE key = 'fields'",
     ):
         copy = shutil.copytree(index, tmp_path / change[:24].replace(" ", "-"))
@@ -155,6 +154,52 @@ def test_what_is_refused(index: Path, encoder: Any, tmp_path: Path) -> None:
         connection.close()
         with pytest.raises(IndexDamagedError, match="restore the index from a copy"):
             repair_index(copy, encoder, drop_lost=True)
+
+
+def test_a_damaged_pending_commit_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
+    index, encoder = tmp_path / "index", BucketDense()
+    with Engine.create(index, encoder, runtime=MANUAL) as engine:
+        engine.add([document(0), document(1)])
+        engine.flush()
+        for first in (10, 20, 30):
+            engine.add(document(first + i) for i in range(3))
+        engine.delete(["d011", "d021"])
+        engine.upsert([document(12, 7), document(22, 7)])
+    with sqlite3.connect(index / "catalog.sqlite") as connection:
+        rows = [row[0] for row in connection.execute("SELECT generation FROM pending ORDER BY generation")]
+        damage = "UPDATE pending SET codes = zeroblob(9), buffer = 99 WHERE generation = ?"
+        connection.execute(damage, rows[1:2])
+    connection.close()
+    break_file(next(iter(index.glob("segments/*/codes.bin"))), "flip")
+    report = repair_index(index, encoder)
+    (lost,) = report.lost
+    assert (report.segments, report.dropped, lost.segment, lost.ids) == (1, False, None, ("d020",))
+    assert f"generation {rows[1]}" in lost.problem and "repair" in lost.problem
+    with pytest.raises(IndexDamagedError):
+        seen(index, encoder)
+    again = repair_index(index, encoder, drop_lost=True)
+    assert again.lost == (lost,) and again.dropped
+    assert verify_index(index).problems == ()
+    left = {"d000", "d001", "d010", "d012", "d022", "d030", "d031", "d032"}
+    with Engine.open(index, encoder, runtime=MANUAL) as engine:
+        assert {hit.id for hit in engine.search("alpha", 50)} == left
+        assert engine.get("d012").title == "title 7"
+        engine.add([document(20)])
+        engine.delete(["d031"])
+        engine.compact()
+        assert engine.verify().ok and len(engine) == len(left)
+
+
+def test_nothing_but_damaged_pending_documents(tmp_path: Path) -> None:
+    with Engine.create(tmp_path / "index", BucketDense(), runtime=MANUAL) as engine:
+        engine.add([document(0), document(1)])
+        engine.delete(["d001"])
+    with sqlite3.connect(tmp_path / "index" / "catalog.sqlite") as connection:
+        connection.execute("UPDATE pending SET sha256 = ''")
+    connection.close()
+    report = repair_index(tmp_path / "index", drop_lost=True)
+    assert report.dropped and report.lost[0].ids == ("d000",)
+    assert verify_index(tmp_path / "index").ok
 
 
 def test_readers_keep_what_they_see(index: Path, encoder: Any) -> None:
@@ -262,14 +307,44 @@ def test_a_search_that_is_damaged_is_dropped_and_can_be_trained_again(trained: P
         assert plan is not None and plan["segments"] == {"probe": 1}
 
 
-def test_without_its_calibration_nothing_can_be_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["codec-span.bin", None], ids=["damaged", "asked for"])
+def test_a_calibration_is_made_again(tmp_path: Path, name: str | None) -> None:
     make(tmp_path / "t", HashingDense(16), config_of("ivf bits"))
-    (path,) = tmp_path.glob("t/codecs/*/codec-span.bin")
-    break_file(path, "flip")
-    with pytest.raises(IndexDamagedError, match=f"{path}: .* no stored vector can be read"):
+    expected, generation = all_answers(tmp_path / "t"), inspect_index(tmp_path / "t").generation
+    if name is not None:
+        (path,) = tmp_path.glob(f"t/codecs/*/{name}")
+        break_file(path, "flip")
+        with (
+            Engine.open(tmp_path / "t", HashingDense(16), runtime=MANUAL, skip_damaged=True) as engine,
+            pytest.raises(IndexDamagedError, match=str(path)),
+        ):
+            engine.search("alpha")
+    told: list[tuple[int, int]] = []
+    report = repair_index(
+        tmp_path / "t", HashingDense(16), recalibrate=name is None, progress=lambda *now: told.append(now)
+    )
+    assert report.calibration is not None and "int8" in report.calibration and report.search is None
+    info = inspect_index(tmp_path / "t")
+    assert report.documents == info.documents == told[-1][0] == told[-1][1] and not info.pending
+    assert (info.precision, (info.recipe or {})["index"], info.generation) == ("int8", "ivf", generation + 2)
+    assert verify_index(tmp_path / "t").ok and not orphans(tmp_path / "t")
+    assert all_answers(tmp_path / "t")[-2:] == expected[-2:]  # the same documents
+    assert repair_index(tmp_path / "t", Silent(16)).calibration is None
+    encoder, query = HashingDense(16), "alpha beta"
+    with Engine.open(tmp_path / "t", encoder, runtime=MANUAL) as engine:
+        hits = engine.search(query, 500).hits
+        assert {hit.id for hit in hits} == {doc_id for doc_id, _, _ in expected[0]}
+        vectors = encoder.encode_document([query, *(f"{hit.title} {hit.text}" for hit in hits)])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        # Also those scores that the old calibration, of fewer documents, had cut off.
+        np.testing.assert_allclose([hit.score for hit in hits], vectors[1:] @ vectors[0], atol=0.01)
+
+
+def test_a_calibration_without_all_texts_is_lost(tmp_path: Path) -> None:
+    make(tmp_path / "t", HashingDense(16), config_of("ivf bits"))
+    for path in (*tmp_path.glob("t/codecs/*/codec-low.bin"), *tmp_path.glob("t/segments/*/documents.arrow")):
+        break_file(path, "flip")
+    before = inspect_index(tmp_path / "t")
+    with pytest.raises(IndexDamagedError, match=r"and not every text: .*documents\.arrow.* from a copy"):
         repair_index(tmp_path / "t", HashingDense(16), drop_lost=True)
-    with (
-        Engine.open(tmp_path / "t", HashingDense(16), runtime=MANUAL, skip_damaged=True) as engine,
-        pytest.raises(IndexDamagedError, match=str(path)),
-    ):
-        engine.search("alpha")
+    assert inspect_index(tmp_path / "t") == before

@@ -15,7 +15,6 @@ from retrieval.kernels.lists.door import (
     check_choice,
     check_mask,
     check_probe,
-    check_reach,
     check_scan,
     refuse,
 )
@@ -50,18 +49,15 @@ def scan_lists(
     bases: FloatArray,
     depth: int,
     accept: NDArray[np.bool_] | None = None,
-    radii: FloatArray | None = None,
-    reach: FloatArray | None = None,
 ) -> Scanned:
     """See `retrieval.kernels.lists.reference.scan_lists`; the same."""
     tables, lists, bases = check_scan(tables, coded, lists, bases, depth)
     mask = check_mask(accept)
-    tops = check_reach(radii, reach, len(coded.starts) - 1, lists, bases)
     n_queries = len(tables)
     estimates, positions = np.empty((n_queries, depth), np.float32), np.empty((n_queries, depth), np.int64)
     counts = np.empty((2, n_queries), np.int64)
     if n_queries:
-        rest = lists, bases, tops, mask, estimates, positions, counts
+        rest = lists, bases, mask, estimates, positions, counts
         if simd_level() == "avx512":
             wrong = _vectors("scan")(tables, coded.places, *rest)
         else:

@@ -21,7 +21,6 @@ __all__ = [
     "check_choice",
     "check_mask",
     "check_probe",
-    "check_reach",
     "check_scan",
     "refuse",
 ]
@@ -38,7 +37,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-_ALL, _NO_FLOATS = _frozen(np.empty(0, np.uint8)), np.empty((0, 0), np.float32)
+_ALL = _frozen(np.empty(0, np.uint8))
 _NO_ORIGIN, _NO_TABLES = np.empty(0, np.float32), np.empty((0, 0, 16), np.float32)
 
 
@@ -87,26 +86,6 @@ def check_mask(accept: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     if type(accept) is not np.ndarray or not accept.flags.c_contiguous:
         accept = np.array(accept, order="C")
     return _frozen(accept.view(np.uint8))
-
-
-def check_reach(
-    radii: FloatArray | None, reach: FloatArray | None, nlist: int, lists: IntArray, bases: FloatArray
-) -> FloatArray:
-    """What the estimates of each list can be at most, ``(n_q, n_probe)``; empty without radii.
-
-    Raises:
-        ValueError: one without the other, or a type or shape that does not fit.
-    """
-    if radii is None and reach is None:
-        return _NO_FLOATS
-    if radii is None or reach is None:
-        raise ValueError("give radii and reach together, or neither")
-    for name, array, n in (("radii", radii, nlist), ("reach", reach, len(lists))):
-        if array.dtype != _FLOAT or array.shape != (n,):
-            raise ValueError(f"{name} is {array.dtype} {array.shape}: it must be float32 ({n},)")
-    if not nlist:
-        return _NO_FLOATS
-    return bases + reach[:, None] * radii.take(lists, mode="clip")
 
 
 def refuse(wrong: int, lists: IntArray, coded: Lists, n_documents: int) -> NoReturn:

@@ -141,7 +141,7 @@ def _offer(found, bits, first, last, t, bound, ordinals, accept, keys, count):  
 
 
 @_kernel
-def _scan_one(tables, numbers, stored, masks, lists, bases, tops, accept, estimates, positions):  # type: ignore[no-untyped-def]
+def _scan_one(tables, numbers, stored, masks, lists, bases, accept, estimates, positions):  # type: ignore[no-untyped-def]
     """One query: how many were found, -1 for a document that ``accept`` does not have; codes looked at."""
     blocks, groups, starts, scales, biases, ordinals = stored
     depth = len(positions)
@@ -153,13 +153,6 @@ def _scan_one(tables, numbers, stored, masks, lists, bases, tops, accept, estima
         if lists[place] < 0:
             continue
         first, last = starts[lists[place]], starts[lists[place] + 1]
-        if len(tops) and count >= depth:
-            order = np.max(keys[:count]) >> 32
-            if count > depth:
-                order, count = _cut(keys, count, depth, ordinals), depth
-            bound[0] = np.int32(~order ^ ((~order >> 31) & _SIGN))
-            if tops[place] < best[0]:
-                continue
         scanned += last - first
         for block in range(first // BLOCK, (last + BLOCK - 1) // BLOCK if last > first else 0):
             _totals(tables, blocks, block, groups, masks, totals)
@@ -198,7 +191,6 @@ def scan(
     coded: Lists,
     lists: IntArray,
     bases: FloatArray,
-    tops: FloatArray,
     accept: NDArray[np.uint8],
     estimates: FloatArray,
     positions: IntArray,
@@ -220,7 +212,6 @@ def scan(
         if wrong:
             return wrong
         numbers = np.float32(scales[q]), np.float32(shifts[q])
-        limits = tops[q] if len(tops) else tops.reshape(-1)
         counts[:, q] = _scan_one(
             padded[q].reshape(-1),
             numbers,
@@ -228,7 +219,6 @@ def scan(
             masks,
             lists[q],
             bases[q],
-            limits,
             accept,
             estimates[q],
             positions[q],

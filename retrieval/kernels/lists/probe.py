@@ -90,9 +90,7 @@ def probe(  # type: ignore[no-untyped-def]
     if not len(tables):
         tables = np.empty((n_queries, (dim + len(levels) - 1) // len(levels), 16), np.float32)
         turn_and_fill(queries, signs, size, levels, tables)
-    wrong = scan(
-        tables, coded, lists, bases, np.empty((0, 0), np.float32), accept, estimates, ordinals, counts
-    )
+    wrong = scan(tables, coded, lists, bases, accept, estimates, ordinals, counts)
     if wrong == 0:
         _pass_on(coded, ordinals, errors, counts)
     return wrong

@@ -86,8 +86,6 @@ def scan_lists(
     bases: FloatArray,
     depth: int,
     accept: NDArray[np.bool_] | None = None,
-    radii: FloatArray | None = None,
-    reach: FloatArray | None = None,
 ) -> Scanned:
     """The best ``depth`` positions of each query's lists: `Scanned`.
 
@@ -100,9 +98,7 @@ def scan_lists(
     float32. Positions are ranked by estimate descending, then document ascending; an estimate of NaN is
     never found. Places that are not filled have position -1 and minus infinity.
 
-    ``accept`` ``(n_docs,)`` bool is a mask over documents. With ``radii`` ``(nlist,)`` and ``reach``
-    ``(n_q,)`` float32, a list is passed over if ``bases[list] + reach * radii[list]``, in float32, is below
-    the ``depth``-th best estimate of the lists before it.
+    ``accept`` ``(n_docs,)`` bool is a mask over documents.
 
     Raises:
         ValueError: a type or shape that does not fit, table entries that are not finite, a list that does
@@ -120,7 +116,7 @@ def scan_lists(
         best, at = np.empty(0, np.float32), np.empty(0, np.int64)
         for place, one in enumerate(lists[q]):
             base = bases[q, place]
-            if one < 0 or _is_out_of_reach(base, best, depth, radii, reach, q, one):
+            if one < 0:
                 continue
             positions = np.arange(coded.starts[one], coded.starts[one + 1])
             scanned[q] += len(positions)
@@ -146,20 +142,6 @@ def _finish(scores: FloatArray, coded: Lists, positions: IntArray) -> FloatArray
     if len(coded.biases):
         scores = coded.biases[positions] + scores
     return scores
-
-
-def _is_out_of_reach(
-    base: np.float32,
-    best: FloatArray,
-    depth: int,
-    radii: FloatArray | None,
-    reach: FloatArray | None,
-    q: int,
-    one: int,
-) -> bool:
-    if radii is None or reach is None or len(best) < depth or not depth:
-        return False
-    return bool(base + reach[q] * radii[one] < best[-1])
 
 
 def probe_lists(

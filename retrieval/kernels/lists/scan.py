@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from retrieval.kernels.lists.door import BAD_DOCUMENT, BAD_ENTRY, BAD_LIST, DOUBLE_LIST
-from retrieval.kernels.lists.keys import append, cut, estimate_of, finish, inline
+from retrieval.kernels.lists.keys import append, cut, finish, inline
 from retrieval.kernels.lists.places import bytes_at, floats_at, integers_at, words_at
 from retrieval.kernels.pq_scan.bytes import quantize_rows
 from retrieval.kernels.simd import arithmetic as v
@@ -209,23 +209,8 @@ def _fetch_next(starts, lists, place, size, last, scales, biases):  # type: igno
     return (following // 32 - (last + 31) // 32) * size
 
 
-@inline
-def _is_far(top, bound, room, count, depth, ordinals):  # type: ignore[no-untyped-def]
-    """Whether ``top`` is below the ``depth``-th best estimate so far; what that is now known to be at least,
-    and the new count."""
-    if count >= depth and top >= bound:
-        if count > depth:
-            bound, count = cut(room, count, depth, ordinals), depth
-        else:
-            keys, worst = room[0], room[0][0]
-            for i in range(1, depth):
-                worst = max(worst, keys[i])
-            bound = estimate_of(worst)
-    return count >= depth and top < bound, bound, count
-
-
 @_inner
-def _scan_one(tables, blocks, coded, starts, ordinals, lists, bases, tops, accept, scaling, room, depth):  # type: ignore[no-untyped-def]
+def _scan_one(tables, blocks, coded, starts, ordinals, lists, bases, accept, scaling, room, depth):  # type: ignore[no-untyped-def]
     """One query: how many keys it has, -1 for a document that ``accept`` does not have; codes looked at."""
     scales, biases, _ = coded
     full, size = len(room[0]) - PADDING, len(tables)
@@ -235,10 +220,6 @@ def _scan_one(tables, blocks, coded, starts, ordinals, lists, bases, tops, accep
         if lists[place] < 0:
             continue
         t, last = starts[lists[place]], starts[lists[place] + 1]
-        if len(tops):
-            far, bound, count = _is_far(tops[place], bound, room, count, depth, ordinals)
-            if far:
-                continue
         scanned += last - t
         jump = _fetch_next(starts, lists, place, size, last, scales, biases)
         base = v.splat_f32(bases[place])
@@ -255,12 +236,11 @@ def _scan_one(tables, blocks, coded, starts, ordinals, lists, bases, tops, accep
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan(tables, places, lists, bases, tops, accept, estimates, positions, counts):  # type: ignore[no-untyped-def]
+def scan(tables, places, lists, bases, accept, estimates, positions, counts):  # type: ignore[no-untyped-def]
     """`reference.scan_lists` into ``estimates``, ``positions``, ``counts`` ``(2, n_q)``: 0, or what is wrong.
 
-    ``places`` is of a `Lists`; ``tops`` ``(n_q, n_probe)`` is what the estimates of a list can be at most;
-    it and ``accept`` are empty for none. ``positions`` has at least one column, ``tables`` as many
-    subquantisers as the blocks.
+    ``places`` is of a `Lists`; ``accept`` is empty for none. ``positions`` has at least one column,
+    ``tables`` as many subquantisers as the blocks.
     """
     flat, starts, ordinals = bytes_at(places, 0), integers_at(places, 1), words_at(places, 4)
     n, scaling = starts[len(starts) - 1], np.empty((2, len(tables)))
@@ -277,10 +257,9 @@ def scan(tables, places, lists, bases, tops, accept, estimates, positions, count
         wrong = _check(lists[q], starts, n, seen)
         if wrong:
             return wrong
-        limits = tops[q] if len(tops) else tops[:0].reshape(-1)
         numbers = np.float32(scaling[0, q]), np.float32(scaling[1, q])
         count, counts[1, q] = _scan_one(
-            rows[q], flat, coded, starts, ordinals, lists[q], bases[q], limits, accept, numbers, room, depth
+            rows[q], flat, coded, starts, ordinals, lists[q], bases[q], accept, numbers, room, depth
         )
         if count < 0:
             return BAD_DOCUMENT

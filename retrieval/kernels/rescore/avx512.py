@@ -95,6 +95,20 @@ def _score_row(query, rows, at, dim, l2):  # type: ignore[no-untyped-def]
 
 
 @_inline
+def _distance_row(query, steps, rows, at, dim):  # type: ignore[no-untyped-def]
+    """Minus the squared distance of ``query`` and a row whose numbers are multiplied by ``steps`` first."""
+    total, whole = v.zero_f32(), dim // 16 * 16
+    for j in range(0, whole, 16):
+        scaled = v.multiply(mem.load_f32(steps, j), _sixteen(rows, at + j))
+        total = _fold(total, mem.load_f32(query, j), scaled, True)
+    distance = v.sum_f32(total)
+    for j in range(whole, dim):
+        difference = query[j] - steps[j] * np.float32(element(rows, at + j))
+        distance += difference * difference
+    return -distance
+
+
+@_inline
 def _fetch(rows, ordinal, n, stride, dim, line):  # type: ignore[no-untyped-def]
     """Ask for a row; of one that does not exist, for nothing."""
     if 0 <= ordinal < n:
@@ -104,7 +118,7 @@ def _fetch(rows, ordinal, n, stride, dim, line):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _score_one(query, rows, shape, ordinals, every, tops, heap, l2, scores):  # type: ignore[no-untyped-def]
+def _score_one(query, steps, rows, shape, ordinals, every, tops, heap, l2, scores):  # type: ignore[no-untyped-def]
     """One query: how many rows were scored, or -1 less the place of an ordinal of no row."""
     n, stride, line, ahead = shape
     dim, count = len(query), 0
@@ -122,7 +136,10 @@ def _score_one(query, rows, shape, ordinals, every, tops, heap, l2, scores):  # 
             return -1 - i
         scores[i] = -np.inf
         if ordinal >= 0:
-            scores[i] = _score_row(query, rows, ordinal * stride, dim, l2)
+            if len(steps):
+                scores[i] = _distance_row(query, steps, rows, ordinal * stride, dim)
+            else:
+                scores[i] = _score_row(query, rows, ordinal * stride, dim, l2)
             if len(heap):
                 add(heap, count, scores[i])
             count += 1
@@ -130,11 +147,14 @@ def _score_one(query, rows, shape, ordinals, every, tops, heap, l2, scores):  # 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def score(queries, rows, stride, size, ordinals, l2, estimates, slacks, k, scores, visited):  # type: ignore[no-untyped-def]
+def score(  # type: ignore[no-untyped-def]
+    queries, steps, rows, stride, size, ordinals, l2, estimates, slacks, k, scores, visited
+):
     """`reference.rescore` into ``scores`` and ``visited``: -1, or a query with an ordinal of no row.
 
     ``rows`` ``(n, d)`` are float32, uint16 (the bits of float16) or uint8, ``stride`` elements of ``size``
-    bytes apart. ``ordinals`` is empty for all rows, ``estimates`` and ``slacks`` for no stop.
+    bytes apart. ``ordinals`` is empty for all rows, ``estimates`` and ``slacks`` for no stop,
+    ``steps`` for numbers as they are: those of bytes come with l2.
     """
     line, dim, every = 64 // size, queries.shape[1], len(ordinals) == 0
     shape = len(rows), stride, line, max(1, min(ROWS, AHEAD // (dim * size)))
@@ -147,7 +167,7 @@ def score(queries, rows, stride, size, ordinals, l2, estimates, slacks, k, score
                 if asked[i] >= 0:
                     top = max(top, estimates[q, i] + slacks[q, i])
                 tops[i] = top
-        visited[q] = _score_one(queries[q], rows, shape, asked, every, tops, heap, l2, scores[q])
+        visited[q] = _score_one(queries[q], steps, rows, shape, asked, every, tops, heap, l2, scores[q])
         if visited[q] < 0:
             return q
     return -1

@@ -27,6 +27,13 @@ def _fold(query, steps, offsets, folded):  # type: ignore[no-untyped-def]
 
 
 @_inner
+def _move(query, offsets, moved):  # type: ignore[no-untyped-def]
+    """The query less what a number of 0 stands for."""
+    for j in range(len(query)):
+        moved[j] = np.float32(np.float64(query[j]) - offsets[j])
+
+
+@_inner
 def _square(query):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for x in query:
@@ -73,11 +80,15 @@ def best(  # type: ignore[no-untyped-def]
     """`reference.rescore_best` into ``kept``, ``out`` and ``visited`` ``(1,)``: how many are kept, -1 for an
     ordinal of no row. ``steps`` and ``offsets``, ``estimates`` and ``errors`` are empty for none."""
     depth, asked, constant = len(ordinals), query, np.float32(0)
-    if len(steps):
+    scaled = steps[:0]  # what rows are multiplied by: of inner products the query is
+    if l2:
+        constant = _square(query[0])
+        if len(steps):
+            asked, scaled = np.empty_like(query), steps
+            _move(query[0], offsets, asked[0])
+    elif len(steps):
         asked = np.empty_like(query)
         constant = _fold(query[0], steps, offsets, asked[0])
-    elif l2:
-        constant = _square(query[0])
     n_limits = 1 if len(estimates) else 0
     limits, slacks = np.empty((n_limits, depth), np.float32), np.empty((n_limits, depth), np.float32)
     if n_limits:
@@ -85,7 +96,8 @@ def best(  # type: ignore[no-untyped-def]
             limits[0, i], slacks[0, i] = estimates[i] - constant, np.float32(width) * errors[i]
     scores = np.empty((1, depth), np.float32)
     listed = ordinals.reshape(1, depth)
-    if depth and score(asked, rows, stride, size, listed, l2, limits, slacks, k, scores, visited) >= 0:
+    rest = listed, l2, limits, slacks, k, scores, visited
+    if depth and score(asked, scaled, rows, stride, size, *rest) >= 0:
         return -1
     for i in range(depth):
         scores[0, i] += constant

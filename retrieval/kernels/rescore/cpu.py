@@ -32,6 +32,7 @@ def rescore(
     estimates: FloatArray | None = None,
     slacks: FloatArray | None = None,
     k: int = 0,
+    steps: FloatArray | None = None,
 ) -> tuple[FloatArray, IntArray]:
     """See `retrieval.kernels.rescore.reference.rescore`; the same up to rounding."""
     if queries.dtype != _FLOAT or queries.ndim != 2 or not queries.shape[1]:
@@ -43,12 +44,13 @@ def rescore(
     if ordinals is not None:
         _check_candidates("ordinals", ordinals, _INT, n_queries)
         ordinals, depth = _own(ordinals), ordinals.shape[1]
-    tops = _limits(estimates, slacks, k, ordinals)
+    tops, scaled = _limits(estimates, slacks, k, ordinals), _scaled(steps, metric, rows)
     scores, visited = np.empty((n_queries, depth), np.float32), np.zeros(n_queries, np.int64)
     if depth and n_queries:
         asked = _NO_ORDINALS if ordinals is None else ordinals
         kernel, size = _score(simd_level()), stored.itemsize
-        wrong = kernel(_own(queries), stored, stride, size, asked, metric == "l2", *tops, k, scores, visited)
+        rest = stride, size, asked, metric == "l2", *tops, k, scores, visited
+        wrong = kernel(_own(queries), scaled, stored, *rest)
         if wrong >= 0:
             _refuse(asked, len(rows))
     return scores, visited
@@ -67,8 +69,6 @@ def rescore_best(
 ) -> tuple[IntArray, FloatArray, int]:
     """See `retrieval.kernels.rescore.reference.rescore_best`; the same up to rounding."""
     _check_query(query, stored, ordinals, metric)
-    if metric == "l2" and len(stored.span):
-        raise ValueError("there is no l2 of bytes that stand for other numbers: decode them")
     if k < 1:
         raise ValueError(f"k is {k}: it must be at least 1")
     limits = _check_errors(estimates, errors, ordinals)
@@ -120,6 +120,22 @@ def _check_query(query: FloatArray, stored: Rows, ordinals: IntArray, metric: st
         raise ValueError(f"metric is {metric!r}: it must be dot or l2")
     if ordinals.dtype != _INT or ordinals.ndim != 1:
         raise ValueError(f"ordinals are {ordinals.dtype} {ordinals.shape}: they must be int64 (depth,)")
+
+
+def _scaled(steps: FloatArray | None, metric: str, rows: NDArray[Any]) -> FloatArray:
+    """The steps as kernels take them, empty for none.
+
+    Raises:
+        ValueError: a type or shape that does not fit; another metric than l2, or rows that are no bytes.
+    """
+    if steps is None:
+        return _NO_LIMITS
+    if metric != "l2" or rows.dtype != np.uint8:
+        raise ValueError(f"steps are for l2 of uint8: the metric is {metric}, the rows are {rows.dtype}")
+    dim = rows.shape[1]
+    if steps.dtype != _FLOAT or steps.shape != (dim,):
+        raise ValueError(f"steps are {steps.dtype} {steps.shape}: they must be float32 ({dim},)")
+    return _own(steps)
 
 
 def _check_errors(

@@ -44,6 +44,12 @@ def _score(query, floats, l2):  # type: ignore[no-untyped-def]
     return total
 
 
+@_inner
+def _scale(steps, floats):  # type: ignore[no-untyped-def]
+    for j in range(len(floats)):
+        floats[j] *= steps[j]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _tops(ordinals, estimates, slacks, tops):  # type: ignore[no-untyped-def]
     """What the candidates from each place on can score at most."""
@@ -55,7 +61,20 @@ def _tops(ordinals, estimates, slacks, tops):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def score(queries, rows, stride, size, ordinals, l2, estimates, slacks, k, scores, visited):  # type: ignore[no-untyped-def]  # noqa: ARG001
+def score(  # type: ignore[no-untyped-def]
+    queries,
+    steps,
+    rows,
+    stride,  # noqa: ARG001
+    size,
+    ordinals,
+    l2,
+    estimates,
+    slacks,
+    k,
+    scores,
+    visited,
+):
     """See `retrieval.kernels.rescore.avx512.score`; the same up to rounding."""
     words = np.empty(queries.shape[1], np.uint32)
     floats = words.view(np.float32)
@@ -76,6 +95,8 @@ def score(queries, rows, stride, size, ordinals, l2, estimates, slacks, k, score
                     _widen(rows, ordinal, words, floats)
                 else:
                     _copy(rows, ordinal, floats)
+                if len(steps):
+                    _scale(steps, floats)
                 scores[q, i] = _score(queries[q], floats, l2)
                 if len(heap):
                     add(heap, visited[q], scores[q, i])

@@ -26,6 +26,7 @@ def rescore(
     estimates: FloatArray | None = None,
     slacks: FloatArray | None = None,
     k: int = 0,
+    steps: FloatArray | None = None,
 ) -> tuple[FloatArray, IntArray]:
     """Score the vectors ``rows[ordinals[q]]`` for each query: ``(scores (n_q, depth), visited (n_q,))``.
 
@@ -39,11 +40,15 @@ def rescore(
     ``estimate + slack``: when none of those still to come reaches the ``k``-th best score, the rest of the
     row is left. The best ``k`` are then as without a stop.
 
+    With ``steps`` ``(d,)`` float32, for l2 of uint8, numbers of dimension ``j`` count ``steps[j]`` each.
+
     Raises:
         ValueError: a type or shape that does not fit, an ordinal of no row, one of estimates and slacks
-            without the other or without ``k``.
+            without the other or without ``k``, steps for anything else.
     """
     wide, asked = rows.astype(np.float64), queries.astype(np.float64)
+    if steps is not None:
+        wide = wide * steps
     if ordinals is None:
         ordinals = np.broadcast_to(np.arange(len(rows)), (len(queries), len(rows)))
     scores, visited = np.full(ordinals.shape, -np.inf, np.float32), np.zeros(len(queries), np.int64)
@@ -77,9 +82,8 @@ def rescore_best(
     visited)``, in the order in which they came.
 
     ``query`` ``(1, d)`` is float32. Scores are inner products with what the numbers of ``stored`` stand
-    for; with l2 ``2 q . x - |x|^2``, which orders as distances do (only of rows that stand for
-    themselves). Kept is what is scored and at least the ``k``-th best score minus ``slack``; all of it
-    where there is no more than ``k``.
+    for; with l2 ``2 q . x - |x|^2``, which orders as distances do. Kept is what is scored and at least the
+    ``k``-th best score minus ``slack``; all of it where there is no more than ``k``.
 
     With ``estimates`` and ``errors`` ``(depth,)`` float32 a candidate is taken to score at most
     ``estimate + width * error``, and refine stops as in `rescore`. ``visited`` counts what was scored.

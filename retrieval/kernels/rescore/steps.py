@@ -27,17 +27,19 @@ def step_by_step(
     width: float,
 ) -> tuple[IntArray, FloatArray, int]:
     """`retrieval.kernels.rescore.reference.rescore_best` by two functions of one backend."""
-    asked, constant = query, np.float32(0)
-    if len(stored.steps):
-        asked = query * stored.steps
-        constant = np.float32(query[0].astype(np.float64) @ stored.offsets)
-    elif metric == "l2":
-        wide = query[0].astype(np.float64)
+    asked, constant, wide = query, np.float32(0), query[0].astype(np.float64)
+    steps = None
+    if metric == "l2":
         constant = np.float32(wide @ wide)
+        if len(stored.steps):
+            asked, steps = (wide - stored.offsets).astype(np.float32)[None], stored.steps
+    elif len(stored.steps):
+        asked = query * stored.steps
+        constant = np.float32(wide @ stored.offsets)
     limits: tuple[FloatArray | None, FloatArray | None] = None, None
     if estimates is not None and errors is not None:
         limits = (estimates - constant)[None], (np.float32(width) * errors)[None]
-    scores, visited = rescore(asked, stored.rows, ordinals[None], metric, *limits, k)
+    scores, visited = rescore(asked, stored.rows, ordinals[None], metric, *limits, k, steps)
     scores = scores[0] + constant
     there = np.flatnonzero(scores > -np.inf)
     kept = there[select(scores[there], k, slack)]

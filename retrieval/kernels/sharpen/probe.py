@@ -53,7 +53,7 @@ def probe(  # type: ignore[no-untyped-def]
     tables = np.empty((n_queries, (dim + len(levels) - 1) // len(levels), 16), np.float32)
     fill(turned, levels, tables)
     rough, positions = np.empty((n_queries, several), np.float32), np.empty((n_queries, several), np.int64)
-    wrong = scan(tables, coded, lists, bases, np.empty((0, 0), np.float32), accept, rough, positions, counts)
+    wrong = scan(tables, coded, lists, bases, accept, rough, positions, counts)
     if wrong == 0 and not sharpen(
         whole, turned, bits, positions, lists, bases, estimates, ordinals, errors, ranks, found
     ):

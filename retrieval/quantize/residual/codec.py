@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import teller
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.blocks import over_blocks
@@ -86,12 +87,12 @@ class ResidualCodec:
         k = choose_ncentroids(n_tokens, len(sample)) if k is None else k
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(sample):
             raise ConfigError(f"ncentroids={k!r}: choose from 1 to {len(sample)}, the tokens to train on")
+        progress = progress or _telling()
         centroids = train_centroids(sample, k, seed, threads, progress)
         rows = np.ascontiguousarray(sample[:: -(-len(sample) // CODER_ROWS)], np.float32)
         residuals = rows - centroids.values[centroids.nearest(rows, threads)]
         coder = CODERS[name].fit(residuals, options, seed, threads)
-        if progress is not None:
-            progress("codes of residuals", 1, 1)
+        progress("codes of residuals", 1, 1)
         return cls(centroids, coder)
 
     @property
@@ -228,3 +229,9 @@ class ResidualCodec:
         codes = self.coder.encode(values - self.centroids[chosen])
         norms = inverse_norms(values, self.centroids, chosen, self.coder.decode(codes))
         return chosen.astype(id_type(self.ncentroids)), codes, norms.astype(np.float16)
+
+
+def _telling() -> FitProgress:
+    """For whom the work is done."""
+    tell = teller()
+    return lambda what, done, total: tell(f"train: {what}", done / total)

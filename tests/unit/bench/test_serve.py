@@ -203,7 +203,7 @@ def test_all_of_it_once(tmp_path: Path):
     assert told.exit_code == 0, told.output
     found = json.loads(out.read_text(encoding="utf-8"))
     assert [row["form"] for row in found["overhead"]] == [form.name for form in FORMS]
-    assert len(found["closed"]) == 4 and len(found["open"]) == 8
+    assert len(found["closed"]) == 4 and len(found["open"]) == 10
     assert not any(row["failed"] for row in found["closed"] + found["open"])
     assert found["index"]["documents"] == 30 and found["machine"]["cpus"]
     assert [row["recall"] for row in found["peers"][:2]] == [1.0, 1.0]

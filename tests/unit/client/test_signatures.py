@@ -40,6 +40,7 @@ EXTRA = {
     "upsert": {"ack"},
     "compact": {"preset"},  # names of recipes, which the engine leaves to `recipe_of`
 }
+NOT_SENT = {"compact": {"codec"}}  # arrays of a codec stay where they are
 WIDER = {("compact", "recipe")}  # with a preset, values that differ from it are enough
 PROPERTIES = {"kind", "generation"}
 NOT_AWAITED = {
@@ -74,6 +75,8 @@ def test_arguments_are_the_engines(name: str, remote: type) -> None:
         return
     ours, theirs = parameters(remote, name), parameters(Engine, name)
     extra = EXTRA.get(name, set())
+    for name_here in NOT_SENT.get(name, ()):
+        del theirs[name_here]
     assert set(ours) - set(theirs) == extra
     shared = [one for one in ours.values() if one.name not in extra]
     assert [(one.name, one.kind, one.default) for one in shared] == [
@@ -89,7 +92,7 @@ def test_types_are_the_engines(name: str, remote: type) -> None:
         return
     ours, theirs = (typing.get_type_hints(getattr(kind, name)) for kind in (remote, Engine))
     for argument, wanted in theirs.items():
-        if (name, argument) not in WIDER:
+        if (name, argument) not in WIDER and argument not in NOT_SENT.get(name, ()):
             assert ours[argument] == wanted, argument
 
 

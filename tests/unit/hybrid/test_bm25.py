@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from pathlib import Path
@@ -104,15 +105,21 @@ def test_scores_are_those_of_the_formula_while_documents_come_and_go(engine: Eng
     check(bm25, engine, docs, below=100)
 
 
-def test_a_commit_costs_only_what_it_added(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts whose terms are counted from now on."""
+    texts: list[str] = []
     learn = Vocabulary.learn
 
     def counting(self: Vocabulary, text: str) -> list[int]:
-        read.append(text)
+        texts.append(text)
         return learn(self, text)
 
     monkeypatch.setattr(Vocabulary, "learn", counting)
+    return texts
+
+
+def test_a_commit_costs_only_what_it_added(engine: Engine, read: list[str]) -> None:
     bm25 = BM25("none")
 
     def refreshed() -> int:
@@ -135,6 +142,58 @@ def test_a_commit_costs_only_what_it_added(engine: Engine, monkeypatch: pytest.M
     engine.compact()
     assert refreshed() == 35
     assert bm25.nbytes < before
+
+
+def test_the_next_process_reads_what_was_counted(engine: Engine, read: list[str]) -> None:
+    docs = {doc.id: doc for doc in documents(130)}
+    check(BM25("none"), engine, docs)
+    engine.add(more := documents(4, start=300))
+    docs |= {doc.id: doc for doc in more}
+    read.clear()
+    check(BM25("none"), engine, docs)
+    assert read == [doc.full_text for doc in more]  # which are pending
+    first, *others = kept = sorted(engine.path.glob("segments/*/derived-terms-none.bin"))
+    assert len(others) == 2
+    whole = first.read_bytes()
+    for damage in (whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], others[0].read_bytes(), b""):
+        first.write_bytes(damage)
+        read.clear()
+        check(BM25("none"), engine, docs)
+        assert len(read) == 54 and first.read_bytes() == whole
+    assert engine.verify().ok
+    engine.snapshot(engine.path.with_name("copy"))
+    assert not list(engine.path.with_name("copy").glob("segments/*/derived-*"))
+    engine.compact()
+    check(bm25 := BM25("none"), engine, docs)
+    assert len(list(engine.path.glob("segments/*/*derived*"))) == 1
+    assert not any(path.exists() for path in kept)
+    assert bm25.nbytes == BM25("none").read(engine.located()[0].snapshot).parts[0].postings.nbytes
+
+
+def test_counts_stay_in_memory_where_nothing_may_be_written(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = {doc.id: doc for doc in documents(130)}
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    check(BM25("none", keep=False), engine, docs)
+    for name in ("create", "rename"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"retrieval.storage.disk.{name}", refused)
+            check(BM25("none"), engine, docs)
+    assert not list(engine.path.glob("segments/*/*derived*"))
+
+
+def test_counts_of_another_analysis_are_not_read(
+    engine: Engine, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = engine.located()[0].snapshot
+    BM25("none").read(snapshot)
+    monkeypatch.setattr("retrieval.hybrid.analysis.ANALYSIS", 0)
+    BM25("none").read(snapshot)
+    assert len(read) == 260
 
 
 def test_an_older_commit_after_a_newer_one(engine: Engine) -> None:

@@ -272,6 +272,27 @@ def test_what_postings_gather(name: str, nprobe: int, gathering: list[int]) -> N
     assert cut or nprobe == 1
 
 
+@pytest.mark.parametrize("nprobe", [1, 3])
+def test_without_codes_postings_may_decide_alone(nprobe: int, gathering: list[int]) -> None:
+    index = fitted("none")
+    search = attached(index)
+    for accept in (None, np.random.default_rng(1).random(N) < 0.7):
+        found = search.search(QUERIES, Effort(depth=5, nprobe=nprobe, scored=0), accept)
+        for i in range(len(QUERIES) - 1):
+            ordinals, sums = gathered(index, QUERIES[i], nprobe, accept)
+            best = np.sort(sums)[::-1][:5]
+            np.testing.assert_allclose(found[i].estimates, best, atol=1e-4)
+            assert set(found[i].ordinals.tolist()) <= set(ordinals[sums >= best[-1] - 1e-4].tolist())
+    assert len(gathering) == 2 * (len(QUERIES) - 1)
+
+
+def test_few_documents_are_scored_by_all_centroids_whatever_was_asked() -> None:
+    search = attached(fitted("none"))
+    efforts = [Effort(depth=20, nprobe=1, scored=scored) for scored in (0, 1)]
+    for one, other in zip(*(search.search(QUERIES, effort) for effort in efforts), strict=True):
+        same(one, other)
+
+
 @pytest.mark.parametrize("name", CODECS)
 def test_with_all_probes_gathering_finds_what_scoring_all_does(
     name: str, gathering: list[int], monkeypatch: pytest.MonkeyPatch

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from retrieval.errors import ConfigError
-from retrieval.reduce.pooling import TokenPooling, pool, pooling_of
-from retrieval.reduce.pooling_kinds import FixedPooling, NormPooling, WardPooling, WordPooling
+from retrieval.reduce.pooling import TokenPooling, drop_widespread, pool, pooling_of
+from retrieval.reduce.pooling_kinds import DropPooling, FixedPooling, NormPooling, WardPooling, WordPooling
 from retrieval.types import FloatArray, IntArray, Ragged, Token
 from tests.unit.reduce.spaces import vectors
 
-SPECS = ("ward:2", "ward:3", "ward:1.5", "ward:8", "fixed:1", "fixed:7", "words", "norm:0.5", "norm:0.01")
+SPECS = (
+    *("ward:2", "ward:3", "ward:1.5", "ward:8", "fixed:1", "fixed:7", "words", "norm:0.5", "norm:0.01"),
+    'drop:["AB","other"]',
+)
 
 
 def some_tokens(n: int) -> list[Token]:
@@ -63,6 +66,7 @@ def test_texts_ask_for_poolings() -> None:
     assert pooling_of("fixed:32") == FixedPooling(32)
     assert pooling_of("words") == WordPooling()
     assert pooling_of("norm:0.5") == NormPooling(0.5)
+    assert pooling_of('drop:["the",",","Of"]') == DropPooling(frozenset({"the", ",", "of"}))
 
 
 @pytest.mark.parametrize(
@@ -81,13 +85,14 @@ def test_texts_ask_for_poolings() -> None:
             "fixed:65537",
         ),
         *("words:2", "none:1", "norm", "norm:0", "norm:1", "norm:1.5", "mean", "ward:2+words"),
+        *("drop", "drop:", "drop:the", "drop:[]", "drop:[1]", 'drop:"the"', 'drop:[""]', 'drop:["the"'),
     ],
 )
 def test_other_texts_are_refused_with_what_to_write(spec: str) -> None:
     with pytest.raises(ConfigError) as error:
         pooling_of(spec)
     assert repr(spec) in str(error.value)
-    for word in ("none", "ward:2", "fixed:32", "words", "norm:0.5"):
+    for word in ("none", "ward:2", "fixed:32", "words", "norm:0.5", 'drop:["the","of"]'):
         assert word in str(error.value)
 
 
@@ -191,3 +196,25 @@ def test_the_documents_are_left_as_they_were() -> None:
     for spec in SPECS:
         pool(documents, asked(spec), lambda _: some_tokens(40), True)
     np.testing.assert_array_equal(documents.values, before)
+
+
+def sentence(text: str) -> list[Token]:
+    return [Token("[CLS]"), *(Token(word, i, i + 1) for i, word in enumerate(text.split()))]
+
+
+def test_tokens_of_the_lowest_idf_are_dropped_by_a_text_that_is_kept() -> None:
+    sample = [
+        sentence(text) for text in ("The lift of a wing", "the drag , the", "A wing of the jet", "x , y")
+    ]
+    # 17 tokens; in 3 documents: the (4 times); in 2: "," (2), a (2), of (2), wing (2).
+    assert drop_widespread(sample, 0.25) == 'drop:["the"]'
+    spec = drop_widespread(sample, 0.5)
+    assert spec == drop_widespread(sample[::-1], 0.5) == 'drop:["the",",","a"]'
+    pooling = asked(spec)
+    assert pooling.groups(np.ones((6, 2)), sample[0]).tolist() == [0, -1, 1, 2, -1, 3]
+    assert pooling.groups(np.ones((2, 2)), sentence("the a")[1:]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="2 tokens are named for 1 vectors"):
+        pooling.groups(np.ones((1, 2)), sentence("the"))
+    for share, told in ((0.0, "between 0 and 1"), (1.0, "between 0 and 1"), (0.01, "larger share")):
+        with pytest.raises(ConfigError, match=told):
+            drop_widespread(sample, share)

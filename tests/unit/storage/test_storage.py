@@ -253,6 +253,7 @@ def test_a_finished_index_is_its_files_alone(index: Path) -> None:
         "writer.lock",
         "writer.json",
         "merge.lock",
+        "add.lock",
     }
     assert {path.name for path in index.iterdir()} <= own
 

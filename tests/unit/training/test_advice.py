@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import Document, Engine, IndexConfig, recipe_of
+from retrieval import Document, Engine, IndexConfig, RecipeConfig, recipe_of
 from retrieval.training import advice
 from tests.encoders import HashingDense
 
@@ -37,10 +37,24 @@ def test_growth_and_deleted_documents_are_told(engine):
     assert advice(engine.inspect()) == []
     engine.add(documents(100, 200))
     engine.flush()
-    (told,) = advice(engine.inspect())
+    (told,) = [one for one in advice(engine.inspect()) if "were cut off" not in one]
     assert "measured on 100 documents and there are 200" in told
     engine.delete([str(i) for i in range(0, 120)])
-    assert advice(engine.inspect()) == ["120 deleted documents still take room: compact gives it back"]
+    assert advice(engine.inspect())[-1] == "120 deleted documents still take room: compact gives it back"
+
+
+def test_numbers_beyond_the_calibration_are_counted_and_told(engine):
+    engine.compact(recipe=RecipeConfig())
+    assert engine.inspect().clipped is None  # nothing was added since
+    engine.add([Document("new", "a text of other words")])
+    shared = engine.inspect().clipped
+    assert shared is not None and 0 < shared < 1
+    engine.add([Document(f"more {i}", f"some other words {i}") for i in range(1500)])  # at once into segments
+    assert shared != engine.inspect().clipped > 0.01
+    assert any("were cut off" in told for told in advice(engine.inspect()))
+    engine.compact(retrain=True)
+    engine.compact("float16")
+    assert engine.inspect().clipped is None
 
 
 def test_a_recipe_that_misses_its_target_is_told(engine):

@@ -1,0 +1,153 @@
+"""Many documents added in one commit, while others write.
+
+They are encoded and written to segments that nobody else knows of, under numbers that no segment gets. The
+writer lock is taken when all is on disk: then it is looked at once more what has come meanwhile, and the
+segments get their numbers. So the lock is held for a moment, however long the encoder takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from retrieval.build import Batch, BuildReport, Ingest
+from retrieval.corpus import ErrorPolicy, FieldTypes
+from retrieval.encode import Encoder
+from retrieval.errors import DataError, IndexLockedError
+from retrieval.storage import PROVISIONAL, Catalog, DocumentTable, SegmentWriter
+from retrieval.types import Document, ProgressCallback, Record
+
+__all__ = ["BulkAdd"]
+
+
+class Source(Protocol):
+    """Records, and the share of them that has been read (None: unknown)."""
+
+    fraction: Callable[[], float | None]
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records, once."""
+
+
+class _Written(NamedTuple):
+    """A segment on disk, and what `Ingest` knows of it; the texts are let go of."""
+
+    files: SegmentWriter
+    batch: Batch
+
+    @property
+    def ids(self) -> list[str]:
+        """Of its documents, by their ordinals."""
+        return [*self.batch.documents]
+
+
+class BulkAdd(Ingest):
+    """One add, or with ``replace`` an upsert; the caller holds the index's lock of adding.
+
+    ``reading`` is a catalog to look things up in. Memory holds the texts of one segment, and all ids.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        reading: Catalog,
+        encoder: Encoder,
+        policy: ErrorPolicy,
+        progress: ProgressCallback | None,
+        *,
+        replace: bool,
+    ) -> None:
+        self._seen = reading.generation()
+        super().__init__(root, reading, encoder, policy, progress)
+        self._replace, self._next_segment = replace, PROVISIONAL
+        self._types_seen = self._types.to_json()
+
+    def run(self, source: Source, session: Callable[[], AbstractContextManager[Catalog]]) -> BuildReport:
+        """Encode and write ``source``, then commit it in a ``session`` with the writer lock.
+
+        Raises:
+            DataError: a document cannot be used; see `ErrorPolicy` for which of them.
+            IndexLockedError: another process keeps the lock, or has changed how vectors are stored.
+        """
+        written: list[_Written] = []
+        is_named = False
+        try:
+            for batch, span in self._batches(iter(source), source.fraction):
+                self._refused |= batch.documents.keys()
+                if self._policy.is_refusing:  # read on for the other errors; encode no more
+                    continue
+                written.append(_Written(self._write(batch, span), batch))
+                batch.documents = _named(batch.documents)
+                self._count(written)
+            self._policy.settle()
+            operation = "upsert" if self._replace else "add"
+            with session() as self._catalog, self._catalog.transaction(operation) as generation:
+                self._name(written, generation)
+                is_named = True
+        except BaseException:
+            # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
+            for one in () if is_named else written:
+                one.files.abandon()
+            raise
+        return self._report()
+
+    def _name(self, written: Sequence[_Written], generation: int) -> None:
+        """Register all segments; inside a transaction."""
+        if self._catalog.codec() != self._record:
+            raise IndexLockedError(
+                f"{self._root} stores or finds vectors otherwise than when the add began; add again"
+            )
+        taken: list[dict[str, str]] = [{}] * len(written)
+        if generation > self._seen + 1:
+            self._observe_again(written)
+            taken = [self._taken(one) for one in written]
+            self._policy.settle()
+        self._count([])
+        for one, others in zip(written, taken, strict=True):
+            one.files.renumber(self._catalog.take_number())
+            # A document that comes too late has an ordinal all the same: it is registered and buried.
+            one.batch.documents = _named([others.get(doc_id, doc_id) for doc_id in one.ids])
+            self._register(*one, generation)
+            self._documents -= len(self._catalog.register.bury([*others.values()], generation))
+
+    def _count(self, written: Sequence[_Written]) -> None:
+        """For progress: what is on disk; and nothing before that is registered, and counted again."""
+        self._documents = sum(one.files.n_documents for one in written)
+        self._tokens = sum(one.files.n_tokens for one in written)
+
+    def _observe_again(self, written: Sequence[_Written]) -> None:
+        """Find the types of fields once more, if somebody else has changed them."""
+        types = self._catalog.fields()
+        if types.to_json() == self._types_seen:
+            return
+        for one in written:
+            _observe(types, DocumentTable.mapped(self._root, one.files.file("documents")))
+        self._types = types
+
+    def _taken(self, one: _Written) -> dict[str, str]:
+        """Ids that somebody else has added meanwhile, each with one that no document has."""
+        if self._replace:
+            return {}
+        found = self._catalog.register.find_all(one.ids)
+        for doc_id in found:
+            told = f"duplicate id {doc_id!r}, which somebody else has added meanwhile"
+            self._policy.report(DataError(f"{told}; ids are unique in an index"))
+        return {doc_id: f"\0{doc_id}" for doc_id in found}
+
+
+def _named(ids: Sequence[str] | dict[str, Document]) -> dict[str, Document]:
+    """Documents of which only the ids are left, in their order."""
+    return {doc_id: Document(doc_id, "") for doc_id in ids}
+
+
+def _observe(types: FieldTypes, documents: DocumentTable) -> None:
+    """Whatever the policy: a column cannot hold the values of some documents in another type.
+
+    Raises:
+        DataError: a field's type does not go with the one that it has now.
+    """
+    for ordinal in range(len(documents)):
+        document = documents.document(ordinal)
+        types.observe(Record(document, f"document {document.id!r}"))

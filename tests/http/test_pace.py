@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from server.answering import pace
+from server.answering.pace import Paces
+
+
+class Index(SimpleNamespace):
+    """As much of an engine as is looked at."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.fixture
+def engine(tmp_path):
+    (tmp_path / "catalog.sqlite").write_bytes(b"one")
+    return Index(path=tmp_path)
+
+
+def learn(paces: Paces, engine, times: int = pace.ENOUGH, *, here: bool = False) -> None:
+    for _ in range(times):
+        assert paces.watched(engine, lambda: 7, keeps_waiting=here) == 7
+
+
+def work(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def test_short_ones_in_a_row_are_believed(engine):
+    paces = Paces()
+    assert not paces.is_short(engine)
+    learn(paces, engine, pace.ENOUGH - 1)
+    assert not paces.is_short(engine)
+    learn(paces, engine, 1)
+    assert paces.is_short(engine)
+    paces.watched(engine, lambda: work(2 * pace.SHORT_SECONDS), keeps_waiting=False)
+    assert not paces.is_short(engine)
+
+
+def test_who_waits_on_a_thread_has_not_worked(engine):
+    paces = Paces()
+    learn(paces, engine, pace.ENOUGH - 1)
+    paces.watched(engine, lambda: time.sleep(2 * pace.LONG_SECONDS), keeps_waiting=False)
+    assert paces.is_short(engine)
+
+
+def test_after_one_that_kept_others_waiting_there_is_a_pause(engine, monkeypatch):
+    paces = Paces()
+    learn(paces, engine)
+    paces.watched(engine, lambda: time.sleep(2 * pace.LONG_SECONDS), keeps_waiting=True)
+    assert not paces.is_short(engine)
+    monkeypatch.setattr(pace, "PAUSE_SECONDS", 0.0)
+    paces.watched(engine, lambda: time.sleep(2 * pace.LONG_SECONDS), keeps_waiting=True)
+    assert paces.is_short(engine)
+
+
+def test_the_first_one_after_a_commit_has_a_thread(engine):
+    paces = Paces()
+    learn(paces, engine)
+    (engine.path / "catalog.sqlite-wal").write_bytes(b"two")
+    assert not paces.is_short(engine)
+    learn(paces, engine, 1)
+    assert paces.is_short(engine)
+    os.utime(engine.path / "catalog.sqlite", (1, 1))
+    assert not paces.is_short(engine)

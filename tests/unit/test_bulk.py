@@ -1,0 +1,156 @@
+"""Many documents in one commit: others write while they are encoded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RecipeConfig, RuntimeConfig
+from retrieval.errors import DataError, IndexLockedError
+from retrieval.storage import PROVISIONAL, add_lock
+from retrieval.types import FloatArray
+from tests.encoders import BucketDense
+
+RUNTIME = RuntimeConfig.of(maintenance="manual", pending_documents=5)
+FOREVER = 60.0
+"""Seconds after which a test has failed."""
+
+
+class Slow(BucketDense):
+    """Documents that say "slow" take until something has been done."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def encode_document(self, texts: Sequence[str]) -> FloatArray:
+        if texts and texts[0].startswith("slow"):
+            meanwhile, self.meanwhile = self.meanwhile, lambda: None
+            with ThreadPoolExecutor(1) as other:
+                other.submit(meanwhile).result(FOREVER)
+        return super().encode_document(texts)
+
+
+def many(first: int = 0, n: int = 12, field: str = "", values: Sequence[int] = ()) -> list[Document]:
+    made = [Document(f"m{i}", f"slow words {i}") for i in range(first, first + n)]
+    return [replace(one, metadata={field: value}) for one, value in zip(made, values, strict=False)] or made
+
+
+@pytest.fixture
+def encoder() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, encoder: Slow) -> Engine:
+    config = IndexConfig.of(segment_documents=5)
+    with Engine.create(tmp_path / "index", encoder, config=config, runtime=RUNTIME) as engine:
+        engine.add([Document("a", "one"), Document("b", "two")])
+        yield engine
+        assert engine.verify().ok
+        assert {int(path.name) for path in (tmp_path / "index" / "segments").iterdir()} == {
+            view.number for view in engine.located()[0].snapshot.segments if not view.is_pending
+        }
+
+
+def test_others_write_while_it_is_encoded(engine: Engine, encoder: Slow) -> None:
+    seen: list[int] = []
+
+    def write() -> None:
+        engine.add([Document("c", "three")])
+        engine.upsert([Document("b", "two again")])
+        with Engine.open(engine.path, BucketDense(), runtime=RUNTIME) as other:
+            other.delete(["a"])
+            other.flush()
+            seen.append(len(other))
+
+    encoder.meanwhile = write
+    told: list[int] = []
+    report = engine.add(many(), progress=lambda now: told.append(now.documents))
+    assert (report.documents, report.skipped, report.tokens, seen) == (12, 0, 12, [2])
+    assert told == sorted(told) and told[-1] == 12
+    assert [document.id for document in engine.scroll().documents] == [
+        *("c", "b"),
+        *(f"m{i}" for i in range(12)),
+    ]
+    assert {hit.id for hit in engine.search("slow words", 12)} == {f"m{i}" for i in range(12)}
+    engine.compact()
+    assert len(engine) == 14
+
+
+def test_an_id_that_came_meanwhile(engine: Engine, encoder: Slow) -> None:
+    encoder.meanwhile = lambda: engine.add([Document("m4", "theirs")])
+    with pytest.raises(DataError, match="'m4', which somebody else has added meanwhile"):
+        engine.add(many())
+    assert len(engine) == 3
+    encoder.meanwhile = lambda: engine.add([Document("m1", "theirs", metadata={"new": 1})])
+    report = engine.add(many(), policy=ErrorPolicy("skip"))
+    assert (report.documents, report.skipped) == (10, 2)
+    assert engine.get("m1").text == engine.get("m4").text == "theirs"
+    assert len(engine) == 14 and engine.count({"new": 1}) == 1
+    encoder.meanwhile = lambda: engine.upsert([Document("m3", "theirs"), Document("m20", "theirs")])
+    report = engine.upsert([*many(n=8), *many(16, 8), Document("m2", "slow last")])
+    assert (report.documents, report.replaced) == (17, 10)  # m2 twice
+    assert engine.get("m3").text == "slow words 3" and engine.get("m2").text == "slow last"
+    engine.compact()
+    assert len(engine) == 22
+
+
+def test_a_field_that_came_meanwhile(engine: Engine, encoder: Slow) -> None:
+    encoder.meanwhile = lambda: engine.add([Document("c", "three", metadata={"n": "word"})])
+    with pytest.raises(DataError, match=r"'m0'.*field 'n' is int64 here but string before"):
+        engine.add(many(values=[1] * 12, field="n"))
+    encoder.meanwhile = lambda: engine.add([Document("d", "four", metadata={"x": 0.5})])
+    engine.add(many(values=range(12), field="x"))
+    assert engine.inspect().fields == {"n": "string", "x": "double"}
+    assert engine.count({"x": {"gte": 0.5}}) == 12
+    engine.compact()
+    assert engine.get("m4").metadata == {"x": 4.0}
+
+
+def test_two_of_them_take_turns(engine: Engine, encoder: Slow) -> None:
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        second = []
+
+        def meanwhile() -> None:
+            second.append(pool.submit(lambda: (begun.set(), engine.add(many(50)))[1]))
+            begun.wait(FOREVER)
+
+        encoder.meanwhile = meanwhile
+        engine.add(many())
+        assert second[0].result(FOREVER).documents == 12
+    assert len(engine) == 26
+
+
+def test_what_was_killed_is_cleared_when_nobody_adds(engine: Engine) -> None:
+    left = engine.path / "segments" / str(PROVISIONAL)
+    left.mkdir(parents=True)
+    (left / "codes.bin").touch()
+    with add_lock(engine.path) as held:
+        assert held
+        engine.add([Document("c", "three")])
+        assert left.exists()
+        for what in (
+            lambda: engine.add(many()),
+            lambda: engine.compact(recipe=RecipeConfig.of(index="flat")),
+        ):
+            with pytest.raises(IndexLockedError, match="adding many documents"):
+                what()
+    engine.add([Document("d", "four")])
+    assert not left.exists()
+
+
+def test_what_fails_leaves_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object, texts: Sequence[str]) -> FloatArray:
+        return np.full((len(texts), 64), np.nan if "slow words 7" in texts else 1, np.float32)
+
+    monkeypatch.setattr(Slow, "encode_document", broken)
+    with pytest.raises(Exception, match="NaN"):
+        engine.add(many())
+    assert len(engine) == 2
