@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.building import threads_to_use
 from retrieval.config import RecipeConfig
 from retrieval.index.base import Arrays
 from retrieval.index.checking import check_keys, under
@@ -62,7 +62,7 @@ class TokenPipeline:
 
     def arrange(self, vectors: Iterable[Ragged], n: int) -> Pieces:
         """See `Searcher.arrange`."""
-        return self.index.arrange(self._reduced(vectors), n, len(os.sched_getaffinity(0)))
+        return self.index.arrange(self._reduced(vectors), n, threads_to_use())
 
     def arrange_stored(self, blocks: Iterable[tuple[NDArray[np.uint8], IntArray]], n: int) -> Pieces:
         """As `arrange`, of stored rows of the index's own codec with the offsets of their documents: the

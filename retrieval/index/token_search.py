@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,8 +31,11 @@ GATHERED = 4
 LEAST = 256
 MANY = 256
 """Documents by their centroids that are worth a thread of their own."""
-POSTING_COST, NAMED_COST, CODE_COST = 3.0, 1.2, 1.0
-"""Nanoseconds to follow one posting, to add one centroid's row, and to add one byte's row of a code."""
+TRUSTED = 2
+"""Postings decide alone where one document in so many is accepted, as when that was measured."""
+POSTING_COST, CELL_COST, NAMED_COST, CODE_COST = 1.5, 0.1, 1.2, 1.0
+"""Nanoseconds to follow one posting, to add a query token's score to one document's, to add one centroid's
+row, and to add one byte's row of a code."""
 
 
 def is_gathered(n: int, scored: int) -> bool:
@@ -62,7 +66,9 @@ class TokenSearch:
 
     def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
         """See `Probe.search`. ``effort.scored`` documents are scored by all their codes, where there are
-        codes; estimates are of MaxSim itself."""
+        codes; estimates are of MaxSim itself. Where there are none and ``effort.scored`` is 0, postings that
+        are followed decide alone. That is not only less work: where words have little to do with each other,
+        what a document's far centroids say of it is noise, and the worst centroid probed says as much."""
         accepted = None if accept is None or accept.all() else np.flatnonzero(accept)
         n = self._n if accepted is None else len(accepted)
         if n == 0:
@@ -84,12 +90,18 @@ class TokenSearch:
         arrays = self._arrays
         coded = arrays.coded is not None
         kept = max(effort.scored, effort.depth)
+        if not coded and not effort.scored and is_gathered(n, 0):
+            if TRUSTED * n >= self._n:
+                return self._by_postings(query, effort, accept)
+            kept *= TRUSTED  # the best of few lie farther away, where few of their centroids are probed
+            effort = replace(effort, depth=kept)
         gathers = is_gathered(n, kept)
         seen = self._index.score(query, effort.nprobe if gathers else 0, rows=coded)
         cost = self._index.table_cost(len(query))
         ordinals, touched = accepted, 0
         if gathers:
-            ordinals, touched = self._gather(seen.scores, max(GATHERED * kept, LEAST), accept)
+            ordinals, _, touched = self._gather(seen.scores, max(GATHERED * kept, LEAST), accept)
+            cost += POSTING_COST * touched + CELL_COST * len(query) * self._n
         sums = over_parts(
             lambda some: centroid_maxsim(seen.scores.table, arrays.named, arrays.starts, some),
             np.arange(self._n) if ordinals is None else ordinals,
@@ -97,7 +109,7 @@ class TokenSearch:
             MANY,
         )
         named = self._counted(arrays.starts, ordinals)
-        cost += POSTING_COST * touched + NAMED_COST * named
+        cost += NAMED_COST * named
         ordinals = np.arange(self._n) if ordinals is None else ordinals
         estimates = seen.scores.score_table().restore(sums)
         if len(self._wordless):  # who has no tokens scores 0, not the least that there is
@@ -116,11 +128,18 @@ class TokenSearch:
         found = best_of(estimates, ordinals, effort.depth, touched + named + codes)
         return _with_cost(found, cost, seen.tables.error)
 
+    def _by_postings(self, query: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None) -> Found:
+        """The best by what the probed centroids' postings say."""
+        seen = self._index.score(query, effort.nprobe, rows=False, table=False)
+        ordinals, sums, touched = self._gather(seen.scores, effort.depth, accept)
+        cost = self._index.table_cost(len(query)) + POSTING_COST * touched + CELL_COST * len(query) * self._n
+        return _with_cost(best_of(sums, ordinals, effort.depth, touched), cost)
+
     def _gather(
         self, scores: CentroidScores, wanted: int, accept: NDArray[np.bool_] | None
-    ) -> tuple[IntArray, int]:
-        """The best documents by the probed centroids alone, and how many postings were followed. What a
-        document lacks counts as the worst centroid probed: it may just have missed."""
+    ) -> tuple[IntArray, FloatArray, int]:
+        """The best documents by the probed centroids alone, their sums, and how many postings were followed.
+        What a document lacks counts as the worst centroid probed: it may just have missed."""
         arrays, probes = self._arrays, scores.probes
         ordinals, sums = gather(
             probes,
@@ -132,7 +151,8 @@ class TokenSearch:
             np.ascontiguousarray(scores.scores[:, -1]),
         )
         touched = int((arrays.posting_starts[probes + 1] - arrays.posting_starts[probes]).sum())
-        return ordinals[select(sums, wanted, 0.0)], touched
+        best = select(sums, wanted, 0.0)
+        return ordinals[best], sums[best], touched
 
     def _counted(self, starts: IntArray, ordinals: IntArray | None) -> int:
         """How many tokens, or names, documents have."""

@@ -162,21 +162,22 @@ class TokensIndex:
                 raise IndexDamagedError("tokens name centroids that there are not; run verify")
         return TokenSearch(self, TokenArrays(offsets, named, starts, postings, posting_starts, coded))
 
-    def score(self, query: FloatArray, nprobe: int, *, rows: bool) -> Seen:
-        """Products of a query ``(n_q, d)`` with the centroids, the ``nprobe`` best of each token, and
-        ``rows`` for codes. The segments of a snapshot share the last one's, which a thread remembers with
-        a copy of the query: who asks may write other numbers into the same memory."""
-        asked = nprobe, rows
+    def score(self, query: FloatArray, nprobe: int, *, rows: bool, table: bool = True) -> Seen:
+        """Products of a query ``(n_q, d)`` with the centroids as a ``table``, the ``nprobe`` best of each
+        token, and ``rows`` for codes (which come with the table). The segments of a snapshot share the last
+        one's, which a thread remembers with a copy of the query: who asks may write other numbers into the
+        same memory."""
+        asked = nprobe, rows, table
         last = getattr(self._last, "seen", None)
         if last is not None and last[1] == asked and np.array_equal(last[0], query):
             seen: Seen = last[2]
             return seen
         query = np.array(query, order="C")
         if rows:
-            table = self.codec.residual_table(query)
-            seen = Seen(*score_coded(query, self._prepared, table, nprobe, table=True))
+            residual = self.codec.residual_table(query)
+            seen = Seen(*score_coded(query, self._prepared, residual, nprobe, table=True))
         else:
-            seen = Seen(score_centroids(query, self._prepared, nprobe), None)
+            seen = Seen(score_centroids(query, self._prepared, nprobe, table), None)
         self._last.seen = query, asked, seen
         return seen
 

@@ -28,7 +28,7 @@ DEPTHS = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100)
 DEEPEST = 10_000
 SCORED = (64, 128, 256, 384, 512, 1024, 2048)
 """Documents scored by their codes (tokens)."""
-PROBES = (4, 8, 16, 32, 64, 128)
+PROBES = (4, 8, 16, 24, 32, 64, 128)
 """Centroids probed by each query token."""
 TOKEN_QUERIES = 128
 """Pseudo-queries at most where there are so many efforts to try."""
@@ -100,7 +100,7 @@ def _row_cost(record: CodecRecord, trained: Trained, views: Sequence[Searched], 
 def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
     """From the least to all of it."""
     if isinstance(pipeline, TokenPipeline):
-        yield from _token_efforts(documents, pipeline.nlist)
+        yield from _token_efforts(documents, pipeline.nlist, pipeline.index.codec.nbytes > 0)
         return
     index = pipeline.vectors.index if isinstance(pipeline, FoldPipeline) else getattr(pipeline, "index", None)
     depth = min(documents, max(DEEPEST, k))
@@ -116,12 +116,16 @@ def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
     yield Effort(depth=depth, nprobe=nlist, ef_search=0)
 
 
-def _token_efforts(documents: int, ncentroids: int) -> Iterator[Effort]:
-    """Documents scored by their codes, and centroids probed where that decides which are."""
+def _token_efforts(documents: int, ncentroids: int, has_codes: bool) -> Iterator[Effort]:
+    """Documents scored by their codes, and centroids probed where that decides which are; where there are no
+    codes, also what postings alone find."""
+    probes = sorted({min(nprobe, ncentroids) for nprobe in PROBES})
     for scored in sorted({min(scored, documents) for scored in SCORED}):
-        probes = sorted({min(nprobe, ncentroids) for nprobe in PROBES})
         for nprobe in probes if is_gathered(documents, scored) else probes[:1]:
             yield Effort(depth=scored, nprobe=nprobe, ef_search=0, scored=scored)
+    if is_gathered(documents, 0) and not has_codes:
+        for nprobe in probes:
+            yield Effort(depth=min(SCORED[-1], documents), nprobe=nprobe, ef_search=0, scored=0)
 
 
 def _exact(

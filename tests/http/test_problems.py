@@ -35,7 +35,7 @@ def test_every_engine_error_becomes_a_problem(client, assert_problem, monkeypatc
         raise error
 
     monkeypatch.setattr(Engine, "search_batch", search)
-    # Where a folder is there that the engine does not know, a restore has replaced it: that is another answer.
+    # Where a folder is there that the engine does not know, a restore has replaced it: another answer.
     monkeypatch.setattr("server.collections.registry.identity_of", lambda path: None)
     response = client.post(SEARCH, json={"query": "wing"})
     body = assert_problem(response, STATUS_BY_ERROR[kind], kind.code)

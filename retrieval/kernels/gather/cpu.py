@@ -1,10 +1,11 @@
 """Gathering of candidates: one pass over the postings, into an accumulator that suits their number.
 
-The probes of a query token come best first, so the first touch of a document by that token is its
-maximum: a stamp per document says which token touched it last, and later touches do nothing. Many
-postings for the documents: one cell per document (`_dense`). Few: they are first thrown into
-buckets of neighbouring documents, whose cells then fit in the cache (`_bucketed`). Every document's
-score is added in the same order either way.
+The probes of a query token come best first. Many postings for the documents (`_dense`): a token's scores
+are written into a cell per document, the worst probe first, so that the maximum stays; what is there is
+then added to the documents' sums, many at a time, and the cells are cleared. A posting costs one store that
+way. Few (`_bucketed`): they are thrown into buckets of neighbouring documents, whose cells fit in the cache;
+the first touch of a document by a token is its maximum, and a stamp says which token touched it last.
+Every document's score is added in the same order either way.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ __all__ = ["gather"]
 
 BUCKET_BITS = 14
 BUCKET = 1 << BUCKET_BITS
-DENSE_DOCUMENTS = 1 << 17  # up to here the cells of all documents fit in the cache anyway
-DENSE_SHARE = 2  # and with one posting for this many documents they are worth clearing
+BLOCK = 1 << 15  # documents whose cells, sums and maxima are filled at a time
+DENSE_DOCUMENTS = 1 << 17  # up to here adding up all documents takes little time anyway
+DENSE_SHARE = 2  # and with one posting for this many documents it is worth it
+NOTHING, NOTHING_BITS = np.float32(-0.0), np.int32(-(2**31))
+"""Of all numbers it alone adds nothing to itself, and is what is left where nothing else was added."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
@@ -33,17 +37,6 @@ def _touch(cells: Any, marks: Any, at: Any, stamp: Any, gain: Any) -> None:
     cells[at, 0] += gain * fresh
     cells[at, 1] = stamp
     marks[at >> 3] |= np.uint8(1 << (at & 7))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _count(marks: Any) -> int:
-    n = 0
-    for group in range(len(marks)):
-        mark = marks[group]
-        while mark:
-            mark &= np.uint8(mark - 1)
-            n += 1
-    return n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -67,27 +60,63 @@ def _collect(cells: Any, marks: Any, base: int, start: Any, ordinals: Any, score
     return n
 
 
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _write(cursors: Any, ends: Any, gains: Any, postings: Any, base: Any, cells: Any) -> Any:
+    """One token's scores of the documents from ``base`` on; the first posting that goes back, or -1."""
+    stop = base + len(cells)
+    for p in range(len(gains) - 1, -1, -1):
+        gain, j = gains[p] + np.float32(0), cursors[p]  # no negative zero
+        while j < ends[p]:
+            document = np.int64(postings[j])
+            if document >= stop:
+                break
+            if document < base:
+                return j
+            cells[document - base] = gain
+            j += 1
+        cursors[p] = j
+    return -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _add(cells: Any, sums: Any) -> None:
+    """Add one token's scores, and forget them."""
+    for i in range(len(cells)):
+        sums[i] += cells[i]
+        cells[i] = NOTHING
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _left(cursors: Any, ends: Any) -> int:
+    """The first posting that no document took, or -1."""
+    for q in range(len(cursors)):
+        for p in range(cursors.shape[1]):
+            if cursors[q, p] < ends[q, p]:
+                return int(cursors[q, p])
+    return -1
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _dense(
     begins: Any, ends: Any, gains: Any, postings: Any, n_documents: int, accept: Any, start: Any
 ) -> Any:
-    marks = np.zeros((n_documents + 7) // 8, np.uint8)
-    cells = np.zeros((8 * len(marks), 2), np.float32)  # sum, and the last token plus one
-    everywhere = len(accept) == 0
-    for q in range(gains.shape[0]):
-        stamp = np.float32(q + 1)
-        for p in range(gains.shape[1]):
-            gain = gains[q, p]
-            for j in range(begins[q, p], ends[q, p]):
-                document = np.int64(postings[j])
-                if document < 0 or document >= n_documents:
-                    return np.empty(0, np.int64), np.empty(0, np.float32), j
-                if everywhere or accept[document]:
-                    _touch(cells, marks, document, stamp, gain)
-    found = _count(marks)
-    ordinals, scores = np.empty(found + 8, np.int64), np.empty(found + 8, np.float32)
-    _collect(cells, marks, 0, start, ordinals, scores, 0)
-    return ordinals[:found], scores[:found], -1
+    room = min(n_documents, BLOCK)
+    cells, sums = np.full(room, NOTHING), np.empty(room, np.float32)
+    cursors, everywhere, found, wrong = begins.copy(), len(accept) == 0, 0, -1
+    ordinals, scores = np.empty(n_documents + 1, np.int64), np.empty(n_documents + 1, np.float32)
+    for base in range(0, n_documents, BLOCK):
+        n = min(BLOCK, n_documents - base)
+        sums[:] = NOTHING
+        for q in range(len(gains)):
+            wrong = _write(cursors[q], ends[q], gains[q], postings, base, cells[:n])
+            if wrong >= 0:
+                return ordinals[:0], scores[:0], wrong
+            _add(cells[:n], sums[:n])
+        bits = sums.view(np.int32)
+        for i in range(n):  # each is written over the last one that did not count
+            ordinals[found], scores[found] = base + i, start + sums[i]
+            found += int((bits[i] != NOTHING_BITS) & (everywhere or accept[base + i]))
+    return ordinals[:found], scores[:found], _left(cursors, ends)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -40,6 +40,9 @@ from retrieval.types import FloatArray, IntArray
 
 __all__ = ["maxsim_exactly"]
 
+AHEAD = 4 * BLOCK
+"""How many document tokens ahead memory is asked for."""
+
 
 def _mask(a: Any, b: Any) -> Any:
     """One bit a lane: where a > b, or where nobody knows."""
@@ -67,7 +70,7 @@ def _multiply(octets, start, length, following, group, shape, packed, widened, s
     m0, m1 = lowest(sums), lowest(sums)
     for i in range(0, length, BLOCK):
         row = max(min(i, length - BLOCK), 0)
-        soon = start + i + 2 * BLOCK if i + 2 * BLOCK < length else following + i + 2 * BLOCK - length
+        soon = start + i + AHEAD if i + AHEAD < length else following + i + AHEAD - length
         at, last = (start + row) * stride, (min(length, BLOCK) - 1) * width
         if widening:
             _widen(octets, at, min(length, BLOCK) * stride, widening, widened, 0)

@@ -92,7 +92,6 @@ def test_cases(case, level: str) -> None:  # type: ignore[no-untyped-def]
     kind=st.sampled_from(["random", "ties", "undefined"]),
     with_numbers=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     share=st.sampled_from([None, 0.0, 0.02, 0.5, 1.0]),
-    near=st.sampled_from([None, 0.3, 1.0, 5.0]),
 )
 def test_equal_to_the_reference(
     level: str,
@@ -106,27 +105,12 @@ def test_equal_to_the_reference(
     kind: str,
     with_numbers: tuple[bool, bool, bool],
     share: float | None,
-    near: float | None,
 ) -> None:
     drawn = draw(seed, n, m, nlist, n_queries, n_probe, kind, with_numbers)
     rng = np.random.default_rng(seed)
     accept = None if share is None else rng.random(n) < share
-    limits: tuple[np.ndarray | None, np.ndarray | None] = None, None
-    if near is not None:
-        limits = rng.random(nlist).astype(np.float32) * np.float32(near), np.full(n_queries, m, np.float32)
-    args = (*drawn, depth, accept, *limits)
+    args = (*drawn, depth, accept)
     assert_same(cpu.scan_lists(*args), reference.scan_lists(*args))
-
-
-def test_radii_pass_over_lists(level: str) -> None:
-    tables, coded, lists, bases = draw(0, 2000, 8, 10, 1, 10)
-    lists[0] = np.arange(10)
-    bases[0] = -100 * np.arange(10)
-    args = (tables, coded, lists, bases, 5)
-    close = np.full(10, 0.5, np.float32), np.ones(1, np.float32)
-    want, got = cpu.scan_lists(*args), cpu.scan_lists(*args, None, *close)
-    assert_same(got[:3], want[:3])
-    assert got[3][0] < want[3][0] == 2000
 
 
 def test_everything_in_one_list_is_a_plain_scan(level: str) -> None:
@@ -203,7 +187,6 @@ def test_threads(level: str) -> None:
 def test_what_a_scan_refuses(level: str) -> None:
     tables, coded, lists, bases = draw(8, 200, 9, 5, 2, 3)
     lists[:] = [0, 1, 2]
-    empty = np.empty(0, np.float32)
     for changes, message in [
         ({"tables": tables.astype(float)}, "tables are float64"),
         ({"tables": tables[:, :8]}, "tables have 8 subquantisers"),
@@ -217,9 +200,6 @@ def test_what_a_scan_refuses(level: str) -> None:
         ({"depth": 0}, "depth is 0"),
         ({"accept": np.ones(int(coded.ordinals[:50].max()), np.bool_)}, "more documents than"),
         ({"accept": np.ones(200, np.uint8)}, "accept is uint8"),
-        ({"radii": np.ones(5, np.float32)}, "together"),
-        ({"radii": np.ones(4, np.float32), "reach": np.ones(2, np.float32)}, "radii is"),
-        ({"radii": np.ones(5, np.float32), "reach": empty}, "reach is"),
     ]:
         good = {"tables": tables, "coded": coded, "lists": lists, "bases": bases, "depth": 200}
         with pytest.raises(ValueError, match=message):

@@ -78,7 +78,14 @@ def test_near_the_reference(
     ordinals = None if every else np.random.default_rng(seed).integers(-1, n, (n_queries, depth))
     room = 1e-5 * (d * 255.0 * (255 if metric == "l2" else 3) if dtype == "uint8" else d)
     args = (queries, rows, ordinals, metric)
-    assert_near(cpu.rescore(*args), reference.rescore(*args), room)  # type: ignore[arg-type]
+    steps = (
+        np.random.default_rng(seed).random(d).astype(np.float32)
+        if (metric, dtype) == ("l2", "uint8")
+        else None
+    )
+    for scaled in (None, steps):
+        got = cpu.rescore(*args, steps=scaled)  # type: ignore[arg-type]
+        assert_near(got, reference.rescore(*args, steps=scaled), room)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -171,6 +178,12 @@ def test_what_is_refused(level: str) -> None:
         ((queries, rows, ordinals - 2), "ordinal -2"),
         ((queries, rows, ordinals + 2**62), "ordinal 4611686018427387904"),
         ((queries, rows, ordinals, "cosine"), "metric is 'cosine'"),
+        ((queries, rows, ordinals, "dot", None, None, 0, queries[0]), "the metric is dot"),
+        ((queries, rows, ordinals, "l2", None, None, 0, queries[0]), "the rows are float32"),
+        (
+            (queries, rows.astype(np.uint8), ordinals, "l2", None, None, 0, queries[0, 1:]),
+            "steps are float32",
+        ),
         ((queries, rows, ordinals, "dot", numbers, numbers, -1), "k is -1"),
         ((queries, rows, ordinals, "dot", numbers, numbers, 0), "together"),
         ((queries, rows, ordinals, "dot", numbers, None, 3), "together"),
@@ -216,7 +229,7 @@ def test_the_best_are_kept(
     share: float,
     noise: float | None,
 ) -> None:
-    rows, values = stored(seed, n, d, dtype, metric == "dot")
+    rows, values = stored(seed, n, d, dtype, is_calibrated=True)
     rng = np.random.default_rng(seed)
     query = rng.standard_normal((1, d)).astype(np.float32)
     products = values @ query[0].astype(np.float64)
@@ -318,7 +331,6 @@ def test_what_the_best_refuse(level: str) -> None:
     _, codes = draw(4, 20, 6, 1, "uint8", 0)
     number = np.ones(6, np.float32)
     good = cpu.prepare_rows(rows)
-    calibrated = cpu.prepare_rows(codes, number, number)
     ordinals, numbers = np.arange(5), np.zeros(5, np.float32)
     for wrong, message in [
         ((query.astype(float), good, ordinals, 1, 0.0), "query is float64"),
@@ -330,7 +342,6 @@ def test_what_the_best_refuse(level: str) -> None:
         ((query, good, ordinals - 2, 1, 0.0), "ordinal -2"),
         ((query, good, ordinals, 0, 0.0), "k is 0"),
         ((query, good, ordinals, 1, 0.0, "cosine"), "metric is 'cosine'"),
-        ((query, calibrated, ordinals, 1, 0.0, "l2"), "no l2 of bytes"),
         ((query, good, ordinals, 1, 0.0, "dot", numbers), "together"),
         ((query, good, ordinals, 1, 0.0, "dot", numbers[:3], numbers), "estimates are"),
         ((query, good, ordinals, 1, 0.0, "dot", numbers, numbers.astype(float)), "errors are"),

@@ -329,11 +329,10 @@ def test_doors(level: str) -> None:
 
 
 def test_a_query_too_large_for_integers() -> None:
-    tokens = prepare_tokens(
-        np.full((1, 2), 255, np.uint8), np.array([0, 1]), np.ones(2, np.float32), np.zeros(2, np.float32)
-    )
-    query = np.ones((200_000, 2), np.float32)
-    scores, error = cpu.maxsim_stored(query, tokens, np.zeros(1, np.int64))
-    assert abs(scores[0] - 200_000 * 2 * 255.5 / 255) <= error + 1
+    """Many dimensions rather than many tokens: the bound looks at every pair of the query's tokens."""
+    codes, d = np.full((1, 800), 255, np.uint8), 800
+    tokens = prepare_tokens(codes, np.array([0, 1]), np.ones(d, np.float32), np.zeros(d, np.float32))
+    scores, error = cpu.maxsim_stored(np.ones((500, d), np.float32), tokens, np.zeros(1, np.int64))
+    assert abs(scores[0] - 500 * d * 255.5 / 255) <= error + 1
     with pytest.raises(ValueError, match="split"):
-        cpu.maxsim_stored(np.ones((9_000_000, 2), np.float32), tokens, np.zeros(1, np.int64))
+        cpu.maxsim_stored(np.ones((22_500, d), np.float32), tokens, np.zeros(1, np.int64))
