@@ -8,7 +8,7 @@ segments get their numbers. So the lock is held for a moment, however long the e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,6 +20,9 @@ from retrieval.storage import PROVISIONAL, Catalog, DocumentTable, SegmentWriter
 from retrieval.types import Document, ProgressCallback, Record
 
 __all__ = ["BulkAdd"]
+
+COMMIT_PATIENCE = 60.0
+"""Seconds that finished segments wait for another process to stop writing, before they are thrown away."""
 
 
 class Source(Protocol):
@@ -64,15 +67,15 @@ class BulkAdd(Ingest):
         self._replace, self._next_segment = replace, PROVISIONAL
         self._types_seen = self._types.to_json()
 
-    def run(self, source: Source, session: Callable[[], AbstractContextManager[Catalog]]) -> BuildReport:
-        """Encode and write ``source``, then commit it in a ``session`` with the writer lock.
+    def run(self, source: Source, session: Callable[[float], AbstractContextManager[Catalog]]) -> BuildReport:
+        """Encode and write ``source``, then commit it in a ``session`` with the writer lock, for which it
+        waits the seconds that it is given.
 
         Raises:
             DataError: a document cannot be used; see `ErrorPolicy` for which of them.
             IndexLockedError: another process keeps the lock, or has changed how vectors are stored.
         """
         written: list[_Written] = []
-        is_named = False
         try:
             for batch, span in self._batches(iter(source), source.fraction):
                 self._refused |= batch.documents.keys()
@@ -83,13 +86,16 @@ class BulkAdd(Ingest):
                 self._count(written)
             self._policy.settle()
             operation = "upsert" if self._replace else "add"
-            with session() as self._catalog, self._catalog.transaction(operation) as generation:
-                self._name(written, generation)
-                is_named = True
+            with (
+                session(COMMIT_PATIENCE) as self._catalog,
+                self._catalog.transaction(operation) as generation,
+            ):
+                with _abandoning(written):  # before the lock goes: the next writer gets the same numbers
+                    self._name(written, generation)
+                # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
+                written.clear()
         except BaseException:
-            # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
-            for one in () if is_named else written:
-                one.files.abandon()
+            _abandon(written)
             raise
         return self._report()
 
@@ -135,6 +141,21 @@ class BulkAdd(Ingest):
             told = f"duplicate id {doc_id!r}, which somebody else has added meanwhile"
             self._policy.report(DataError(f"{told}; ids are unique in an index"))
         return {doc_id: f"\0{doc_id}" for doc_id in found}
+
+
+@contextmanager
+def _abandoning(written: list[_Written]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        _abandon(written)
+        raise
+
+
+def _abandon(written: list[_Written]) -> None:
+    """Remove segments, once."""
+    while written:
+        written.pop().files.abandon()
 
 
 def _named(ids: Sequence[str] | dict[str, Document]) -> dict[str, Document]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from retrieval.storage import Catalog, IndexInfo, VerifyReport, describe_index, verify_files
 
-__all__ = ["inspect_index", "verify_index"]
+__all__ = ["describe", "inspect_index", "verify_index"]
 
 
 def inspect_index(path: str | Path) -> IndexInfo:
@@ -17,8 +17,13 @@ def inspect_index(path: str | Path) -> IndexInfo:
         IndexNotFoundError, IndexFormatError, IndexDamagedError
     """
     with Catalog.open(Path(path)) as catalog:
-        types = catalog.fields().types
-        return describe_index(Path(path), catalog, {name: str(kind) for name, kind in types.items()})
+        return describe(Path(path), catalog)
+
+
+def describe(root: Path, catalog: Catalog) -> IndexInfo:
+    """The same of a catalog that is open, whatever its folder is called by now."""
+    types = catalog.fields().types
+    return describe_index(root, catalog, {name: str(kind) for name, kind in types.items()})
 
 
 def verify_index(path: str | Path, progress: Callable[[int, int], None] | None = None) -> VerifyReport:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from retrieval.asked import FilterLike, filter_of
-from retrieval.checks import inspect_index, verify_index
+from retrieval.checks import describe, verify_index
 from retrieval.errors import DocumentNotFoundError, IndexFolderError, IndexUnfinishedError, QueryError
 from retrieval.queries import check_id, check_k
 from retrieval.search import (
@@ -129,8 +129,9 @@ class Contents:
         return tuple(damage.problem for damage in self._snapshots.latest().damaged)
 
     def inspect(self) -> IndexInfo:
-        """Documents, tokens, bytes per component, encoder, metadata fields."""
-        return inspect_index(self.path)
+        """Documents, tokens, bytes per component, encoder, metadata fields, of the newest commit."""
+        self._check_open()
+        return describe(self.path, self._catalog)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Check every checksum and invariant; ``progress(bytes_done, bytes_total)``."""

@@ -353,6 +353,7 @@ class Engine(Reader):
     def close(self) -> None:
         """Close the index; a merge in the background is given up. Results already returned stay valid."""
         self._maintenance.stop()
+        self._writer.wait()  # many documents are looked up by the reader, until the last is encoded
         super().close()
         self._writer.close()  # last: a connection for reading cannot fold SQLite's log into the file
 

@@ -18,7 +18,13 @@ from pathlib import Path
 from retrieval.building import building
 from retrieval.config import RuntimeConfig
 from retrieval.encode import Encoder
-from retrieval.errors import IndexDamagedError, IndexFolderError, IndexLockedError, IndexUnfinishedError
+from retrieval.errors import (
+    ConfigError,
+    IndexDamagedError,
+    IndexFolderError,
+    IndexLockedError,
+    IndexUnfinishedError,
+)
 from retrieval.reencoding import READABLE, Lost, Reencoder, encode_all
 from retrieval.registering import register_merged
 from retrieval.storage import (
@@ -99,6 +105,7 @@ def repair_index(
     Raises:
         IndexDamagedError: the catalog itself is damaged, or the calibration and documents too: restore a
             copy.
+        ConfigError: ``recalibrate``, and stored vectors have no calibration.
         IndexLockedError: another process is writing or merging.
         EncoderMismatchError: ``encoder`` is not the one the index was built with.
     """
@@ -110,9 +117,21 @@ def repair_index(
         _check_catalog(root, catalog)
         again = Reencoder(root, catalog, encoder, runtime)
         with building(None if runtime is None else runtime.threads):
+            if recalibrate:
+                _check_calibrated(catalog.codec())
             if recalibrate or _is_unreadable(root, catalog.codec()):
                 return _all_again(root, catalog, again, progress)
             return _Repair(root, catalog, again).run(drop_lost=drop_lost, progress=progress)
+
+
+def _check_calibrated(record: CodecRecord) -> None:
+    """To encode all again as something less exact, and forget what is to be trained, would only do harm."""
+    precision = record.config["precision"]
+    if precision not in ("int8", "residual"):
+        raise ConfigError(
+            f"vectors are stored as {precision}, which is not calibrated: repair without --recalibrate (in "
+            "Python: recalibrate=False), and compact what is not trained yet"
+        )
 
 
 def _is_unreadable(root: Path, record: CodecRecord) -> bool:

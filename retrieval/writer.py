@@ -121,6 +121,11 @@ class Writer:
         self._catalog.check_in_place()
         return self._catalog
 
+    def wait(self) -> None:
+        """Wait for what is being written."""
+        with self._adding, self._turn:
+            pass
+
     def close(self) -> None:
         """Close the catalog, after what is being written."""
         with self._adding, self._turn:

@@ -129,9 +129,12 @@ class TokenSearch:
         return _with_cost(found, cost, seen.tables.error)
 
     def _by_postings(self, query: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None) -> Found:
-        """The best by what the probed centroids' postings say."""
+        """The best by what the probed centroids' postings say. Who has no tokens has none, and scores 0."""
         seen = self._index.score(query, effort.nprobe, rows=False, table=False)
         ordinals, sums, touched = self._gather(seen.scores, effort.depth, accept)
+        wordless = self._wordless if accept is None else self._wordless[accept[self._wordless]]
+        ordinals = np.concatenate([ordinals, wordless])
+        sums = np.concatenate([sums, np.zeros(len(wordless), sums.dtype)])
         cost = self._index.table_cost(len(query)) + POSTING_COST * touched + CELL_COST * len(query) * self._n
         return _with_cost(best_of(sums, ordinals, effort.depth, touched), cost)
 

@@ -159,6 +159,10 @@ class Database:
             # Inside `reading` all is of one generation: the next one will look.
             if self._read_only_as is None or self._connection.in_transaction:
                 return
+            # Another index in its place, which may have a generation of the same number: what is mapped is
+            # of this one.
+            if _identity(self.root) != self._file:
+                return
             if self._read_only_as != (now := catalog_state(self.root)):
                 before, self._connection = self._connection, connect(self.root / CATALOG, "ro")
                 before.close()

@@ -46,16 +46,21 @@ def clear_folder(root: Path, *, lock: bool = False) -> None:
 def clear_leftovers(root: Path, catalog: Catalog) -> None:
     """Remove what an interrupted writer left: folders of segments and codecs that no commit names and
     that no merge and no add is writing now. The caller holds the writer lock."""
-    if not _leftovers(root, catalog):
-        return
-    with merge_lock(root) as merges, add_lock(root) as adds:
-        found = [folder for folder in _leftovers(root, catalog) if (adds if _is_of_add(folder) else merges)]
-        if found:
-            # A commit that was cut off may lie whole in SQLite's log, not seen until a recovery
-            # after a crash: then it would name what is removed here. This one takes its place.
-            catalog.overwrite_log()
-        for folder in found:
-            remove(folder)
+    for of_adds, lock in ((False, merge_lock), (True, add_lock)):
+        # Only the lock that tells: who held the other, be it for a moment, would turn its next holder away.
+        if _leftovers(root, catalog, of_adds):
+            with lock(root) as free:
+                if free:
+                    _clear(_leftovers(root, catalog, of_adds), catalog)
+
+
+def _clear(found: list[Path], catalog: Catalog) -> None:
+    if found:
+        # A commit that was cut off may lie whole in SQLite's log, not seen until a recovery
+        # after a crash: then it would name what is removed here. This one takes its place.
+        catalog.overwrite_log()
+    for folder in found:
+        remove(folder)
 
 
 def _is_of_add(folder: Path) -> bool:
@@ -63,12 +68,13 @@ def _is_of_add(folder: Path) -> bool:
     return folder.parent.name == SEGMENTS and folder.name.isdecimal() and int(folder.name) >= PROVISIONAL
 
 
-def _leftovers(root: Path, catalog: Catalog) -> list[Path]:
+def _leftovers(root: Path, catalog: Catalog, of_adds: bool) -> list[Path]:
+    """Those of adds, or all others."""
     found = []
     for folder, named in ((SEGMENTS, catalog.folders), (CODECS, catalog.codec_folders)):
         if there := _names(root / folder):
             found += [root / folder / name for name in sorted(there - named())]
-    return found
+    return [folder for folder in found if _is_of_add(folder) is of_adds]
 
 
 def _names(folder: Path) -> set[str]:

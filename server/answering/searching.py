@@ -107,17 +107,29 @@ class Asker:
 
     async def _found(self, asked: Sequence[_Asked], search: Callable[[], Found]) -> Found:
         """What ``search`` finds, after stages that wait for models."""
-        engine, work = self._engine, self._work
+        work = self._work
         if len(asked) == 1 and asked[0].question.is_plain:
-            is_short = PACES.is_short(engine)
-            run = work.run_here if is_short else work.run
-            return await run(lambda: PACES.watched(engine, search, keeps_waiting=is_short))
+            return await self._plainly(search)
         stages = self._prepared(asked)
         if not stages:
             return await work.run(search)
         for stage, lane in stages[:-1]:
             await work.run(stage, lane)
         return await work.run_after(*stages[-1], search)
+
+    async def _plainly(self, search: Callable[[], Found]) -> Found:
+        """What a plain search finds: here if it will be short, else on a thread."""
+        engine, found = self._engine, list[Found]()
+
+        def here() -> None:
+            if PACES.is_short(engine):  # there may have been a commit while it waited
+                found.append(PACES.watched(engine, search, keeps_waiting=True))
+
+        if PACES.is_short(engine):
+            await self._work.run_here(here)
+        if found:
+            return found[0]
+        return await self._work.run(lambda: PACES.watched(engine, search, keeps_waiting=False))
 
     def _prepared(self, asked: Sequence[_Asked]) -> list[tuple[Callable[[], None], Lane]]:
         """Stages and their lanes: encode the texts, where others that wait for the model join; count terms

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, BinaryIO, Literal, TypeVar
 
 from retrieval import Engine
 from retrieval.corpus import ErrorPolicy, FieldNames, records_of
 from retrieval.errors import DataError
-from retrieval.types import BuildProgress, Document, Record
+from retrieval.types import BuildProgress, Record
 from server.collections.registry import Registry
 from server.documents.bodies import DocumentRows, Form
 from server.documents.dates import DateFields
@@ -189,23 +190,26 @@ class Ingestion:
 
 
 class _Steps:
-    """What a task does with each document that the engine reads; it can be stopped between two. ``many`` is
-    called once, when there are more than a few: before the engine takes its lock for the rest of them."""
+    """What a task does with the documents that the engine reads; it can be stopped between two. ``many`` is
+    called once, if there are more than a few, before the engine has read any: it takes locks on the way, and
+    whoever has the turn may wait for those."""
 
     def __init__(self, control: TaskControl, many: Callable[[], object]) -> None:
         self._control, self._many = control, many
-        self._documents = self._characters = 0
-        self._are_many = False
 
-    def step(self, document: Document) -> None:
-        """The next document; raises where the task shall stop."""
-        self._control.check()
-        self._documents += 1
-        self._characters += len(document.full_text)
-        are_many = self._documents > FEW_DOCUMENTS or self._characters > FEW_CHARACTERS
-        if are_many and not self._are_many:
-            self._are_many = True
-            self._many()
+    def over(self, records: Iterator[Record]) -> Iterator[Record]:
+        """All of them; raises where the task shall stop."""
+        head, characters = list[Record](), 0
+        for record in records:
+            self._control.check()
+            head.append(record)
+            characters += len(record.document.full_text)
+            if len(head) > FEW_DOCUMENTS or characters > FEW_CHARACTERS:
+                self._many()
+                break
+        for record in chain(head, records):
+            self._control.check()
+            yield record
 
     def tell(self, progress: BuildProgress) -> None:
         """How far encoding is."""
@@ -222,9 +226,8 @@ class _Source:
         self._rows, self._dates, self._steps = rows, dates, steps
 
     def __iter__(self) -> Iterator[Record]:
-        for record in records_of(iter(self._rows), FieldNames(), self.policy):
-            if self._steps is not None:
-                self._steps.step(record.document)
+        records = records_of(iter(self._rows), FieldNames(), self.policy)
+        for record in records if self._steps is None else self._steps.over(records):
             yield self._dates.restored(record)
 
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 from server.store.store import ServerStore
 from server.tasks.control import TaskControl
 from server.tasks.jobs import Job, Kind
 from server.tasks.problems import interrupted
-from server.tasks.record import TaskProgress
+from server.tasks.record import TaskProgress, TaskRecord
 
-__all__ = ["Left", "begin_anew"]
+__all__ = ["Left", "Line", "begin_anew", "line_of"]
 
 MAX_ATTEMPTS = 3
 """A task that took the process down with it so often is not begun again."""
+
+
+class Line(NamedTuple):
+    """Tasks of one line are done in the order in which they were submitted."""
+
+    collection: str
+    kind: str
+
+
+def line_of(record: TaskRecord) -> Line:
+    """The line in which a task waits."""
+    return Line(record.collection, record.kind)
 
 
 class Left:
@@ -23,6 +36,11 @@ class Left:
     def __init__(self, store: ServerStore) -> None:
         self._store, self._lock = store, threading.Lock()
         self._records = {} if store.read_only else {each.id: each for each in store.unfinished_tasks()}
+
+    def lines(self) -> frozenset[Line]:
+        """The lines that they are in."""
+        with self._lock:
+            return frozenset(map(line_of, self._records.values()))
 
     def oldest(self) -> Job | None:
         """Take up the one that has waited longest; None: there are no more."""

@@ -20,7 +20,7 @@ from server.store.store import ServerStore, TaskPage
 from server.tasks.control import TaskCancelled, TaskControl
 from server.tasks.ending import Ending
 from server.tasks.jobs import Ended, Job, Kind, Resume, TaskMetrics, TaskWork
-from server.tasks.left import Left, begin_anew
+from server.tasks.left import Left, begin_anew, line_of
 from server.tasks.problems import draining, interrupted, may_pass, too_many_tasks, unknown_task
 from server.tasks.record import TaskProgress, TaskRecord, TaskState, now
 from server.tasks.watch import watch_live, watch_stored
@@ -46,6 +46,8 @@ class Tasks:
         """By collection: what it is busy with."""
         self._live: dict[str, Job] = {}
         self._left = Left(store)  # now: what is submitted from here on was not left behind
+        self._kept = self._left.lines()
+        """What is submitted in these lines waits until what was left in them has been taken up."""
         self._ending = Ending(self._kinds, log, metrics, lambda task_id: self._live.pop(task_id, None))
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="task")
         self._closing = False
@@ -161,16 +163,26 @@ class Tasks:
 
         Call it once, after every `register_kind`; it does nothing where the store is only read.
         """
-        while (job := self._left.oldest()) is not None:
+        older: list[Job] = []
+        while (job := self._next_left()) is not None:
             try:
                 begin_anew(job, self._kinds.get(job.record.kind, Kind()))
             except Exception as error:  # noqa: BLE001 - one bad task must not keep the server from starting
                 self._ending.fail(job, error)
             else:
-                with self._lock:
-                    self._enqueue(job)
+                older.append(job)
         with self._lock:
+            if not self._closing:
+                self._waiting.extendleft(reversed(older))
+            self._kept = frozenset()
             self._dispatch()
+
+    def _next_left(self) -> Job | None:
+        with self._lock:
+            job = self._left.oldest()
+            if job is not None:  # from now on who cancels it finds it here
+                self._live[job.record.id] = job
+            return job
 
     def _taken_up(self, task_id: str) -> Job | None:
         """The job of a task; one that waits since the last start is put in line for it."""
@@ -220,15 +232,25 @@ class Tasks:
     def _dispatch(self) -> None:
         """Begin what may begin: the oldest task of each collection that is not busy."""
         while not self._closing and len(self._running) < WORKERS:
-            job = next((each for each in self._waiting if self._may_begin(each)), None)
+            job = self._next()
             if job is None:
                 return
             self._waiting.remove(job)
             future = self._executor.submit(job.context.run, self._run, job)
             self._running[job.record.collection] = (job, future)
 
-    def _may_begin(self, job: Job) -> bool:
-        return job.record.collection not in self._running and job.not_before <= time.monotonic()
+    def _next(self) -> Job | None:
+        """One that is to be tried again later keeps those of its kind waiting: documents come in the order in
+        which they were accepted. Other kinds may bring what it waits for."""
+        moment, kept = time.monotonic(), set(self._kept)
+        for job in self._waiting:
+            line = line_of(job.record)
+            if line.collection in self._running or line in kept:
+                continue
+            if job.not_before <= moment:
+                return job
+            kept.add(line)
+        return None
 
     def _run(self, job: Job) -> None:
         job.began = time.monotonic()

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from server.http.middleware import REQUEST_ID, request_id_of
 from server.http.problems import MEDIA_TYPE, ProblemError, problem_body
 from server.security.guard import HEADERS
+from server.working.admission import Admission
 from server.working.shedding import STATUS, Headers, Refusal
 
 __all__ = ["CLOSE", "Door"]
@@ -70,6 +71,7 @@ class Door(HttpToolsProtocol):
         super().data_received(data)
         if not self._is_in_head:
             self._stop_waiting()
+            self._rest()
         elif self._head_bytes > MAX_HEAD and not self.transport.is_closing():
             self.send_400_response(f"the head of the request is larger than {MAX_HEAD} bytes")
         else:
@@ -94,8 +96,12 @@ class Door(HttpToolsProtocol):
         self._is_in_head = False
         if self._is_refused():
             self._refuse()
-        else:
-            super().on_headers_complete()
+            return
+        super().on_headers_complete()
+        if self._is_concerned():
+            # It takes its place in the first step of its task, which comes before this call.
+            self._refusal.coming += 1
+            self.loop.call_soon(self._refusal.has_come)
 
     def _is_refused(self) -> bool:
         """Whether there is no room for it. What is not as simple as nearly all of them takes the long way."""
@@ -106,18 +112,20 @@ class Door(HttpToolsProtocol):
             and not self.flow.write_paused  # who does not read answers waits
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
-            and self._refusal.concerns(
-                self.parser.get_method().decode(), self.url.partition(b"?")[0].decode("latin-1")
-            )
+            and self._is_concerned()
         )
+
+    def _is_concerned(self) -> bool:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return self._refusal.concerns(self.parser.get_method().decode(), path)
 
     def _is_full(self) -> bool:
         """Whether as many are in flight as may be, those included that have been read but not begun."""
         context = getattr(self._state, "context", None)
         if context is None:
             return False
-        others = len(self.tasks) - context.write_gate.in_flight - context.streams.in_flight
-        return context.gate.is_full or not context.gate.has_room_for(others)
+        gate: Admission = context.gate
+        return not gate.has_room_for(gate.in_flight + self._refusal.coming)
 
     def _refuse(self) -> None:
         headers, body = self._refusal.answer(self._state.context.gate, self.headers)
@@ -134,6 +142,15 @@ class Door(HttpToolsProtocol):
         given = (pair for pair in self.server_state.default_headers if pair not in headers)
         lines = [b"%b: %b\r\n" % pair for pair in (*given, *headers)]
         self.transport.write(b"".join((STATUS_LINE[status], *lines, ALWAYS, body)))
+
+    def _rest(self) -> None:
+        """Start the clock of a connection without a request. uvicorn stops it at each byte, also of a body
+        that nobody reads, and starts it with an answer alone."""
+        is_answered = self.cycle is not None and self.cycle.response_complete
+        if is_answered and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _wait_for_head(self) -> None:
         if self._patience is None and not self.transport.is_closing():

@@ -290,6 +290,15 @@ class _Started(Generic[T]):
             if error is None:
                 self.future.set_result(done.result())
             else:
-                self.future.set_exception(error)
+                self.future.set_exception(_raisable(error))
         if self.then is not None:
             self.then()
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """What a future takes in place of ``error``: it refuses StopIteration, and somebody waits for it."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("a job raised StopIteration")
+    raised.__cause__ = error
+    return raised

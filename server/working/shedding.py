@@ -30,12 +30,20 @@ _PLACE = "{id}"
 
 class Refusal:
     """503 ``overloaded`` for POST requests whose path ends in one of ``names``; these are counted and not
-    logged. ``origins``: of web pages that may call, and so may read it."""
+    logged. ``origins``: of web pages that may call, and so may read it.
+
+    ``coming`` is how many of them have been let in, but have not begun. Belongs to the event loop: no lock.
+    """
 
     def __init__(self, names: Collection[str], origins: Collection[str] = ()) -> None:
         self._names = frozenset(names)
         self._origins = frozenset(origin.encode() for origin in origins)
         self._made: WeakKeyDictionary[Admission, tuple[Headers, bytes, bytes]] = WeakKeyDictionary()
+        self.coming = 0
+
+    def has_come(self) -> None:
+        """One that was let in has begun."""
+        self.coming -= 1
 
     def concerns(self, method: str, path: str) -> bool:
         """Whether such a request is turned away where there is no room."""

@@ -30,7 +30,7 @@ async def application(scope, receive, send) -> None:
     await send({"type": "http.response.body", "body": b"ok" if message["type"] == "http.request" else b"no"})
 
 
-def connected(talk: Callable, *, room: int = 1, head_seconds: float = 60.0):
+def connected(talk: Callable, *, room: int = 1, head_seconds: float = 60.0, keep_alive: float = 60.0):
     """What ``talk(reader, writer, context)`` returns, on a connection to a `Door`."""
 
     async def run():
@@ -38,6 +38,7 @@ def connected(talk: Callable, *, room: int = 1, head_seconds: float = 60.0):
         refusal = Refusal({"search"}, [ORIGIN])
         state = SimpleNamespace(context=context, refusal=refusal, head_seconds=head_seconds)
         config = uvicorn.Config(application, log_config=None, access_log=False, ws="none")
+        config.timeout_keep_alive = keep_alive  # type: ignore[assignment] - seconds, and whole by default
         config.load()
         given = {"config": config, "server_state": ServerState(), "app_state": {}}
         made = partial(Door, app=SimpleNamespace(state=state), **given)
@@ -86,6 +87,36 @@ def test_a_refusal_is_a_whole_answer_and_the_connection_goes_on():
     assert second[0] == 503 and "access-control-allow-origin" not in second[1]
     assert json.loads(second[2])["request_id"] == second[1]["x-request-id"] != "mine"
     assert other[0] == after[0] == 200
+
+
+def test_requests_of_other_kinds_take_no_room():
+    """Downloads and upkeep last, and some clients do not read their answers."""
+
+    async def talk(reader, writer, context):
+        others = [await asyncio.open_connection(*writer.get_extra_info("peername")) for _ in range(2)]
+        for _, other in others:  # they wait for a body that does not come
+            other.write(b"POST /maintain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n")
+        await asyncio.sleep(0.02)
+        writer.write(f"{POST}\r\n1234".encode())
+        found = await answer(reader)
+        for _, other in others:
+            other.close()
+            await other.wait_closed()
+        return found[0], context.gate.turned_away
+
+    assert connected(talk) == (200, 0)
+
+
+@pytest.mark.parametrize("then", ["1234", "\r\n"])
+def test_a_connection_is_not_kept_for_ever_by_what_is_no_request(then):
+    async def talk(reader, writer, context):
+        with context.gate.enter():
+            writer.write(f"{POST}\r\n".encode() if then == "1234" else b"GET / HTTP/1.1\r\n\r\n")
+            await answer(reader)
+            writer.write(then.encode())
+            return await reader.read()
+
+    assert connected(talk, keep_alive=0.2) == b""
 
 
 @pytest.mark.parametrize("given", ["Connection: close\r\n", "Expect: 100-continue\r\n"])

@@ -149,6 +149,24 @@ def test_who_waits_for_a_task_holds_no_thread(serve, data_dir, held):
         assert asked[-1].result().json()["deleted"] == 1  # after the task
 
 
+def test_a_task_that_waits_for_its_turn_holds_no_lock_of_the_engine(serve, data_dir):
+    """Whoever has the turn may add many documents too, and would wait for that lock for ever."""
+    with serve_papers(serve, data_dir) as client:
+        context = client.app.state.context
+        with context.registry.lease("papers") as engine:
+            engine._writer._max_documents = 10  # more take the engine's lock of adding
+            with context.ingestion.turns.of_task("papers", lambda: None):
+                body = as_lines([paper(i) for i in range(300)])
+                task = client.post(PAPERS, content=body, headers=NDJSON, params=LATER).json()
+                deadline = time.monotonic() + 30
+                while context.ingestion.turns.waiting("papers") < 2:
+                    assert time.monotonic() < deadline, "it does not wait"
+                    time.sleep(0.002)
+                assert engine._writer._adding.acquire(blocking=False), "it holds the lock"
+                engine._writer._adding.release()
+        assert until_ended(client, task["id"])["state"] == "succeeded"
+
+
 def test_slow_creates_keep_no_write_and_no_alias_waiting(serve, data_dir, monkeypatch):
     begun, gate = threading.Semaphore(0), threading.Event()
 

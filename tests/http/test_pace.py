@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
 from types import SimpleNamespace
 
@@ -8,6 +10,8 @@ import pytest
 
 from server.answering import pace
 from server.answering.pace import Paces
+from server.answering.searching import PACES, Asker
+from server.working.pool import WorkPool
 
 
 class Index(SimpleNamespace):
@@ -70,3 +74,23 @@ def test_the_first_one_after_a_commit_has_a_thread(engine):
     assert paces.is_short(engine)
     os.utime(engine.path / "catalog.sqlite", (1, 1))
     assert not paces.is_short(engine)
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_commit_that_comes_while_one_waits_gives_it_a_thread(engine, is_changed):
+    learn(PACES, engine)
+
+    async def ask():
+        pool = WorkPool(1)
+        async with pool.work() as first, pool.work() as second:
+            asker = Asker(engine, second, 0, 1, None, None)
+            waiting = asyncio.create_task(asker._plainly(threading.current_thread))
+            await first.run_here(lambda: None)  # it has the place before the other one asks
+            await asyncio.sleep(0)
+            if is_changed:
+                (engine.path / "catalog.sqlite-wal").write_bytes(b"two")
+            found = await waiting
+        pool.close()
+        return found
+
+    assert (asyncio.run(ask()) is threading.main_thread()) != is_changed

@@ -870,6 +870,42 @@ def test_what_was_accepted_waits_for_what_is_not_there_now(tasks, monkeypatch):
     assert ended(tasks, before.id).state == "succeeded"
 
 
+def test_what_is_tried_again_keeps_its_place_before_others_of_its_kind(tasks, monkeypatch):
+    monkeypatch.setattr("server.tasks.manager.FIRST_PAUSE", 0.05)
+    done: list[str] = []
+
+    def work(name: str) -> Callable[[TaskControl], None]:
+        def once(control: TaskControl) -> None:
+            done.append(name)
+            if done.count("old") == 1 and name == "old":
+                raise IndexLockedError("another process is writing")
+
+        return once
+
+    tasks.register_kind("ingest", lambda record: None)
+    gate = Gate()
+    tasks.submit("verify", "a", gate)
+    submitted = [("ingest", "old"), ("ingest", "new"), ("compact", "other")]
+    ids = [tasks.submit(kind, "a", work(name)).id for kind, name in submitted]
+    gate.open.set()
+    assert {ended(tasks, each).state for each in ids} == {"succeeded"}
+    assert done == ["old", "other", "old", "new"]
+
+
+def test_what_was_left_behind_comes_before_what_was_submitted_since(store):
+    done: list[str] = []
+    store.add_task(TaskRecord("left", "ingest", "a", "queued", now(), payload={}))
+    tasks = Tasks(store, make_logger())
+    tasks.register_kind("ingest", lambda record: lambda control: done.append("left"))
+    since = tasks.submit("ingest", "a", lambda control: done.append("since"))
+    other = tasks.submit("verify", "a", lambda control: done.append("other"))
+    assert ended(tasks, other.id).state == "succeeded"
+    tasks.resume_unfinished()
+    assert ended(tasks, since.id).state == "succeeded"
+    assert done == ["other", "left", "since"]
+    assert tasks.close(SECONDS)
+
+
 def test_what_waits_for_that_can_be_cancelled_and_other_kinds_fail_at_once(tasks):
     tasks.register_kind("ingest", lambda record: None)
 

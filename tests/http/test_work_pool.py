@@ -179,6 +179,16 @@ def test_a_search_follows_its_encoding_on_the_same_thread_where_there_is_room():
     asyncio.run(run())
 
 
+def test_a_job_may_raise_what_no_future_takes():
+    async def run() -> None:
+        with pool_of(1) as pool:
+            async with asyncio.timeout(30):
+                with pytest.raises(RuntimeError, match="StopIteration"):
+                    await pool.run(lambda: next(iter(())))
+
+    asyncio.run(run())
+
+
 def test_what_is_run_here_takes_turns_with_the_loop():
     async def run() -> None:
         order: list[str] = []

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RecipeConfig, RuntimeConfig
-from retrieval.errors import DataError, IndexLockedError
-from retrieval.storage import PROVISIONAL, add_lock
+from retrieval.bulk import BulkAdd
+from retrieval.errors import DataError, IndexFolderError, IndexLockedError
+from retrieval.storage import PROVISIONAL, Catalog, SegmentWriter, add_lock, writer_lock
 from retrieval.types import FloatArray
 from tests.encoders import BucketDense
 
@@ -128,6 +130,21 @@ def test_two_of_them_take_turns(engine: Engine, encoder: Slow) -> None:
     assert len(engine) == 26
 
 
+def test_to_close_waits_for_it(tmp_path: Path, encoder: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine.create(
+        tmp_path / "i", encoder, config=IndexConfig.of(segment_documents=5), runtime=RUNTIME
+    )
+    closed, close = threading.Event(), Catalog.close
+    monkeypatch.setattr(Catalog, "close", lambda catalog: (close(catalog), closed.set())[0])
+    with ThreadPoolExecutor(1) as pool:
+        closing: list[Future[None]] = []
+        encoder.meanwhile = lambda: (closing.append(pool.submit(engine.close)), closed.wait(0.05))
+        assert engine.add(many()).documents == 12
+        closing[0].result(FOREVER)
+    with Engine.open(tmp_path / "i", encoder) as engine:
+        assert len(engine) == 12
+
+
 def test_what_was_killed_is_cleared_when_nobody_adds(engine: Engine) -> None:
     left = engine.path / "segments" / str(PROVISIONAL)
     left.mkdir(parents=True)
@@ -144,6 +161,43 @@ def test_what_was_killed_is_cleared_when_nobody_adds(engine: Engine) -> None:
                 what()
     engine.add([Document("d", "four")])
     assert not left.exists()
+
+
+def test_small_commits_leave_the_merge_lock_alone_while_it_is_encoded(
+    engine: Engine, encoder: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "retrieval.storage.folder.merge_lock", lambda _: pytest.fail("no merge left anything")
+    )
+    encoder.meanwhile = lambda: engine.add([Document("c", "three")])
+    engine.add([*(Document(f"q{i}", "quick") for i in range(5)), *many()])
+    assert len(engine) == 20
+
+
+def test_what_fails_while_it_is_named_is_gone_before_the_lock(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register, abandon, locked = BulkAdd._register, SegmentWriter.abandon, []
+
+    def failing(self: BulkAdd, writer: SegmentWriter, *rest: Any) -> None:
+        if self._documents:
+            raise IndexFolderError("the disk is full")
+        register(self, writer, *rest)
+
+    def watched(self: SegmentWriter) -> None:
+        try:
+            with writer_lock(engine.path, 0):
+                locked.append(False)
+        except IndexLockedError:
+            locked.append(True)
+        abandon(self)
+
+    monkeypatch.setattr(BulkAdd, "_register", failing)
+    monkeypatch.setattr(SegmentWriter, "abandon", watched)
+    with pytest.raises(IndexFolderError, match="full"):
+        engine.add(many())
+    assert locked == [True] * 3, "the next writer gets their numbers"
+    assert len(engine) == 2
 
 
 def test_what_fails_leaves_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

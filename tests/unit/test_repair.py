@@ -12,6 +12,7 @@ import pytest
 
 from retrieval import Engine, IndexConfig, RuntimeConfig, inspect_index, repair_index, verify_index
 from retrieval.errors import (
+    ConfigError,
     EncoderError,
     EncoderMismatchError,
     IndexDamagedError,
@@ -338,6 +339,16 @@ def test_a_calibration_is_made_again(tmp_path: Path, name: str | None) -> None:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         # Also those scores that the old calibration, of fewer documents, had cut off.
         np.testing.assert_allclose([hit.score for hit in hits], vectors[1:] @ vectors[0], atol=0.01)
+
+
+def test_what_has_no_calibration_is_not_calibrated_again(tmp_path: Path) -> None:
+    config = IndexConfig.of(precision="int8", recipe={"index": "ivf"})
+    with Engine.create(tmp_path / "t", HashingDense(16), config=config, runtime=MANUAL) as engine:
+        engine.add([document(number) for number in range(9)])
+        before = engine.inspect()
+    with pytest.raises(ConfigError, match=f"stored as {before.precision}, which is not calibrated"):
+        repair_index(tmp_path / "t", HashingDense(16), recalibrate=True)
+    assert inspect_index(tmp_path / "t").config == before.config, "what is still to be trained"
 
 
 def test_a_calibration_without_all_texts_is_lost(tmp_path: Path) -> None:

@@ -450,6 +450,18 @@ def test_an_index_that_is_being_merged_is_not_replaced(index: Path, other: Path)
     assert answers(other)[0][0] == "other"
 
 
+def test_a_reader_goes_on_with_a_snapshot_that_was_replaced(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        documents = [Document("a", name), Document(name, "alpha")]
+        made = build(tmp_path / f"{name} index", documents if name == "old" else documents[::-1])
+        snapshot_index(made, tmp_path / name)
+    with Engine.open(tmp_path / "old", HashingLate(), runtime=MANUAL) as reader:
+        assert reader.get("a").text == "old"
+        (tmp_path / "old").rename(tmp_path / "aside")
+        (tmp_path / "new").rename(tmp_path / "old")  # of the same generation
+        assert (reader.get("a").id, reader.get("a").text) == ("a", "old")
+
+
 def test_an_engine_cannot_write_to_what_was_replaced(index: Path, other: Path) -> None:
     with Engine.open(other, HashingLate(), runtime=MANUAL) as engine:
         engine.add([Document("pending", "omega")])
