@@ -108,7 +108,8 @@ class Batch:
 
 
 class Ingest:
-    """Brings documents into an index whose writer lock the caller holds."""
+    """Brings documents into an index: `build` of a caller who holds the writer lock, a commit a segment;
+    `retrieval.bulk.BulkAdd` does it beside other writers, in one."""
 
     def __init__(
         self,
