@@ -1,6 +1,6 @@
 """How fast, how small and how good is late interaction: ours and other engines on the same token vectors.
 
-    python -m bench.late --data scifact --dim 128 --queries 200 --out DIR
+    python -m bench.late --data scifact --dim 128 --document-length 180 --queries 200 --out DIR
     python -m bench.late --data synthetic:200000 --only ours --only faiss --threads 1,2
 
 Every engine is built from the same vectors in this one process; each has its search parameters swept,
@@ -37,6 +37,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     data: Annotated[str, typer.Option(help="a BEIR collection, or synthetic:N")] = "scifact",
     dim: Annotated[int | None, typer.Option(min=1, help="dimensions, by PCA; default: all")] = None,
+    document_length: Annotated[
+        int | None, typer.Option(min=1, help="tokens of a document at most, cut after PCA; default: all")
+    ] = None,
     queries: Annotated[int, typer.Option(min=1, help="queries at most")] = 200,
     only: Annotated[list[str] | None, typer.Option(help="a name or part of names; repeatable")] = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="documents asked for")] = 100,
@@ -54,7 +57,7 @@ def main(
     console = Console(width=WIDTH)
     chosen = _select(late_engines(), only or [])
     try:
-        given = datasets.load(data, dim, queries, cache, collections)
+        given = datasets.load(data, dim, queries, cache, collections, document_length=document_length)
         options = Options(k, _numbers(threads), rounds, seconds, build_threads)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

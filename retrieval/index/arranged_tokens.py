@@ -10,17 +10,12 @@ from retrieval.index.base import Effort, Found, Probe
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
 from retrieval.kernels.backend import Backend, kernel
-from retrieval.kernels.blocks import over_parts
-from retrieval.kernels.token_rescore.cpu import maxsim_exactly
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["ArrangedCodes", "ArrangedTokens"]
 
-ONCE = 3
-"""Times ``k`` candidates up to which all are scored exactly at once: that costs about a third more than the
-fast scores, which are for nothing if most of the candidates are scored exactly afterwards."""
 CERTAIN = 8
 """The bound of what rounding does to a sum of maxima is at least so many times what it ever does: it adds up
 the bounds of all query tokens, each of which is twenty standard deviations."""
@@ -33,7 +28,7 @@ class ArrangedTokens:
         self, search: Probe, tokens: Tokens, segment: int, backend: Backend = "cpu", threads: int = 1
     ) -> None:
         self._search, self._tokens, self._segment, self._threads = search, tokens, segment, threads
-        self._score = kernel("maxsim_stored", backend)
+        self._best = kernel("best_exactly", backend)
 
     def candidates(
         self,
@@ -51,26 +46,19 @@ class ArrangedTokens:
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         query, tokens, ordinals = np.ascontiguousarray(query), self._tokens, found.ordinals
-        is_exact = len(ordinals) <= ONCE * k
-        if is_exact:
-            slack = 0.0
-            scores = over_parts(lambda some: maxsim_exactly(query, tokens, some), ordinals, self._threads)
-        else:
-            slack = self._slack(query)
-            scores = over_parts(lambda some: self._score(query, tokens, some)[0], ordinals, self._threads)
+        kept, scores = self._best(query, tokens, ordinals, k, self._slack(query), self._threads)
         work.codes += found.scanned
         work.vectors += int((tokens.offsets[ordinals + 1] - tokens.offsets[ordinals]).sum())
         if work.is_detailed:
             work.pages += self._pages(ordinals)
-        kept = select(scores, k, slack)
         segments = np.full(len(kept), self._segment, np.int64)
-        return Pool(segments, ordinals[kept], scores[kept], slack, is_exact)
+        return Pool(segments, kept, scores, 0.0, final=scores)
 
     def _slack(self, query: FloatArray) -> float:
-        """How far two scores may lie apart with the true ones in the other order; see `FlatIndex`."""
+        """How far two fast scores may lie apart with the true ones in the other order, by what float32
+        rounds; see `FlatIndex`."""
         norms = float(np.linalg.norm(query, axis=1).sum())
-        rounding = 2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * self._tokens.norm
-        return float(rounding + self._score(query, self._tokens, np.empty(0, np.int64))[1])
+        return float(2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * self._tokens.norm)
 
     def _pages(self, ordinals: IntArray) -> int:
         """Pages that the tokens of documents lie on, one of two documents counted once."""

@@ -12,7 +12,7 @@ from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.pipeline import Pipeline
 from retrieval.index.searcher import Searcher
 from retrieval.index.token_pipeline import TokenPipeline
-from retrieval.quantize import GivenCodec
+from retrieval.quantize import GivenCodec, ResidualCodec
 from retrieval.reduce import split_spec
 from retrieval.types import Metric, Ragged
 
@@ -32,22 +32,23 @@ def fit_searcher(
     codec: GivenCodec | None = None,
 ) -> Searcher:
     """Train a recipe on prepared documents for an index of about ``n`` of ``n_tokens``; ``queries`` are
-    prepared too, ``codec`` was trained elsewhere (one vector a document).
+    prepared too, ``codec`` was trained elsewhere: of tokens for the index of tokens, else of vectors.
 
     Raises:
         ConfigError: a recipe that cannot be made of such vectors.
     """
+    of_tokens, of_vectors = (codec, None) if isinstance(codec, ResidualCodec) else (None, codec)
     if metric not in LATE:
         asked = None if queries is None else queries.values
-        return Pipeline.fit(sample.values, n, recipe, metric, asked, threads, codec)
+        return Pipeline.fit(sample.values, n, recipe, metric, asked, threads, of_vectors)
     if recipe.index == TokenPipeline.kind:
-        return TokenPipeline.fit(sample, n_tokens, recipe, metric, queries, threads)
+        return TokenPipeline.fit(sample, n_tokens, recipe, metric, queries, threads, of_tokens)
     if split_spec(recipe.reduce).fold is None:
         raise ConfigError(
             f"index={recipe.index} needs one vector a document, and there is one a token: "
             "set reduce=muvera:10240 or index=tokens"
         )
-    return FoldPipeline.fit(sample, n, recipe, metric, queries, threads)
+    return FoldPipeline.fit(sample, n, recipe, metric, queries, threads, of_vectors)
 
 
 def searcher_from_state(config: Mapping[str, Any], arrays: Arrays) -> Searcher:

@@ -41,15 +41,18 @@ class TokenPipeline:
         metric: Metric,
         queries: Ragged | None = None,
         threads: int = 1,
+        codec: ResidualCodec | None = None,
     ) -> Self:
         """Train on documents for an index of about ``n_tokens``; ``queries`` tell reducers what will be
-        asked.
+        asked; ``codec`` was trained elsewhere, and takes the place of the recipe's.
 
         Raises:
             ConfigError: a recipe that cannot be made of such vectors.
         """
         asked = None if queries is None else queries.values
         reducer = fit_reducer(recipe.reduce, sample.values, asked, recipe.seed)
+        if codec is not None:
+            return cls(reducer, TokensIndex(codec), metric)
         values = sample.values if reducer is None else reducer.transform_documents(sample.values)
         return cls(
             reducer, TokensIndex.fit(values, n_tokens, recipe.model_dump(), recipe.seed, threads), metric

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from functools import cache
 from typing import Literal, get_args
 
 from retrieval.errors import ConfigError
 
-__all__ = ["SimdLevel", "has", "multiplies_bf16", "picks_bytes", "simd_level"]
+__all__ = ["SimdLevel", "has", "has_tiles", "multiplies_bf16", "picks_bytes", "simd_level"]
 
 SimdLevel = Literal["avx512", "portable"]
 """``avx512``: kernels written with `retrieval.kernels.simd`. ``portable``: plain loops that LLVM
@@ -49,6 +51,19 @@ def multiplies_bf16() -> bool:
     from llvmlite import binding
 
     return has("avx512bf16") and str(binding.get_host_cpu_name()).startswith("znver")
+
+
+@cache
+def has_tiles() -> bool:
+    """Whether this process may multiply bytes by AMX (`retrieval.kernels.simd.tiles`).
+
+    Linux saves tiles only for a process that has asked for it, as it takes 8 KiB a thread; asking is what
+    this does first. Threads and forked children may as well then.
+    """
+    if sys.platform != "linux" or simd_level() != "avx512" or not has("amx-int8"):
+        return False
+    arch_prctl, ask_for_state, tiles = 158, 0x1023, 18  # of x86-64, which has("amx-int8") implies
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, ask_for_state, tiles) == 0)
 
 
 @cache

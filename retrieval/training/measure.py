@@ -23,7 +23,7 @@ from retrieval.types import IntArray, Ragged
 __all__ = ["measure"]
 
 KS = (1, 10, 100, 1000)
-DEPTHS = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100)
+DEPTHS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 100)
 """Candidates refined, as multiples of k."""
 DEEPEST = 10_000
 SCORED = (64, 128, 256, 384, 512, 1024, 2048)

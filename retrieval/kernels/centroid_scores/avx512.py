@@ -7,16 +7,20 @@ eight, by which `retrieval.kernels.centroid_scores.probes` finds the best centro
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from retrieval.kernels import host
 from retrieval.kernels.centroid_maxsim.tables import aligned
 from retrieval.kernels.centroid_scores.probes import best_centroids
 from retrieval.kernels.centroid_scores.query import Rounded, in_units
 from retrieval.kernels.centroid_scores.reference import BLOCK, COLUMNS, Centroids
 from retrieval.kernels.maxsim.blocks import eight, inner, largest8, multiply_pair, multiply_single
 from retrieval.kernels.maxsim.packing import LANES, pack
+from retrieval.kernels.maxsim.tiles import shape_of
 from retrieval.kernels.simd.arithmetic import add, maximum_i16, multiply, splat_i16, to_f32, zero_i32
 from retrieval.kernels.simd.memory import load_f32, load_i32, store_i8, store_i16
 from retrieval.kernels.simd.narrow import (
@@ -27,9 +31,10 @@ from retrieval.kernels.simd.narrow import (
     store_high_half,
     store_low_half,
 )
+from retrieval.kernels.simd.tiles import configure, tile_width
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["LEVELS", "score"]
+__all__ = ["LEVELS", "keep", "per_lane", "score"]
 
 LEVELS = 2048
 """The largest of eight sums is kept in so many steps: enough to tell the best apart, few to search."""
@@ -50,10 +55,21 @@ def score(
     stored = centroids.codes.reshape(-1), centroids.codes.shape[1], n, shift
     numbers = rounded.offsets, rounded.steps, rounded.base
     units = byte_unit, row_unit
-    _score_all(stored, pack(rounded.levels), rounded.lanes, numbers, units, (table, rows, maxima))
+    told = stored, pack(rounded.levels), rounded.lanes, numbers, units, (table, rows, maxima)
+    _score_all(*told, _score_first(n_q, *told))
     if nprobe:
         best_centroids(stored, rounded.levels, numbers, maxima, probes, scores)
     return table, rows, probes, scores
+
+
+def _score_first(n_q: int, stored: Any, *told: Any) -> int:
+    """Blocks that were scored by tiles, where there are any that fit."""
+    if not host.has_tiles() or not tile_width(stored[1]):
+        return 0
+    from retrieval.kernels.centroid_scores import tiles
+
+    shape = shape_of(n_q, stored[1])
+    return int(tiles.score_first(stored, *told, shape, configure(shape[1])))
 
 
 @inner
@@ -129,27 +145,34 @@ def _multiply(codes, stride, at, packed, start, pair, groups):  # type: ignore[n
     return multiply_single(a, codes, r, packed, first, steps, stride - 4, codes, ahead, pace), none
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _scan(codes, stride, shift, n_blocks, packed, start, groups, scales, bytes_to, rows_to, maxima):  # type: ignore[no-untyped-def]
-    """``n_blocks`` whole blocks. Outputs are flat; each pair of groups has its ``rows_to`` and ``maxima``."""
+@inner
+def keep(a, b, block, pair, width, shift, scales, bytes_to, rows_to, maxima):  # type: ignore[no-untyped-def]
+    """What is asked for of the sums of a block with two groups of query tokens. Outputs are flat; each pair
+    of groups has its ``rows_to`` and ``maxima``."""
     byte_factors, row_factors, row_biases = scales
+    if bytes_to.shape[0]:
+        at = block * BLOCK * width + COLUMNS * pair
+        _bytes8(a, b, byte_factors, COLUMNS * pair, bytes_to, at, width)
+    if rows_to.shape[1]:
+        column, at = COLUMNS * pair, block * BLOCK * COLUMNS
+        _rows8(a, b, row_factors, row_biases, column, rows_to[pair], at)
+    if maxima.shape[1]:
+        x, y = shift_right_signed(largest8(a), shift), shift_right_signed(largest8(b), shift)
+        store_i16(maxima[pair], block * COLUMNS, maximum_i16(narrow_i16(x, y), splat_i16(-LEVELS)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scan(codes, stride, shift, blocks, packed, start, groups, scales, bytes_to, rows_to, maxima):  # type: ignore[no-untyped-def]
+    """Whole blocks from the first to the last of ``blocks``; outputs as for `keep`."""
     pairs, width = len(start) // COLUMNS, len(start)
-    for block in range(n_blocks):
+    for block in range(blocks[0], blocks[1]):
         for pair in range(pairs):
             a, b = _multiply(codes, stride, block * BLOCK * stride, packed, start, pair, groups)
-            if bytes_to.shape[0]:
-                at = block * BLOCK * width + COLUMNS * pair
-                _bytes8(a, b, byte_factors, COLUMNS * pair, bytes_to, at, width)
-            if rows_to.shape[1]:
-                column, at = COLUMNS * pair, block * BLOCK * COLUMNS
-                _rows8(a, b, row_factors, row_biases, column, rows_to[pair], at)
-            if maxima.shape[1]:
-                x, y = shift_right_signed(largest8(a), shift), shift_right_signed(largest8(b), shift)
-                store_i16(maxima[pair], block * COLUMNS, maximum_i16(narrow_i16(x, y), splat_i16(-LEVELS)))
+            keep(a, b, block, pair, width, shift, scales, bytes_to, rows_to, maxima)
 
 
 @njit(nogil=True, error_model="numpy")
-def _per_lane(numbers, units, lanes):  # type: ignore[no-untyped-def]
+def per_lane(numbers, units, lanes):  # type: ignore[no-untyped-def]
     """What each lane's sums start from, how many groups of 16 lanes have tokens, and the sums' factors."""
     offsets, steps, base = numbers
     start = np.zeros(lanes, np.int32)
@@ -162,15 +185,16 @@ def _per_lane(numbers, units, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score_all(stored, packed, lanes, numbers, units, out):  # type: ignore[no-untyped-def]
-    """Whole blocks into place, and the rows that are left through a block of scratch."""
+def _score_all(stored, packed, lanes, numbers, units, out, done):  # type: ignore[no-untyped-def]
+    """Whole blocks into place, but for the first ``done``, and the rows that are left through a block of
+    scratch."""
     codes, stride, n, shift = stored
     table, rows, maxima = out
-    start, groups, scales = _per_lane(numbers, units, lanes)
+    start, groups, scales = per_lane(numbers, units, lanes)
     pairs, whole, width = len(start) // COLUMNS, n // BLOCK, len(start)
     flat_rows, flat_maxima = rows.reshape(pairs, -1), maxima.reshape(pairs, -1)
     flat = table.reshape(-1)
-    _scan(codes, stride, shift, whole, packed, start, groups, scales, flat, flat_rows, flat_maxima)
+    _scan(codes, stride, shift, (done, whole), packed, start, groups, scales, flat, flat_rows, flat_maxima)
     left = n - whole * BLOCK
     if left == 0:
         return
@@ -178,7 +202,7 @@ def _score_all(stored, packed, lanes, numbers, units, out):  # type: ignore[no-u
     last_rows = np.empty((pairs, BLOCK * COLUMNS if rows.shape[1] else 0), np.int16)
     last_maxima = np.empty((pairs, COLUMNS if maxima.shape[1] else 0), np.int16)
     end = codes[whole * BLOCK * stride :]
-    _scan(end, stride, shift, 1, packed, start, groups, scales, last_bytes, last_rows, last_maxima)
+    _scan(end, stride, shift, (0, 1), packed, start, groups, scales, last_bytes, last_rows, last_maxima)
     if table.shape[0]:
         flat[whole * BLOCK * width :] = last_bytes[: left * width]
     if rows.shape[1]:

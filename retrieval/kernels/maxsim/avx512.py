@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from retrieval.kernels import host
+from retrieval.kernels.maxsim import tiles
 from retrieval.kernels.maxsim.blocks import (
     AS_IS,
     BFLOAT16,
@@ -294,6 +295,9 @@ def maxsim_i8(
     scores: NDArray[np.int32],
 ) -> None:
     """See `retrieval.kernels.maxsim.cpu.maxsim_i8`."""
+    if len(query_i8) > 1 and tiles.fits(values_u8, offsets):
+        tiles.maxsim_i8(query_i8, values_u8, offsets, ordinals, scores)
+        return
     # Sums wrap around in 32 bits, and back when what the 128 added to values brought is taken off.
     constant = np.int64(128 * int(query_i8.sum(dtype=np.int64)))
     _run(query_i8, values_u8, AS_IS, offsets, ordinals, constant, scores)

@@ -33,6 +33,7 @@ from retrieval.kernels.maxsim.packing import LANES, pack
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd.selection import count_bits, mask_exceeds_f32
 from retrieval.kernels.simd.types import F32x16
+from retrieval.kernels.token_rescore import tiles
 from retrieval.kernels.token_rescore.exact import STEP, decode, product
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.token_rescore.query import FAR, quantise_each, spread_floats
@@ -216,6 +217,9 @@ def _score(  # type: ignore[no-untyped-def]
 
 def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores: FloatArray) -> None:
     """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked."""
+    if len(query) and tokens.is_bytes and tiles.fits(tokens.codes, tokens.offsets):
+        tiles.maxsim_exactly(query, tokens, ordinals, scores)
+        return
     n_q, dim = query.shape
     codes, stride = tokens.codes, dim * tokens.codes.itemsize
     groups = -(-n_q // LANES)

@@ -1,6 +1,6 @@
 """Documents' stored tokens against a query, by whichever instructions the processor has.
 
-Everything is serial, runs without the GIL and may be called from many threads at once.
+Everything is serial but `best_exactly`, runs without the GIL and may be called from many threads at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.kernels import host
+from retrieval.kernels.blocks import over_parts
 from retrieval.kernels.maxsim.cpu import maxsim, maxsim_i8
 from retrieval.kernels.token_rescore.prepared import Tokens, prepare_tokens
 from retrieval.kernels.token_rescore.query import quantise_all
@@ -21,11 +22,14 @@ from retrieval.kernels.token_rescore.steps import by_blocks
 from retrieval.kernels.topk.cpu import select
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Tokens", "best_stored", "maxsim_exactly", "maxsim_stored", "prepare_tokens"]
+__all__ = ["Tokens", "best_exactly", "best_stored", "maxsim_exactly", "maxsim_stored", "prepare_tokens"]
 
 NARROW, WIDE = 32, 32768
 """Bytes of a token from which on, and dimensions up to which, AVX-512 is used: less than half a vector is not
 worth it, and products of more may leave int32."""
+ONCE = 2
+"""Times ``k`` candidates up to which all are scored exactly at once: that costs about twice the fast scores,
+which are for nothing where most of the candidates are scored exactly afterwards."""
 
 
 def maxsim_stored(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> tuple[FloatArray, float]:
@@ -47,6 +51,20 @@ def best_stored(
     """See `retrieval.kernels.token_rescore.reference.best_stored`; the same up to rounding."""
     query = _check(query, tokens, ordinals)
     return by_blocks(_scorer(query, tokens)[0], select, ordinals, k, slack, estimates, margin)
+
+
+def best_exactly(
+    query: FloatArray, tokens: Tokens, ordinals: IntArray, k: int, slack: float, threads: int = 1
+) -> tuple[IntArray, FloatArray]:
+    """See `retrieval.kernels.token_rescore.reference.best_exactly`; the same up to rounding."""
+    query = _check(query, tokens, ordinals)
+    chosen = ordinals
+    if len(ordinals) > ONCE * k:
+        score, error = _scorer(query, tokens)
+        chosen = ordinals[select(over_parts(score, ordinals, threads), k, slack + error)]
+    exact = over_parts(lambda some: maxsim_exactly(query, tokens, some), chosen, threads)
+    kept = select(exact, k, 0.0)
+    return chosen[kept], exact[kept]
 
 
 def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> FloatArray:

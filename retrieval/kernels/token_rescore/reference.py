@@ -17,7 +17,15 @@ from retrieval.kernels.token_rescore.steps import by_blocks
 from retrieval.kernels.topk.reference import select
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Tokens", "best_stored", "maxsim_exactly", "maxsim_stored", "prepare_tokens", "quantise"]
+__all__ = [
+    "Tokens",
+    "best_exactly",
+    "best_stored",
+    "maxsim_exactly",
+    "maxsim_stored",
+    "prepare_tokens",
+    "quantise",
+]
 
 
 def maxsim_stored(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> tuple[FloatArray, float]:
@@ -100,6 +108,30 @@ def best_stored(
         return maxsim_stored(query, tokens, some)[0]
 
     return by_blocks(score, select, ordinals, k, slack, estimates, margin)
+
+
+def best_exactly(
+    query: FloatArray,
+    tokens: Tokens,
+    ordinals: IntArray,
+    k: int,
+    slack: float,
+    threads: int = 1,
+) -> tuple[IntArray, FloatArray]:
+    """The best ``k`` of one query's candidates by `maxsim_exactly`, and all that score as high as the last:
+    ``(ordinals (m,), scores (m,))`` in the order in which they came. ``threads`` may share the work.
+
+    Only those are scored exactly that may be among them by `maxsim_stored`: whose scores there are at least
+    the ``k``-th best minus its error and ``slack``.
+
+    Raises:
+        ValueError: as `maxsim_stored`.
+    """
+    scores, error = maxsim_stored(query, tokens, ordinals)
+    chosen = ordinals[select(scores, k, slack + error)]
+    exact = maxsim_exactly(query, tokens, chosen)
+    kept = select(exact, k, 0.0)
+    return chosen[kept], exact[kept]
 
 
 def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> FloatArray:

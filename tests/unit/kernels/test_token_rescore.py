@@ -20,6 +20,7 @@ from retrieval.kernels.token_rescore.prepared import Tokens, decode, prepare_tok
 from retrieval.quantize import Int8Codec
 
 LEVELS = ["avx512", "portable"] if host.simd_level() == "avx512" else ["portable"]
+LEVELS += ["tiles"] if host.has_tiles() else []
 DTYPES = ["float32", "float16", "uint8"]
 QUICK: dict[str, Any] = {
     "max_examples": 60,
@@ -30,7 +31,8 @@ QUICK: dict[str, Any] = {
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(host, "simd_level", lambda: request.param)
+    monkeypatch.setattr(host, "has_tiles", lambda: request.param == "tiles")
+    monkeypatch.setattr(host, "simd_level", lambda: request.param.replace("tiles", "avx512"))
     yield request.param
 
 
