@@ -21,7 +21,6 @@ from retrieval.queries import Query, check_k, query_vectors
 from retrieval.search import (
     Place,
     Prepared,
-    accepted,
     check_fields,
     execute,
     explain_document,
@@ -30,7 +29,7 @@ from retrieval.search import (
     rerank,
 )
 from retrieval.storage import Snapshot
-from retrieval.types import Explanation, Ragged, SearchResult
+from retrieval.types import Explanation, Ragged, SearchResult, Token
 from retrieval.warming import search_in_every_way
 
 __all__ = ["Reader"]
@@ -134,7 +133,7 @@ class Reader(Contents):
         encoded = time.perf_counter()
         prepared = self._latest()
         snapshot = prepared.snapshot
-        accept = accepted(snapshot, condition)
+        accept = prepared.filters.accepted(condition)
         filtered = time.perf_counter()
         done = execute(vectors, prepared, accept, k, effort, explain is not None)
         searched = time.perf_counter()
@@ -146,8 +145,9 @@ class Reader(Contents):
             **done.seconds,
             "search": searched - encoded,
             "fetch": fetched - searched,
+            "total": fetched - started,
         }
-        in_ms = {stage: 1000 * value for stage, value in {**timings, "total": fetched - started}.items()}
+        in_ms = {stage: 1000 * value for stage, value in timings.items()}
         partial = bool(snapshot.damaged)
         plan = {**done.plan, "stages_ms": in_ms} if explain else None
         return [SearchResult(each, snapshot.generation, in_ms, partial, plan) for each in hits]
@@ -185,24 +185,27 @@ class Reader(Contents):
         in_ms = {stage: 1000 * value for stage, value in {**marks, "total": fetched - started}.items()}
         return SearchResult(hits, prepared.snapshot.generation, in_ms, bool(prepared.snapshot.damaged))
 
-    def explain(self, query: str, doc_id: str) -> Explanation:
-        """Take the score of one document for a query apart, token by token.
+    def explain(self, query: Query, doc_id: str) -> Explanation:
+        """Take the score of one document for a query apart, token by token. The tokens of a query that is
+        given as vectors have numbers.
 
         Where the index pools tokens, the document is encoded once more to tell which tokens a vector
         stands for; see `TokenMatch` for how they are named.
 
         Raises:
             DocumentNotFoundError: no such document.
-            QueryError: an id that no document can have, or a query that is no text.
+            QueryError: an id that no document can have, or a query as of `search`.
         """
         return self.explain_batch(query, [doc_id])[0]
 
-    def explain_batch(self, query: str, doc_ids: Sequence[str]) -> list[Explanation]:
+    def explain_batch(self, query: Query, doc_ids: Sequence[str]) -> list[Explanation]:
         """`explain` for several documents, as one commit has them; the query is encoded once."""
-        if not isinstance(query, str):
-            raise QueryError(f"only a text can be explained, not {type(query).__name__}")
         vectors = self._query_vectors([query])
-        query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
+        text = query if isinstance(query, str) else ""
+        if isinstance(query, str):
+            query_tokens = text_tokens(self.encoder, query, len(vectors[0]), side="query")
+        else:
+            query_tokens = [Token(f"#{i}") for i in range(len(vectors[0]))]
         encoder = DocumentEncoder(self.encoder, self._catalog.pooling())
         snapshot, places = self._located_all(doc_ids)
         texts = [fetch_document(snapshot, *place).full_text for place in places]
@@ -212,7 +215,7 @@ class Reader(Contents):
         ]
         named = encoder.name_vectors(texts, stored)
         return [
-            explain_document(query, vectors, query_tokens, names, snapshot, *place)
+            explain_document(text, vectors, query_tokens, names, snapshot, *place)
             for names, place in zip(named, places, strict=True)
         ]
 

@@ -92,7 +92,7 @@ class Arranged:
         """The candidates of one query ``(1, d)`` by their stored vectors."""
         square = float(np.vdot(query, query))
         slack = self._slack(square)
-        ordinals, scores, visited = self._best(
+        ordinals, scores, final, visited = self._best(
             query,
             self._stored,
             found.ordinals,
@@ -107,7 +107,7 @@ class Arranged:
             work.pages += self._pages(found.ordinals[:visited])  # they are scored in their order
         segments = np.empty(len(ordinals), np.int64)
         segments.fill(self._segment)
-        return Pool(segments, ordinals, scores, slack)
+        return Pool(segments, ordinals, scores, slack, final)
 
     def _limits(
         self, found: Found, square: float, slack: float

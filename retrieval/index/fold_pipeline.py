@@ -12,7 +12,7 @@ from retrieval.index.base import Arrays
 from retrieval.index.checking import check_keys, under
 from retrieval.index.pieces import Pieces
 from retrieval.index.pipeline import OneVector, Pipeline
-from retrieval.quantize import Codec
+from retrieval.quantize import Codec, VectorCodec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state, split_spec
 from retrieval.reduce.folding import Fold, fit_fold, fold_from_state
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
@@ -44,8 +44,10 @@ class FoldPipeline:
         metric: Metric,
         queries: Ragged | None = None,
         threads: int = 1,
+        codec: VectorCodec | None = None,
     ) -> Self:
-        """Train on documents for an index of about ``n``; ``queries`` tell what will be asked.
+        """Train on documents for an index of about ``n``; ``queries`` tell what will be asked; ``codec`` was
+        trained elsewhere, and takes the place of the recipe's.
 
         Raises:
             ConfigError: a recipe that cannot be made of such vectors.
@@ -65,7 +67,7 @@ class FoldPipeline:
         folded = fold.transform_documents(Ragged(sample.values[: some[-1]], some))
         asked = None if queries is None else fold.transform_queries(queries)
         inner = recipe.replace(reduce=split.after)
-        return cls(reducer, fold, Pipeline.fit(folded, n, inner, "dot", asked, threads), metric)
+        return cls(reducer, fold, Pipeline.fit(folded, n, inner, "dot", asked, threads, codec), metric)
 
     @property
     def nlist(self) -> int:

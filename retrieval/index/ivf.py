@@ -246,11 +246,14 @@ class IvfSearch:
             )
             return found_whole(best, scanned)
         tables = self._grid or cast(TableCodec, self._codec).tables(queries)
-        found = probe_lists(queries, coarse, coded, nprobe, depth, tables, origin, accept, enough)
-        return [_found(found, q) for q in range(len(queries))]
+        return _found(probe_lists(queries, coarse, coded, nprobe, depth, tables, origin, accept, enough))
 
 
-def _found(probed: Probed, q: int) -> Found:
-    n = int(probed.found[q])
-    errors = probed.errors[q, :n] if probed.errors.shape[1] else None
-    return Found(probed.ordinals[q, :n], probed.estimates[q, :n], errors, int(probed.scanned[q]))
+def _found(probed: Probed) -> list[Found]:
+    """An answer of `probe_lists` in parts, a query each."""
+    estimates, ordinals, errors, found, scanned = probed
+    has_errors = errors.shape[1] > 0
+    return [
+        Found(ordinals[q, :n], estimates[q, :n], errors[q, :n] if has_errors else None, seen)
+        for q, (n, seen) in enumerate(zip(found.tolist(), scanned.tolist(), strict=True))
+    ]

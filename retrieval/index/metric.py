@@ -33,7 +33,8 @@ def prepare_queries(vectors: Ragged, metric: Metric) -> Ragged:
 
 def _normalise(values: FloatArray) -> FloatArray:
     """Rows to length 1; a zero row stays zero and so scores 0 against everything."""
-    norms = np.linalg.norm(values, axis=1, keepdims=True).astype(np.float32)
+    # What np.linalg.norm does, without what it looks at first: a third of the time of one query.
+    norms: FloatArray = np.sqrt(np.add.reduce(values * values, axis=1, keepdims=True))
     norms[norms == 0] = 1
     unit: FloatArray = values / norms
     return unit

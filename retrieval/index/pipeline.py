@@ -16,7 +16,7 @@ from retrieval.index.checking import under
 from retrieval.index.funnel import FunnelIndex
 from retrieval.index.pieces import Pieces
 from retrieval.index.registry import fit_index, index_from_state
-from retrieval.quantize import Codec, GivenCodec
+from retrieval.quantize import Codec, VectorCodec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -53,7 +53,7 @@ class Pipeline:
         metric: Metric,
         queries: FloatArray | None = None,
         threads: int = 1,
-        codec: GivenCodec | None = None,
+        codec: VectorCodec | None = None,
     ) -> Self:
         """Train on prepared document vectors ``(n_sample, d)`` for an index of about ``n``; ``queries``
         ``(m, d)`` tell reducers what will be asked; ``codec`` was trained elsewhere, and takes the place of

@@ -18,15 +18,15 @@ class Pool:
     """Candidates of one query: segment position, ordinal in it, approximate score.
 
     ``slack`` bounds how far two approximate scores may lie apart while the true ones are in the
-    other order; a pool keeps everything within ``slack`` of its k-th best. ``is_exact``: the scores are
-    those that refining would give.
+    other order; a pool keeps everything within ``slack`` of its k-th best. ``final`` are the scores that
+    refining gives, None where they are not known yet.
     """
 
     segments: IntArray
     ordinals: IntArray
     scores: FloatArray
     slack: float
-    is_exact: bool = False
+    final: FloatArray | None = None
 
     @classmethod
     def empty(cls, slack: float = 0.0) -> Pool:
@@ -53,4 +53,6 @@ def merge(pools: Sequence[Pool], k: int) -> Pool:
     kept = select(scores, k, slack)
     segments = np.concatenate([pool.segments for pool in pools])[kept]
     ordinals = np.concatenate([pool.ordinals for pool in pools])[kept]
-    return Pool(segments, ordinals, scores[kept], slack, all(pool.is_exact for pool in pools))
+    known = [pool.final for pool in pools if pool.final is not None]
+    final = np.concatenate(known)[kept] if len(known) == len(pools) else None
+    return Pool(segments, ordinals, scores[kept], slack, final)

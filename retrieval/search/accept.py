@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from retrieval.filters import Filter, check, check_facet, count_values, evaluate, top_counts
 from retrieval.storage import Snapshot
 
-__all__ = ["Accept", "accepted", "accepted_ids", "count_accepted", "facet"]
+__all__ = ["Accept", "KnownFilters", "accepted", "accepted_ids", "count_accepted", "facet"]
 
 Accept = Sequence[NDArray[np.bool_] | None]
 """A mask over ordinals for each segment of a snapshot; None accepts all of it."""
+KEPT_BYTES, LONGEST = 32 << 20, 4096
+"""Of masks that are remembered for one snapshot, and of a filter's text that is worth remembering."""
 
 
 def accepted(snapshot: Snapshot, wanted: Filter | None) -> Accept:
@@ -24,7 +27,7 @@ def accepted(snapshot: Snapshot, wanted: Filter | None) -> Accept:
         FilterError: the filter does not fit the index's fields.
     """
     if wanted is None:
-        return [view.live for view in snapshot.segments]
+        return snapshot.live
     checked = check(wanted, snapshot.fields)
     masks = []
     for view in snapshot.segments:
@@ -32,6 +35,39 @@ def accepted(snapshot: Snapshot, wanted: Filter | None) -> Accept:
         mask = evaluate(checked, documents.column, view.n_documents, documents.id_column)
         masks.append(mask if view.live is None else mask & view.live)
     return masks
+
+
+class KnownFilters:
+    """`accepted` of one snapshot, with the masks of the last filters kept: a tenant's or a language's
+    comes with every query. Whoever gets one does not write to it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot, self._lock = snapshot, Lock()
+        self._kept: dict[str, Accept] = {}
+        self._bytes = sum(view.n_documents for view in snapshot.segments)
+
+    def accepted(self, wanted: Filter | None) -> Accept:
+        """As the function of this name.
+
+        Raises:
+            FilterError: the filter does not fit the index's fields.
+        """
+        if wanted is None:
+            return self._snapshot.live
+        # Not the filter itself: as objects `true` and 1 are equal, as conditions they are not.
+        key = repr(wanted)
+        with self._lock:
+            known = self._kept.pop(key, None)
+            if known is not None:
+                self._kept[key] = known  # the last one now
+                return known
+        accept = accepted(self._snapshot, wanted)
+        if len(key) <= LONGEST and self._bytes <= KEPT_BYTES:
+            with self._lock:
+                self._kept[key] = accept
+                while len(self._kept) * self._bytes > KEPT_BYTES:
+                    del self._kept[next(iter(self._kept))]
+        return accept
 
 
 def count_accepted(snapshot: Snapshot, accept: Accept) -> int:

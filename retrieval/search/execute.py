@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -17,8 +17,7 @@ from retrieval.search.accept import Accept
 from retrieval.search.plan import Plan, describe, make_plan
 from retrieval.search.prepared import Prepared
 from retrieval.search.refine import refine
-from retrieval.storage import DocumentTable, Snapshot
-from retrieval.storage.pending import PendingDocuments
+from retrieval.storage import Snapshot
 from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["Executed", "Scored", "best", "execute"]
@@ -27,9 +26,6 @@ NEAR = 32
 """Neighbours of a query that tell what a filter accepts around it."""
 MAX_QUERY_TOKENS = 1024
 """Query tokens scored in one pass over the codes; bounds memory, amortises reading them."""
-FEW, PER_PART = 8, 2
-"""Ids that are read one by one: so many, and so many more for each part of the column, all of which Arrow
-joins to take some of its strings."""
 DEFAULTS = SearchConfig()
 
 
@@ -155,18 +151,10 @@ def best(pool: Pool, scores: FloatArray, snapshot: Snapshot, k: int) -> list[Sco
     """Sort exactly and cut to ``k``, score descending, then id ascending; ``scores`` ``(n,)`` are the final
     ones of the pool."""
     found: list[tuple[float, str, int, int]] = []
-    for position, mine in pool.by_segment():
+    every: Iterable[tuple[int, IntArray | slice]] = ((0, slice(None)),)
+    for position, mine in pool.by_segment() if len(snapshot.segments) != 1 else every:
         ordinals = pool.ordinals[mine]
-        ids = _ids(snapshot.segments[position].documents, ordinals)
+        ids = snapshot.segments[position].documents.ids(ordinals)
         found += zip((-scores[mine]).tolist(), ids, repeat(position), ordinals.tolist(), strict=False)
     found.sort()  # no id comes twice
     return [Scored(doc_id, -worse, position, ordinal) for worse, doc_id, position, ordinal in found[:k]]
-
-
-def _ids(documents: DocumentTable | PendingDocuments, ordinals: IntArray) -> list[str]:
-    if not isinstance(documents, DocumentTable):
-        return documents.ids(ordinals)
-    column = documents.id_column()
-    if len(ordinals) > FEW + PER_PART * column.num_chunks:
-        return documents.ids(ordinals)
-    return [column[ordinal].as_py() for ordinal in ordinals.tolist()]

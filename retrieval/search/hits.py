@@ -34,6 +34,8 @@ def check_fields(fields: Collection[str] | None) -> Collection[str]:
 
 def fetch(scored: Sequence[Scored], snapshot: Snapshot, fields: Collection[str]) -> tuple[Hit, ...]:
     """Hits with the named fields filled in."""
+    if not fields:
+        return tuple(Hit(item.id, item.score) for item in scored)
     hits = []
     for item in scored:
         table = snapshot.segments[item.segment].documents

@@ -9,7 +9,7 @@ from retrieval.config import SearchConfig
 from retrieval.index import Effort, Work
 from retrieval.search.accept import Accept
 from retrieval.search.curve import ROW_COST, Choice
-from retrieval.search.prepared import Prepared
+from retrieval.search.prepared import CHOICES, Prepared
 from retrieval.storage import SegmentView, Snapshot
 
 __all__ = ["Mode", "Plan", "make_plan"]
@@ -46,7 +46,19 @@ class Plan:
 
 
 def make_plan(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) -> Plan:
-    """Choose for one search of the best ``k``; what ``wanted`` leaves open, the recipe says."""
+    """Choose for one search of the best ``k``; what ``wanted`` leaves open, the recipe says. Without a filter
+    that is done once."""
+    if accept is not prepared.snapshot.live:
+        return _planned(prepared, accept, k, wanted)
+    plan = prepared.plans.get((k, wanted))
+    if plan is None:
+        if len(prepared.plans) >= CHOICES:
+            prepared.plans.clear()
+        plan = prepared.plans[k, wanted] = _planned(prepared, accept, k, wanted)
+    return plan
+
+
+def _planned(prepared: Prepared, accept: Accept, k: int, wanted: SearchConfig) -> Plan:
     snapshot, counts = prepared.snapshot, prepared.counts(accept)
     there = prepared.documents
     selectivity = sum(counts) / there if there else 1.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retrieval.config import SearchConfig
 from retrieval.index import (
     Arranged,
     ArrangedCodes,
@@ -20,21 +22,25 @@ from retrieval.kernels.backend import Backend
 from retrieval.kernels.rescore.cpu import Rows
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.quantize import ResidualCodec
-from retrieval.search.accept import Accept
+from retrieval.search.accept import Accept, KnownFilters
 from retrieval.search.curve import Choice, RecallCurve
 from retrieval.storage import Snapshot
 from retrieval.types import IntArray
+
+if TYPE_CHECKING:
+    from retrieval.search.plan import Plan
 
 __all__ = ["Prepared"]
 
 SegmentCandidates = Arranged | ArrangedCodes | ArrangedTokens
 CHOICES = 256
-"""Answers of the recall curve that are remembered."""
+"""Answers of the recall curve that are remembered, and plans."""
 
 
 class Prepared:
     """A snapshot to be searched with one backend. Safe to share between threads: what two of them
-    make at once is the same.
+    make at once is the same. ``plans`` are those of searches without a filter,
+    by ``k`` and how hard they look; ``filters`` says what is accepted.
     """
 
     def __init__(self, snapshot: Snapshot, backend: Backend = "cpu", threads: int = 1) -> None:
@@ -43,6 +49,8 @@ class Prepared:
         self._flat: dict[int, FlatIndex] = {}
         self._rows: dict[int, Rows] = {}
         self._tokens: dict[int, Tokens] = {}
+        self.plans: dict[tuple[int, SearchConfig], Plan] = {}
+        self.filters = KnownFilters(snapshot)
 
     @cached_property
     def _curve(self) -> RecallCurve | None:

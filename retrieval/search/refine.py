@@ -22,8 +22,8 @@ __all__ = ["refine", "similarities"]
 
 def refine(query: FloatArray, pool: Pool, prepared: Prepared) -> FloatArray:
     """Scores of a pool's documents in its order, ``(n,)``; ``query`` is prepared, ``(n_q, d)``."""
-    if pool.is_exact:
-        return pool.scores
+    if pool.final is not None:
+        return pool.final
     scores = np.empty(len(pool), dtype=np.float32)
     record = prepared.snapshot.record
     metric: Literal["dot", "l2"] = "l2" if record.metric == "l2" else "dot"

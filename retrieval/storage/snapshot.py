@@ -105,7 +105,8 @@ class SegmentView:
 class Snapshot:
     """The segments of one generation, the pending documents last, with the codec that reads them.
 
-    ``fields`` are the metadata fields and their Arrow types, ``damaged`` says what had to be left out.
+    ``fields`` are the metadata fields and their Arrow types, ``damaged`` says what had to be left out,
+    ``live`` are the masks of the segments.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Snapshot:
         self.damaged = tuple(damaged)
         self.record, self.trained, self.codec = record, trained, trained.codec
         self.segments = tuple(segments)
+        self.live = tuple(view.live for view in self.segments)
         self.fields = fields
         self._position = {origin: i for i, view in enumerate(self.segments) for origin in view.origins}
 

@@ -1,4 +1,4 @@
-"""Refine in one call, with AVX-512: fold the query, score with an early stop, select."""
+"""Refine in one call, with AVX-512: fold the query, score with an early stop, select, score exactly."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from retrieval.kernels.rescore.avx512 import score
+from retrieval.kernels.rescore.exact import exact
 from retrieval.kernels.rescore.stop import add
 
 __all__ = ["best"]
@@ -66,6 +67,8 @@ def best(  # type: ignore[no-untyped-def]
     size,
     steps,
     offsets,
+    span,
+    low,
     ordinals,
     l2,
     estimates,
@@ -75,10 +78,11 @@ def best(  # type: ignore[no-untyped-def]
     slack,
     kept,
     out,
+    final,
     visited,
 ):
-    """`reference.rescore_best` into ``kept``, ``out`` and ``visited`` ``(1,)``: how many are kept, -1 for an
-    ordinal of no row. ``steps`` and ``offsets``, ``estimates`` and ``errors`` are empty for none."""
+    """`reference.rescore_best` into ``kept``, ``out``, ``final`` and ``visited`` ``(1,)``: how many are kept,
+    -1 for an ordinal of no row. What bytes stand for, ``estimates`` and ``errors`` are empty for none."""
     depth, asked, constant = len(ordinals), query, np.float32(0)
     scaled = steps[:0]  # what rows are multiplied by: of inner products the query is
     if l2:
@@ -102,4 +106,6 @@ def best(  # type: ignore[no-untyped-def]
     for i in range(depth):
         scores[0, i] += constant
     heap = np.empty(min(k, depth), np.float32)
-    return _keep(scores[0], ordinals, heap, np.float32(slack), kept, out)
+    count = _keep(scores[0], ordinals, heap, np.float32(slack), kept, out)
+    exact(query, rows, size, span, low, kept[:count], l2, final)
+    return count

@@ -66,7 +66,7 @@ def rescore_best(
     estimates: FloatArray | None = None,
     errors: FloatArray | None = None,
     width: float = 0.0,
-) -> tuple[IntArray, FloatArray, int]:
+) -> tuple[IntArray, FloatArray, FloatArray, int]:
     """See `retrieval.kernels.rescore.reference.rescore_best`; the same up to rounding."""
     _check_query(query, stored, ordinals, metric)
     if k < 1:
@@ -74,9 +74,10 @@ def rescore_best(
     limits = _check_errors(estimates, errors, ordinals)
     if simd_level() != "avx512":
         rest = query, stored, ordinals, k, slack, metric, estimates, errors, width
-        return step_by_step(rescore, select, *rest)
+        return step_by_step(rescore, select, score_exactly, *rest)
     depth = len(ordinals)
-    kept, scores, visited = np.empty(depth, np.int64), np.empty(depth, np.float32), np.zeros(1, np.int64)
+    kept, visited = np.empty(depth, np.int64), np.zeros(1, np.int64)
+    scores, final = np.empty(depth, np.float32), np.empty(depth, np.float32)
     count = _best()(
         _own(query),
         stored.read,
@@ -84,6 +85,8 @@ def rescore_best(
         stored.read.itemsize,
         stored.steps,
         stored.offsets,
+        stored.span,
+        stored.low,
         _own(ordinals),
         metric == "l2",
         *limits,
@@ -92,11 +95,12 @@ def rescore_best(
         slack,
         kept,
         scores,
+        final,
         visited,
     )
     if count < 0:
         _refuse(ordinals, len(stored.read))
-    return kept[:count], scores[:count], int(visited[0])
+    return kept[:count], scores[:count], final[:count], int(visited[0])
 
 
 def score_exactly(

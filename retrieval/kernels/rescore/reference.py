@@ -77,23 +77,24 @@ def rescore_best(
     estimates: FloatArray | None = None,
     errors: FloatArray | None = None,
     width: float = 0.0,
-) -> tuple[IntArray, FloatArray, int]:
+) -> tuple[IntArray, FloatArray, FloatArray, int]:
     """Of one query's candidates those that may be among the best ``k``: ``(ordinals (m,), scores (m,),
-    visited)``, in the order in which they came.
+    final (m,), visited)``, in the order in which they came.
 
     ``query`` ``(1, d)`` is float32. Scores are inner products with what the numbers of ``stored`` stand
     for; with l2 ``2 q . x - |x|^2``, which orders as distances do. Kept is what is scored and at least the
     ``k``-th best score minus ``slack``; all of it where there is no more than ``k``.
 
     With ``estimates`` and ``errors`` ``(depth,)`` float32 a candidate is taken to score at most
-    ``estimate + width * error``, and refine stops as in `rescore`. ``visited`` counts what was scored.
+    ``estimate + width * error``, and refine stops as in `rescore`. ``visited`` counts what was scored;
+    ``final`` is `score_exactly` of what is kept, rounded to float32.
 
     Raises:
         ValueError: a type or shape that does not fit, an ordinal of no row, ``k`` below 1, one of
             estimates and errors without the other.
     """
     rest = query, stored, ordinals, k, slack, metric, estimates, errors, width
-    return step_by_step(rescore, select, *rest)
+    return step_by_step(rescore, select, score_exactly, *rest)
 
 
 def score_exactly(

@@ -16,6 +16,7 @@ __all__ = ["step_by_step"]
 def step_by_step(
     rescore: Callable[..., Any],
     select: Callable[..., Any],
+    score_exactly: Callable[..., Any],
     query: FloatArray,
     stored: Rows,
     ordinals: IntArray,
@@ -25,8 +26,8 @@ def step_by_step(
     estimates: FloatArray | None,
     errors: FloatArray | None,
     width: float,
-) -> tuple[IntArray, FloatArray, int]:
-    """`retrieval.kernels.rescore.reference.rescore_best` by two functions of one backend."""
+) -> tuple[IntArray, FloatArray, FloatArray, int]:
+    """`retrieval.kernels.rescore.reference.rescore_best` by three functions of one backend."""
     asked, constant, wide = query, np.float32(0), query[0].astype(np.float64)
     steps = None
     if metric == "l2":
@@ -43,4 +44,5 @@ def step_by_step(
     scores = scores[0] + constant
     there = np.flatnonzero(scores > -np.inf)
     kept = there[select(scores[there], k, slack)]
-    return ordinals[kept], scores[kept], int(visited[0])
+    final = score_exactly(query, stored, ordinals[kept], metric).astype(np.float32)
+    return ordinals[kept], scores[kept], final, int(visited[0])

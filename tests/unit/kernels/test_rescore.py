@@ -248,7 +248,9 @@ def test_the_best_are_kept(
         limits["errors"] = ((np.abs(off) + 1e-5 * size) / 3).astype(np.float32)
         limits["width"] = 3.0
     args = (query, rows, ordinals, k, slack, metric)
-    kept, scores, visited = cpu.rescore_best(*args, **limits)  # type: ignore[arg-type]
+    kept, scores, final, visited = cpu.rescore_best(*args, **limits)  # type: ignore[arg-type]
+    exact = cpu.score_exactly(query, rows, kept, metric)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(final, exact.astype(np.float32))
     assert kept.dtype == np.int64
     assert scores.dtype == np.float32
     assert visited == depth if noise is None else min(k, depth) <= visited <= depth
@@ -260,17 +262,17 @@ def test_the_best_are_kept(
     again = reference.rescore_best(*args, **limits)  # type: ignore[arg-type]
     if share in (0.0, 10.0) and noise is None and dtype != "uint8":
         np.testing.assert_array_equal(kept, again[0])
-    assert abs(visited - again[2]) <= 0.1 * depth
+    assert abs(visited - again[3]) <= 0.1 * depth
 
 
 def test_candidates_are_kept_in_their_order_and_ties_too(level: str) -> None:
     rows = cpu.prepare_rows(np.array([[1], [3], [2], [2], [2], [0]], np.float32))
     every, query = np.array([5, 4, 3, 2, 1, 0]), np.ones((1, 1), np.float32)
-    kept, scores, visited = cpu.rescore_best(query, rows, every, 2, 0.0)
+    kept, scores, _, visited = cpu.rescore_best(query, rows, every, 2, 0.0)
     assert (kept.tolist(), scores.tolist(), visited) == ([4, 3, 2, 1], [2, 2, 2, 3], 6)
     assert cpu.rescore_best(query, rows, every, 2, 1.0)[0].tolist() == [4, 3, 2, 1, 0]
     assert cpu.rescore_best(query, rows, every, 6, 0.0)[0].tolist() == every.tolist()
-    assert cpu.rescore_best(query, rows, every[:0], 6, 0.0)[2] == 0
+    assert cpu.rescore_best(query, rows, every[:0], 6, 0.0)[3] == 0
 
 
 def test_the_best_come_early(level: str) -> None:
@@ -278,7 +280,7 @@ def test_the_best_come_early(level: str) -> None:
     scores = (query @ rows.T)[0]
     order = np.argsort(-scores)
     limits = scores[order], np.full(500, 1e-3, np.float32), 1.0
-    kept, _, visited = cpu.rescore_best(query, cpu.prepare_rows(rows), order, 10, 0.0, "dot", *limits)
+    kept, _, _, visited = cpu.rescore_best(query, cpu.prepare_rows(rows), order, 10, 0.0, "dot", *limits)
     assert 10 <= visited <= 12
     np.testing.assert_array_equal(kept, order[:10])
 
@@ -286,7 +288,7 @@ def test_the_best_come_early(level: str) -> None:
 def test_damaged_vectors_are_not_among_the_best(level: str) -> None:
     rows = np.ones((40, 17), np.float16)
     rows[::3] = np.nan
-    kept, scores, _ = cpu.rescore_best(
+    kept, scores, _, _ = cpu.rescore_best(
         np.ones((1, 17), np.float32), cpu.prepare_rows(rows), np.arange(40), 5, 0.0
     )
     assert set(kept) == set(range(40)) - set(range(0, 40, 3))
