@@ -19,6 +19,7 @@ from server.collections.registry import Registry
 from server.context import AppContext
 from server.documents.idempotency import Idempotency
 from server.documents.ingest import Ingestion
+from server.documents.writers import Writers
 from server.http.direct import Direct
 from server.http.middleware import RequestContext
 from server.http.openapi import describe
@@ -131,6 +132,7 @@ def make_context(
     registry = Registry(settings.collection_paths(), store, log, tells_names=access.is_open)
     tasks = Tasks(store, log, metrics, max_waiting=settings.max_tasks)
     write_pool = WorkPool(WRITERS)
+    writers = Writers(registry, tasks, write_pool, settings.max_in_flight)
     return AppContext(
         settings=settings,
         log=log,
@@ -145,7 +147,8 @@ def make_context(
         write_gate=Admission(settings.max_in_flight),
         tasks=tasks,
         idempotency=Idempotency(store, log),
-        ingestion=Ingestion(settings, store, registry, tasks, write_pool),
+        writers=writers,
+        ingestion=Ingestion(settings, store, registry, tasks, writers),
     )
 
 

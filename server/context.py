@@ -17,6 +17,7 @@ from server.collections.models import Models
 from server.collections.registry import Registry
 from server.documents.idempotency import Idempotency
 from server.documents.ingest import Ingestion
+from server.documents.writers import Writers
 from server.security.access import Access
 from server.settings import ServerSettings
 from server.store.store import ServerStore
@@ -56,6 +57,7 @@ class AppContext:
     write_gate: Admission
     tasks: Tasks
     idempotency: Idempotency
+    writers: Writers
     ingestion: Ingestion
     draining: bool = False
     admin_pool: WorkPool = field(default_factory=lambda: WorkPool(ADMINS, encoders=LOADERS))

@@ -107,7 +107,9 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
 def connection_of(app: FastAPI) -> Any:
     """What uvicorn is to make of a connection to ``app``: a `Door`, where httptools is installed."""
     if find_spec("httptools") is None:
-        return "h11"
+        from server.working.plain_door import PlainDoor
+
+        return partial(PlainDoor, app=app)
     from server.working.door import Door
 
     return partial(Door, app=app)
@@ -143,6 +145,17 @@ class Process(uvicorn.Server):
             read_only=self._settings.read_only,
             collections=[each.name for each in context.registry.all()],
         )
+
+    async def on_tick(self, counter: int) -> bool:
+        """What uvicorn does ten times a second. It makes a new list of headers each second, and an answer
+        takes them from the list that there was when its request came: kept as one, what is added to it when
+        we drain reaches those in flight too."""
+        kept = self.server_state.default_headers
+        ends = await super().on_tick(counter)
+        if self.server_state.default_headers is not kept:
+            kept[:] = self.server_state.default_headers
+            self.server_state.default_headers = kept
+        return ends
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end as uvicorn does: what is then still in flight is cut off."""
@@ -182,7 +195,7 @@ class Process(uvicorn.Server):
         context.tasks.drain()
         # A client that keeps a connection open could send a request just as we close it. So it is told with
         # each answer to make a new one, which will fail before anything has been sent.
-        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
+        self.server_state.default_headers.append(CLOSE)
         self._log.info("draining", in_flight=len(self.server_state.tasks))
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:

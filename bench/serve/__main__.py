@@ -60,7 +60,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.01, help="what a block of a round takes")] = 5.0,
     rounds: Annotated[int, typer.Option(min=1, help="times that everything is timed")] = 3,
     parts: Annotated[str, typer.Option(help="added, closed, open by commas; all; none")] = "all",
-    form: Annotated[str, typer.Option("--forms", help="vector, text by commas")] = "vector,text",
+    form: Annotated[str, typer.Option("--forms", help="vector, packed, text by commas")] = "vector,text",
     peer: Annotated[
         str, typer.Option("--peers", help="chroma, qdrant, lancedb, lancedb-hnsw by commas; all; none")
     ] = "all",
@@ -79,7 +79,7 @@ def main(
             raise ValueError(f"--kind {kind!r}: there are dense and late")
         options = Options(k, _numbers(concurrency), seconds, rounds)
         wanted = _chosen("--parts", PARTS if parts == "all" else parts.removeprefix("none"), PARTS)
-        forms = [IDS[name] for name in _chosen("--forms", form, "vector,text")]  # type: ignore[index]
+        forms = [IDS[name] for name in _chosen("--forms", form, "vector,packed,text")]  # type: ignore[index]
         names = peers.known(peer)
         where = index or build(folder, cast(EncoderKind, kind), preset, cache)
         with ExitStack() as stack:

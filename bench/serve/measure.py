@@ -13,11 +13,12 @@ import numpy as np
 
 from bench.serve.data import Questions
 from bench.serve.load import Load, Times, closed_loop, open_loop
-from bench.serve.process import COLLECTION, Server, cpu_seconds
+from bench.serve.process import COLLECTION, Memory, Server, cpu_seconds, memory_of
 from bench.serve.wire import Connection, post
 from bench.timing import latencies
 from retrieval import Engine
 from retrieval.client import Client
+from retrieval.client.packing import packed
 from retrieval.types import FloatArray, SearchResult
 
 __all__ = [
@@ -45,9 +46,10 @@ ALL_FIELDS = ("title", "text", "metadata")
 
 @dataclass(frozen=True)
 class Form:
-    """How a question is put: as a text, which is encoded, or as its vectors; what of a hit is wanted."""
+    """How a question is put: as a text, which is encoded, or as its vectors, in numbers of JSON or packed
+    in base64; what of a hit is wanted."""
 
-    query: Literal["vector", "text"]
+    query: Literal["vector", "packed", "text"]
     fields: tuple[str, ...]
 
     @property
@@ -56,7 +58,7 @@ class Form:
         return f"{self.query}, {'ids and texts' if self.fields else 'ids'}"
 
 
-QUERIES: tuple[Literal["vector", "text"], ...] = ("vector", "text")
+QUERIES: tuple[Literal["vector", "packed", "text"], ...] = ("vector", "packed", "text")
 FORMS = tuple(Form(query, fields) for query in QUERIES for fields in ((), ALL_FIELDS))
 
 
@@ -94,6 +96,8 @@ class Flow:
     rate: float | None = None
     loads: list[Load] = field(default_factory=list)
     server_cpu_s: list[float | None] = field(default_factory=list)
+    memory: Memory = field(default_factory=lambda: Memory(None, None))
+    """Of the server's process, after the last round."""
 
     @property
     def ms(self) -> Times:
@@ -116,7 +120,8 @@ def body_of(question: str | FloatArray, form: Form, k: int) -> dict[str, Any]:
     if isinstance(question, str):
         query: dict[str, Any] = {"query": question}
     else:
-        query = {"vector" if question.ndim == 1 else "vectors": question.tolist()}
+        sent = packed(question) if form.query == "packed" else question.tolist()
+        query = {"vector" if question.ndim == 1 else "vectors": sent}
     return {**query, "limit": k, "fields": list(form.fields)}
 
 
@@ -191,6 +196,7 @@ def closed(server: Server, sent: Mapping[Form, Sequence[bytes]], options: Option
             before = cpu_seconds(server.pid)
             flow.loads.append(closed_loop(server.address, sent[flow.form], flow.clients, options.seconds))
             flow.server_cpu_s.append(_since(before, server.pid))
+            flow.memory = memory_of(server.pid)
     return flows
 
 
@@ -209,6 +215,7 @@ def opened(
                 )
             )
             flow.server_cpu_s.append(_since(before, server.pid))
+            flow.memory = memory_of(server.pid)
     return flows
 
 

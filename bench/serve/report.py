@@ -74,6 +74,7 @@ def flow_row(one: Flow, peak: float | None = None) -> dict[str, Any]:
         "late_p99_ms": percentiles(late)["p99_ms"],
         "load_cpu": sum(load.cpu_s for load in one.loads) / sum(load.seconds for load in one.loads),
         "server_cpu_ms": 1e3 * sum(server) / max(answered, 1) if server else None,
+        "anonymous": one.memory.anonymous,
     }
 
 
@@ -101,7 +102,7 @@ def overhead_table(rows: Sequence[Mapping[str, Any]], caption: str) -> Table:
 
 
 def flow_table(rows: Sequence[Mapping[str, Any]], title: str, caption: str) -> Table:
-    """Loads: how many were answered, and when."""
+    """Loads: how many were answered, and when; the server's anonymous memory after the last round."""
     table = _table(title, caption)
     names = [
         "load",
@@ -115,7 +116,7 @@ def flow_table(rows: Sequence[Mapping[str, Any]], title: str, caption: str) -> T
         "failed",
         "sent late p99 ms",
     ]
-    for name in [*names, "server CPU ms", "load's CPU"]:
+    for name in [*names, "server CPU ms", "load's CPU", "MiB after"]:
         table.add_column(name, justify="right")
     for row in rows:
         load = f"{row['clients']} clients" if row["rate"] is None else f"{row['rate']:,.0f}/s"
@@ -123,6 +124,7 @@ def flow_table(rows: Sequence[Mapping[str, Any]], title: str, caption: str) -> T
         cells = [load, f"{row['qps']:,.1f}", share, *(_ms(row[f"p{p}_ms"]) for p in PERCENTS)]
         cells += [f"{row['refused_share']:.1%}", _ms(row["refused_p99_ms"]), f"{row['failed']}"]
         cells += [_ms(row["late_p99_ms"]), _ms(row["server_cpu_ms"]), f"{row['load_cpu']:.1%}"]
+        cells.append(_mib(row["anonymous"]))
         table.add_row(row["form"], *cells)
     return table
 

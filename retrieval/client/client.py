@@ -11,6 +11,7 @@ from retrieval.client.records import CollectionSummary, ModelInfo, Ranked, Remot
 from retrieval.client.remote import RemoteEngine
 from retrieval.client.transport import Session
 from retrieval.config import EncoderConfig, RecipeConfig
+from retrieval.encode import GivenVectors
 from retrieval.types import FloatArray, Precision
 
 if TYPE_CHECKING:
@@ -70,15 +71,16 @@ class Client:
     def create_collection(
         self,
         name: str,
-        encoder: EncoderConfig | str,
+        encoder: EncoderConfig | GivenVectors | str,
         *,
         precision: Precision | Literal["auto"] = "auto",
         pooling: str = "none",
         preset: str | None = None,
         recipe: RecipeConfig | Mapping[str, Any] | None = None,
     ) -> RemoteEngine:
-        """Make an empty collection for a model of `models`; nothing happens where it is there and was made
-        the same way. With a ``preset``, ``recipe`` may be the values that differ from it.
+        """Make an empty collection for a model of `models`, or for documents that bring their vectors;
+        nothing happens where it is there and was made the same way. With a ``preset``, ``recipe`` may be the
+        values that differ from it.
 
         Raises:
             RemoteError: ``config_differs``: it is there and was made otherwise; ``unknown_model``.

@@ -11,6 +11,7 @@ from retrieval.client.records import CollectionSummary, ModelInfo, Ranked, Remot
 from retrieval.client.remote_async import AsyncRemoteEngine
 from retrieval.client.transport import AsyncSession
 from retrieval.config import EncoderConfig, RecipeConfig
+from retrieval.encode import GivenVectors
 from retrieval.types import FloatArray, Precision
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class AsyncClient:
     async def create_collection(
         self,
         name: str,
-        encoder: EncoderConfig | str,
+        encoder: EncoderConfig | GivenVectors | str,
         *,
         precision: Precision | Literal["auto"] = "auto",
         pooling: str = "none",

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
 
+from numpy.typing import NDArray
+
 from retrieval.asked import FilterLike, filter_to_delete
 from retrieval.client.answers import (
     document_of,
@@ -75,9 +77,12 @@ class CollectionCalls:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def search(self, query: Query, k: int, **options: Any) -> Call[SearchResult]:
-        """`Engine.search`; ``options`` are those of `search_json`."""
-        body = {**query_json(query), **search_json(k, **options)}
+    def search(
+        self, query: Query, k: int, vectors: NDArray[Any] | None = None, **options: Any
+    ) -> Call[SearchResult]:
+        """`Engine.search`; ``vectors`` are those of `Hybrid.search`, ``options`` those of `search_json`."""
+        own = {} if vectors is None else query_json(vectors)
+        body = {**query_json(query), **own, **search_json(k, **options)}
         return (yield from ask(self._asked("search", body))).read(search_result_of)
 
     def search_batch(self, queries: Sequence[Query], k: int, **options: Any) -> Call[list[SearchResult]]:
@@ -104,16 +109,15 @@ class CollectionCalls:
         reply = yield from ask(self._asked("rerank", {**body, "ids": listed}))
         return reply.read(search_result_of)
 
-    def explain(self, query: str, doc_ids: Sequence[str]) -> Call[list[Explanation]]:
+    def explain(self, query: Query, doc_ids: Sequence[str]) -> Call[list[Explanation]]:
         """`Engine.explain_batch`."""
-        if not isinstance(query, str):
-            raise QueryError(f"only a text can be explained, not {type(query).__name__}")
+        text = query if isinstance(query, str) else ""
         listed = [check_id(doc_id) for doc_id in doc_ids]
         body = {**query_json(query), "ids": list(dict.fromkeys(listed))}
         if not listed:
             return []
         found = (yield from ask(self._asked("explain", body))).read(
-            lambda answer: {item["id"]: explanation_of(query, item) for item in answer["explanations"]}
+            lambda answer: {item["id"]: explanation_of(text, item) for item in answer["explanations"]}
         )
         return [found[doc_id] for doc_id in listed]
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from retrieval.asked import FilterLike, SearchParams, filter_of, search_config
+from retrieval.client.packing import packed
 from retrieval.encode.base import LARGEST
 from retrieval.errors import QueryError
 from retrieval.queries import Query, check_id, check_k
@@ -23,8 +24,8 @@ MAX_BATCH_BYTES = 900_000
 
 
 def query_json(query: Query) -> dict[str, Any]:
-    """``{"query": text}``, ``{"vector": [...]}`` for shape ``(d,)`` or ``{"vectors": [[...], ...]}`` for
-    ``(n_tokens, d)``, as float32.
+    """``{"query": text}``, ``{"vector": ...}`` for shape ``(d,)`` or ``{"vectors": ...}`` for
+    ``(n_tokens, d)``, packed as float32.
 
     Raises:
         QueryError: an empty text, or no finite array of one or two dimensions.
@@ -41,7 +42,7 @@ def query_json(query: Query) -> dict[str, Any]:
     values = np.asarray(query, dtype=np.float32)
     if not np.abs(values).max() <= LARGEST:  # also when one is NaN
         raise QueryError(f"the query's vectors hold NaN, infinity or values beyond {LARGEST:g}")
-    return {"vector" if values.ndim == 1 else "vectors": values.tolist()}
+    return {"vector" if values.ndim == 1 else "vectors": packed(values)}
 
 
 def check_id_like_text(text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from numpy.typing import NDArray
+
 from retrieval.asked import FilterLike, SearchParams
 from retrieval.build import BuildReport
 from retrieval.client.collection import CollectionCalls, Mode, checked_name
@@ -89,18 +91,23 @@ class RemoteEngine:
         mode: Mode | None = None,
         hybrid: Mapping[str, Any] | None = None,
         timeout_ms: float | None = None,
+        vectors: NDArray[Any] | None = None,
     ) -> SearchResult:
-        """`Engine.search`. Only here: ``mode``, the options of ``hybrid`` (as in the HTTP API), and the
-        milliseconds after which the server gives up.
+        """`Engine.search`. Only here: ``mode``, the options of ``hybrid`` (as in the HTTP API), the
+        ``vectors`` beside the text of a hybrid search, and the milliseconds after which the server gives up.
 
         Raises:
             QueryError: also for more hits than the server gives at once, and a ``mode`` that it has not.
             RemoteError: ``deadline_exceeded``, ``overloaded``.
         """
-        options = {"filter": filter, "fields": fields, "params": params, "explain": explain}
-        return self._run(
-            self._calls.search(query, k, **options, mode=mode, hybrid=hybrid, timeout_ms=timeout_ms)
-        )
+        options: dict[str, Any] = {"filter": filter, "fields": fields, "params": params, "explain": explain}
+        only_here: dict[str, Any] = {
+            "mode": mode,
+            "hybrid": hybrid,
+            "timeout_ms": timeout_ms,
+            "vectors": vectors,
+        }
+        return self._run(self._calls.search(query, k, **options, **only_here))
 
     def search_batch(
         self,
@@ -133,11 +140,11 @@ class RemoteEngine:
         """`Engine.rerank`."""
         return self._run(self._calls.rerank(query, ids, k, fields))
 
-    def explain(self, query: str, doc_id: str) -> Explanation:
+    def explain(self, query: Query, doc_id: str) -> Explanation:
         """`Engine.explain`."""
         return self._run(self._calls.explain(query, [doc_id]))[0]
 
-    def explain_batch(self, query: str, doc_ids: Sequence[str]) -> list[Explanation]:
+    def explain_batch(self, query: Query, doc_ids: Sequence[str]) -> list[Explanation]:
         """`Engine.explain_batch`."""
         return self._run(self._calls.explain(query, doc_ids))
 

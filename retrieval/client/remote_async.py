@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from numpy.typing import NDArray
+
 from retrieval.asked import FilterLike, SearchParams
 from retrieval.build import BuildReport
 from retrieval.client.collection import CollectionCalls, Mode, checked_name
@@ -78,12 +80,17 @@ class AsyncRemoteEngine:
         mode: Mode | None = None,
         hybrid: Mapping[str, Any] | None = None,
         timeout_ms: float | None = None,
+        vectors: NDArray[Any] | None = None,
     ) -> SearchResult:
         """`RemoteEngine.search`."""
-        options = {"filter": filter, "fields": fields, "params": params, "explain": explain}
-        return await self._run(
-            self._calls.search(query, k, **options, mode=mode, hybrid=hybrid, timeout_ms=timeout_ms)
-        )
+        options: dict[str, Any] = {"filter": filter, "fields": fields, "params": params, "explain": explain}
+        only_here: dict[str, Any] = {
+            "mode": mode,
+            "hybrid": hybrid,
+            "timeout_ms": timeout_ms,
+            "vectors": vectors,
+        }
+        return await self._run(self._calls.search(query, k, **options, **only_here))
 
     async def search_batch(
         self,
@@ -115,11 +122,11 @@ class AsyncRemoteEngine:
         """`RemoteEngine.rerank`."""
         return await self._run(self._calls.rerank(query, ids, k, fields))
 
-    async def explain(self, query: str, doc_id: str) -> Explanation:
+    async def explain(self, query: Query, doc_id: str) -> Explanation:
         """`RemoteEngine.explain`."""
         return (await self._run(self._calls.explain(query, [doc_id])))[0]
 
-    async def explain_batch(self, query: str, doc_ids: Sequence[str]) -> list[Explanation]:
+    async def explain_batch(self, query: Query, doc_ids: Sequence[str]) -> list[Explanation]:
         """`RemoteEngine.explain_batch`."""
         return await self._run(self._calls.explain(query, doc_ids))
 

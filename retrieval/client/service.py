@@ -10,6 +10,7 @@ from retrieval.client.errors import RemoteError
 from retrieval.client.exchange import Call, Request, ask, json_request, path_of
 from retrieval.client.records import CollectionSummary, ModelInfo, Ranked, record_of
 from retrieval.config import EncoderConfig, RecipeConfig
+from retrieval.encode import GivenVectors
 from retrieval.errors import ConfigError
 from retrieval.types import FloatArray
 
@@ -67,7 +68,7 @@ def list_collections() -> Call[list[CollectionSummary]]:
 
 def create_collection(
     name: str,
-    encoder: EncoderConfig | str,
+    encoder: EncoderConfig | GivenVectors | str,
     *,
     precision: str,
     pooling: str,
@@ -75,16 +76,19 @@ def create_collection(
     recipe: RecipeConfig | Mapping[str, Any] | None,
 ) -> Call[None]:
     """Make an empty collection, or do nothing where it is there and was made the same way."""
-    body: dict[str, Any] = {
-        "encoder": encoder if isinstance(encoder, str) else encoder.model_dump(exclude_defaults=True),
-        "precision": precision,
-        "pooling": pooling,
-    }
+    body: dict[str, Any] = {**_encoder_json(encoder), "precision": precision, "pooling": pooling}
     if preset is not None:
         body["preset"] = preset
     if recipe is not None:
         body["recipe"] = recipe_json(recipe)
     yield from ask(json_request("PUT", path_of("collections", name), body, repeatable=True))
+
+
+def _encoder_json(encoder: EncoderConfig | GivenVectors | str) -> dict[str, Any]:
+    if isinstance(encoder, GivenVectors):
+        values = encoder.fingerprint()
+        return {"encoder": values.pop("name"), **values}
+    return {"encoder": encoder if isinstance(encoder, str) else encoder.model_dump(exclude_defaults=True)}
 
 
 def recipe_json(recipe: RecipeConfig | Mapping[str, Any]) -> dict[str, Any]:

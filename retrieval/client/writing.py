@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, BinaryIO, Literal, cast
 
+import numpy as np
 import pyarrow as pa
 
 from retrieval.build import BuildReport, with_place
 from retrieval.client.collection import CollectionCalls
 from retrieval.client.errors import RemoteError
 from retrieval.client.exchange import ARROW, NDJSON, Call, Reply, Request, ask, idempotency_key, understood
+from retrieval.client.packing import packed
 from retrieval.client.tasks import finished, task_of
 from retrieval.corpus import ErrorPolicy, FieldTypes, check_document, metadata_columns
+from retrieval.encode.given import as_numbers
 from retrieval.errors import ConfigError, DataError, RetrievalError
 from retrieval.jsonable import json_value
-from retrieval.types import BuildProgress, Document, ProgressCallback, Record
+from retrieval.types import BuildProgress, Document, FloatArray, ProgressCallback, Record
 
 __all__ = ["Ack", "write"]
 
@@ -159,10 +162,11 @@ class _Writing:
             try:
                 check_document(record.document, record.where)
                 self._types.observe(record)
+                line = _line(record)
             except DataError as error:
                 self._policy.report(error)
                 continue
-            yield record, _line(record.document)
+            yield record, line
 
     def _batches(self, documents: Iterable[Document | Record]) -> Iterator[_Batch]:
         batch = _Batch()
@@ -226,11 +230,28 @@ class _Writing:
         )
 
 
-def _line(document: Document) -> bytes:
+def _line(record: Record) -> bytes:
+    document = record.document
     values: dict[str, Any] = {"id": document.id, "title": document.title, "text": document.text}
     if document.metadata:
         values["metadata"] = json_value(document.metadata)
+    if (vectors := _vectors(document, record.where)) is not None:
+        values["vector" if vectors.ndim == 1 else "vectors"] = packed(vectors)
     return json.dumps(values, ensure_ascii=False).encode() + b"\n"
+
+
+def _vectors(document: Document, where: str | None = None) -> FloatArray | None:
+    """Those that the document brings; what is no vectors at all is refused here, the rest by the service.
+
+    Raises:
+        DataError: no numbers.
+    """
+    if document.vectors is None:
+        return None
+    array = as_numbers(document.vectors)
+    if array is None or array.ndim not in (1, 2) or not array.size:
+        raise DataError("the vectors are no array of numbers, all rows of the same length", where)
+    return array
 
 
 def _holds_time(value: Any) -> bool:
@@ -245,6 +266,10 @@ def _arrow(documents: list[Document], types: FieldTypes) -> bytes:
     """Documents as an Arrow stream; metadata is one column, so that no field can hide ``id`` or ``text``."""
     fields = metadata_columns(documents, types.types)
     columns = {name: pa.array([getattr(one, name) for one in documents]) for name in ("id", "title", "text")}
+    vectors = [_vectors(one) for one in documents]
+    if any(each is not None for each in vectors):
+        rows = [None if each is None else list(np.atleast_2d(each)) for each in vectors]
+        columns["vectors"] = pa.array(rows, pa.list_(pa.list_(pa.float32())))
     columns["metadata"] = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     batch = pa.record_batch(list(columns.values()), names=list(columns))
     sink = io.BytesIO()

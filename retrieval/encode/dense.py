@@ -52,6 +52,7 @@ class DenseEncoder:
             limits={"query": limit, "document": limit},
             floors={"query": 0, "document": 0},
             renormalize=is_unit and model.truncate_dim is None and runtime.dtype != "float32",
+            is_dense=True,
         )
         self._fingerprint = {
             "weights_sha256": weights_sha256(checkpoint.folder),

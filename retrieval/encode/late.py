@@ -64,6 +64,7 @@ class LateEncoder:
             limits=limits,
             floors={"query": expansion["length"] if expansion else 0, "document": 0},
             renormalize=is_unit and runtime.dtype != "float32",
+            is_dense=False,
         )
         self._fingerprint = {
             "weights_sha256": weights_sha256(checkpoint.folder),

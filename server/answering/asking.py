@@ -7,19 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from retrieval import Engine
-from retrieval.encode.base import LARGEST
+from retrieval import Engine, GivenVectors
 from retrieval.errors import ConfigError, FilterError, QueryError
+from retrieval.types import FloatArray
 from server.http.problems import ProblemError, invalid_request
 from server.schemas.search import ExplainRequest, RerankRequest, SearchRequest
+from server.schemas.vectors import UnfitVectors, number_of, vector_of, vectors_of
 from server.settings import ServerSettings
 
 __all__ = [
     "Finding",
     "Question",
+    "check_encodes",
     "check_explain",
     "check_query",
     "check_search",
@@ -29,6 +28,7 @@ __all__ = [
 ]
 
 PLAIN_LIMIT = 100
+AnyQuery = SearchRequest | RerankRequest | ExplainRequest
 Finding = tuple[str, str]
 """A JSON pointer and what is wrong there."""
 
@@ -71,13 +71,11 @@ class Question:
 def check_search(question: Question, settings: ServerSettings) -> Iterator[Finding]:
     """What is wrong with a search, whatever collection it is put to."""
     search, at = question.search, question.pointer
-    yield from check_query(search, settings, at)
+    yield from check_query(search, settings, at, beside=question.is_hybrid)
     if search.limit > settings.max_limit:
         yield f"{at}/limit", f"{search.limit} hits; the most is {settings.max_limit}"
     elif "tokens" in question.aspects and search.limit > settings.max_explained:
         yield f"{at}/limit", f"{search.limit} hits; the most is {settings.max_explained} with 'explain'"
-    if "tokens" in question.aspects and search.query is None:
-        yield f"{at}/explain", "only a text can be explained token by token; give it as 'query'"
     if not question.is_hybrid:
         if search.hybrid is not None:
             yield f"{at}/hybrid", "is for the mode hybrid; set 'mode' to 'hybrid'"
@@ -91,21 +89,24 @@ def check_search(question: Question, settings: ServerSettings) -> Iterator[Findi
         yield f"{at}/hybrid/num_candidates", told
 
 
-def check_query(asked: SearchRequest | RerankRequest, settings: ServerSettings, at: str) -> Iterator[Finding]:
-    """Whether there is exactly one form of the query, within the limits."""
+def check_query(
+    asked: AnyQuery, settings: ServerSettings, at: str, *, beside: bool = False
+) -> Iterator[Finding]:
+    """Whether there is exactly one form of the query, within the limits; ``beside``: or vectors with the
+    text."""
     given = [name for name in ("query", "vector", "vectors") if getattr(asked, name) is not None]
-    if len(given) != 1:
+    if len(given) != 1 and not (beside and len(given) == 2 and given[0] == "query"):
         told = f"there is {' and '.join(given)}" if given else "there is none of them"
         place = given[1] if given else "query"
         yield f"{at}/{place}", f"give exactly one of 'query', 'vector' and 'vectors'; {told}"
     yield from _check_text(asked.query, settings, at)
-    if asked.vectors is not None and len(asked.vectors) > settings.max_query_tokens:
-        yield f"{at}/vectors", f"{len(asked.vectors)} vectors; the most is {settings.max_query_tokens}"
+    if asked.vectors is not None and (n := number_of(asked.vectors)) > settings.max_query_tokens:
+        yield f"{at}/vectors", f"{n} vectors; the most is {settings.max_query_tokens}"
 
 
 def check_explain(asked: ExplainRequest, settings: ServerSettings) -> Iterator[Finding]:
     """What is wrong with a request for explanations."""
-    yield from _check_text(asked.query, settings, "")
+    yield from check_query(asked, settings, "")
     if len(asked.ids) > settings.max_explained:
         yield "/ids", f"{len(asked.ids)} documents; the most is {settings.max_explained}"
 
@@ -115,7 +116,19 @@ def _check_text(text: str | None, settings: ServerSettings, at: str) -> Iterator
         yield f"{at}/query", f"{len(text)} characters; the most is {settings.max_query_chars}"
 
 
-def given_vectors(asked: SearchRequest | RerankRequest, engine: Engine, at: str) -> NDArray[Any]:
+def check_encodes(engine: Engine, at: str) -> None:
+    """Refuse a text where there is no model to encode it with.
+
+    Raises:
+        ProblemError: 422.
+    """
+    if isinstance(engine.encoder, GivenVectors):
+        wanted = "vector" if engine.kind == "dense" else "vectors"
+        told = f"the collection holds given vectors and has no model; give the query's as '{wanted}'"
+        raise invalid_request([(f"{at}/query", told)])
+
+
+def given_vectors(asked: AnyQuery, engine: Engine, at: str) -> FloatArray:
     """The query's vectors as they were sent, as an array that fits the engine.
 
     Raises:
@@ -126,18 +139,11 @@ def given_vectors(asked: SearchRequest | RerankRequest, engine: Engine, at: str)
     if name != wanted:
         told = f"the collection is {engine.kind}; give the query as '{wanted}'"
         raise invalid_request([(f"{at}/{name}", told)])
-    rows = asked.vectors if asked.vector is None else [asked.vector]
-    assert rows is not None  # one of the three is given
     dim = codec_of(engine).dim
-    places = [f"{at}/vector"] if name == "vector" else [f"{at}/vectors/{i}" for i in range(len(rows))]
-    wrong = [(place, row) for place, row in zip(places, rows, strict=True) if len(row) != dim]
-    if wrong:
-        raise invalid_request([(at, f"{len(row)} numbers; the collection has {dim}") for at, row in wrong])
-    array = np.array(rows, dtype=np.float64)
-    large = np.flatnonzero(np.abs(array).max(axis=1) > LARGEST)
-    if len(large):
-        raise invalid_request([(places[i], f"holds values beyond {LARGEST:g}") for i in large])
-    return array.astype(np.float32)
+    try:
+        return vectors_of(asked.vectors, dim) if asked.vector is None else vector_of(asked.vector, dim)
+    except UnfitVectors as error:
+        raise invalid_request([(f"{at}/{name}{error.pointer}", error.told)]) from None
 
 
 def check_mode(question: Question, engine: Engine) -> None:

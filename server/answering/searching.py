@@ -18,11 +18,11 @@ from retrieval.encode.base import encode_queries
 from retrieval.errors import DocumentNotFoundError
 from retrieval.hybrid import Hybrid
 from retrieval.types import Explanation, Hit, SearchResult
-from server.answering.asking import Question, check_mode, codec_of, given_vectors, telling
+from server.answering.asking import Question, check_encodes, check_mode, codec_of, given_vectors, telling
 from server.answering.cursors import MAX_LENGTH, Cursor, digest_of
 from server.answering.pace import Paces
 from server.answering.rendering import explanation_value, hit_value, rendered
-from server.schemas.search import RerankRequest, SearchRequest
+from server.schemas.search import ExplainRequest, RerankRequest, SearchRequest
 from server.working.pool import Lane, Work
 
 __all__ = ["Asker"]
@@ -42,6 +42,8 @@ class _Asked:
     question: Question
     hybrid: Hybrid | None = None
     query: Query = ""
+    vectors: NDArray[Any] | None = None
+    """Those that came with the question; of a hybrid search beside its text."""
     cursor: Cursor | None = None
     digest: str = ""
     k: int = 0
@@ -94,14 +96,14 @@ class Asker:
         query, encoded = await self._encoded(request.query)
         return await self._work.run(lambda: self._reranked(request, query, encoded))
 
-    async def explain(self, query: str, ids: Sequence[str]) -> bytes:
+    async def explain(self, request: ExplainRequest) -> bytes:
         """`ExplainResponse`.
 
         Raises:
             DocumentNotFoundError: one is not there.
         """
-        _, encoded = await self._encoded(query)
-        return await self._work.run(lambda: self._taken_apart(query, ids, encoded))
+        _, encoded = await self._encoded(request.query)
+        return await self._work.run(lambda: self._taken_apart(request, encoded))
 
     # -- stages -------------------------------------------------------------------------------
 
@@ -140,6 +142,7 @@ class Asker:
         def encode() -> None:
             for each in asked:  # before anything is spent on a model
                 check_mode(each.question, self._engine)
+            check_encodes(self._engine, texts[0].question.pointer)
             started = time.perf_counter()
             words = [each.search.query or "" for each in texts]
             vectors = encode_queries(self._engine.encoder, words)
@@ -160,6 +163,7 @@ class Asker:
             return None, 0.0
 
         def encode() -> tuple[Query, float]:
+            check_encodes(self._engine, "")
             started = time.perf_counter()
             return encode_queries(self._engine.encoder, [text])[0], _ms(started)
 
@@ -182,10 +186,14 @@ class Asker:
         """What is known of a question only with the engine."""
         search, at = each.search, each.question.pointer
         check_mode(each.question, self._engine)
+        if search.query is None or search.vector is not None or search.vectors is not None:
+            each.vectors = given_vectors(search, self._engine, at)
         if each.hybrid is not None:
             each.query = search.query or ""
-        elif search.query is None:
-            each.query = given_vectors(search, self._engine, at)
+            if each.vectors is None:
+                check_encodes(self._engine, at)
+        elif each.vectors is not None:
+            each.query = each.vectors
         each.k = search.limit
         if search.cursor is not None:
             each.digest = self._digest(each)
@@ -203,7 +211,9 @@ class Asker:
         }
         with telling(first.question.pointer, config=None if first.search.params is None else "/params"):
             if first.hybrid is not None:
-                return first.hybrid.search_batch([str(query) for query in queries], first.k, **options)
+                words, own = [str(query) for query in queries], [each.vectors for each in group]
+                vectors = None if first.vectors is None else own
+                return first.hybrid.search_batch(words, first.k, vectors=vectors, **options)  # type: ignore[arg-type]
             return self._engine.search_batch(queries, first.k, **options)
 
     def _take(self, each: _Asked, result: SearchResult) -> None:
@@ -247,7 +257,8 @@ class Asker:
             if "tokens" not in each.question.aspects:
                 continue
             started = time.perf_counter()
-            reasons = self._reasons(each.search.query or "", [hit.id for hit in each.page])
+            query = each.search.query or "" if each.vectors is None else each.vectors
+            reasons = self._reasons(query, [hit.id for hit in each.page])
             each.value["hits"] = [
                 hit_value(hit) | ({} if why is None else {"explanation": explanation_value(why)})
                 for hit, why in zip(each.page, reasons, strict=True)
@@ -255,7 +266,7 @@ class Asker:
             each.timings["explain"] = _ms(started)
         return self._bytes(asked, is_batch)
 
-    def _reasons(self, query: str, ids: Sequence[str]) -> Sequence[Explanation | None]:
+    def _reasons(self, query: Query, ids: Sequence[str]) -> Sequence[Explanation | None]:
         """Explanations; None for a document that was deleted since it was found."""
         try:
             return self._engine.explain_batch(query, ids)
@@ -274,11 +285,12 @@ class Asker:
         value = {"hits": hits, "generation": result.generation, "partial": result.partial}
         return self._told([(value | {"next_cursor": None}, timings)], is_batch=False)
 
-    def _taken_apart(self, query: str, ids: Sequence[str], encoded: float) -> bytes:
+    def _taken_apart(self, request: ExplainRequest, encoded: float) -> bytes:
         started = time.perf_counter()
+        query = given_vectors(request, self._engine, "") if request.query is None else request.query
         generation = self._engine.located()[0].snapshot.generation
         with telling("/ids"):
-            reasons = self._engine.explain_batch(query, ids)
+            reasons = self._engine.explain_batch(query, request.ids)
         values = [{"id": why.id, **explanation_value(why)} for why in reasons]
         self._tell({"queue": 1000 * self._work.waited, "encode": encoded, "explain": _ms(started)})
         return rendered({"explanations": values, "generation": generation})
@@ -319,7 +331,8 @@ def _alike(asked: Sequence[_Asked]) -> list[list[_Asked]]:
     def key(each: _Asked) -> str:
         names = {"mode", "hybrid", "filter", "fields", "params"}
         options = each.search.model_dump(mode="json", include=names)
-        return json.dumps([options, each.k, sorted(each.question.aspects)], sort_keys=True)
+        is_given = each.hybrid is not None and each.vectors is not None
+        return json.dumps([options, each.k, sorted(each.question.aspects), is_given], sort_keys=True)
 
     return [list(group) for _, group in groupby(sorted(asked, key=key), key)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from retrieval import PRESETS, Encoder, EncoderConfig, IndexConfig, IndexInfo, RecipeConfig, recipe_of
+from retrieval.encode import GIVEN, GivenVectors
 from retrieval.encode.documents import check_pooling
 from retrieval.errors import ConfigError
 from retrieval.trainable import check_trainable
@@ -14,9 +15,28 @@ from server.collections.models import Models
 from server.collections.refusals import refusal, refusing
 from server.schemas.collections import CollectionConfig, Conversion
 
-__all__ = ["check_fit", "check_pooled", "differences", "index_config", "wanted_recipe"]
+__all__ = ["check_fit", "check_pooled", "differences", "given_vectors_of", "index_config", "wanted_recipe"]
 
 Difference = dict[str, Any]
+_GIVEN_SETTINGS = ("dim", "kind", "metric", "model")
+
+
+def given_vectors_of(asked: CollectionConfig) -> GivenVectors | None:
+    """What stands for the model where documents bring their vectors; None where there is one.
+
+    Raises:
+        ProblemError: 422 bad_config.
+    """
+    values = {name: getattr(asked, name) for name in _GIVEN_SETTINGS if getattr(asked, name) is not None}
+    if asked.encoder != GIVEN:
+        if values:
+            told = f"{min(values)} is for vectors that documents bring; set 'encoder' to '{GIVEN}'"
+            raise refusal(ConfigError(told), f"/{min(values)}")
+        return None
+    if asked.dim is None:
+        raise refusal(ConfigError("of given vectors it must be said how many numbers each has"), "/dim")
+    with refusing("/metric"):
+        return GivenVectors(**values)
 
 
 def index_config(asked: CollectionConfig) -> IndexConfig:
@@ -70,7 +90,7 @@ def check_pooled(config: IndexConfig, encoder: Encoder) -> None:
 
 
 def differences(
-    info: IndexInfo, encoder: EncoderConfig, config: IndexConfig, models: Models
+    info: IndexInfo, encoder: EncoderConfig | GivenVectors, config: IndexConfig, models: Models
 ) -> list[Difference]:
     """Where an index differs from what is asked for: each with ``pointer``, ``stored`` and ``given``."""
     stored = IndexConfig.of(**info.config)
@@ -89,10 +109,18 @@ def _compared(given: RecipeConfig, info: IndexInfo) -> list[str]:
     return list(KEPT if chosen else RecipeConfig.model_fields)
 
 
-def _encoder_differences(info: IndexInfo, encoder: EncoderConfig, models: Models) -> list[Difference]:
+def _encoder_differences(
+    info: IndexInfo, encoder: EncoderConfig | GivenVectors, models: Models
+) -> list[Difference]:
+    own = GivenVectors.of(info.fingerprint)
+    if isinstance(encoder, GivenVectors):
+        if own is None:
+            return _difference("/encoder", models.name_of(info.encoder), GIVEN)
+        pairs = [(name, getattr(own, name), getattr(encoder, name)) for name in _GIVEN_SETTINGS]
+        return [found for name, *two in pairs for found in _difference(f"/{name}", *two)]
     given_name = models.name_of(encoder.model_dump())
     if info.encoder is None:
-        return _difference("/encoder", None, given_name)
+        return _difference("/encoder", None if own is None else GIVEN, given_name)
     stored, found = EncoderConfig.of(**info.encoder), []
     if stored.name != encoder.name:
         found += _difference("/encoder/name", models.name_of(info.encoder) or stored.name, given_name)

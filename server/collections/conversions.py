@@ -107,7 +107,9 @@ def _turn(
     context: AppContext, collection: str, control: TaskControl, *, is_converted: bool
 ) -> AbstractContextManager[None]:
     """The turn of those who write, which a conversion keeps waiting to its end; a merge lets them write."""
-    return context.ingestion.turns.of_task(collection, control.check) if is_converted else nullcontext()
+    if not is_converted:
+        return nullcontext()
+    return context.writers.turns.of_task(collection, control.record.id, control.check)
 
 
 def _told(control: TaskControl) -> TrainingProgress:

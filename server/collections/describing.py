@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from retrieval import IndexInfo
+from retrieval.encode import GIVEN, GivenVectors
 from retrieval.errors import RetrievalError
 from retrieval.training import advice
 from server.collections.registry import Collection
@@ -56,7 +58,7 @@ def detail_of(context: AppContext, name: str) -> CollectionDetail:
         tokens=info.tokens,
         segments=info.segments,
         bytes=info.bytes,
-        encoder=info.encoder and (context.models.name_of(info.encoder) or info.encoder["name"]),
+        encoder=_encoder_name(context, info),
         fields=info.fields,
         generation=info.generation,
         created_at=info.created_at,
@@ -68,3 +70,9 @@ def detail_of(context: AppContext, name: str) -> CollectionDetail:
         strain=info.strain,
         advice=advice(info),
     )
+
+
+def _encoder_name(context: AppContext, info: IndexInfo) -> str | None:
+    if info.encoder is None:
+        return None if GivenVectors.of(info.fingerprint) is None else GIVEN
+    return context.models.name_of(info.encoder) or str(info.encoder["name"])

@@ -17,11 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from retrieval.copies import recover_index
+from retrieval.errors import IndexNotFoundError
+from retrieval.storage import Catalog
 from retrieval.storage.files import sync_folder
 from server.http.problems import ProblemError
 from server.settings import COLLECTION_NAME, ServerSettings
 
-__all__ = ["DataFolder", "identity_of", "tidy"]
+__all__ = ["DataFolder", "has_index", "identity_of", "tidy"]
 
 CATALOG = "catalog.sqlite"
 TRASH, RESTORING = ".trash-", ".restoring-"
@@ -68,7 +70,7 @@ class DataFolder:
         """Where a collection of this name is to be opened from; None: there is no index."""
         with suppress(ProblemError):
             path = self._fixed.get(name) or self.own(name)
-            if (path / CATALOG).is_file():
+            if has_index(path):
                 return path
         return None
 
@@ -84,14 +86,27 @@ class DataFolder:
         shutil.rmtree(trash, ignore_errors=True)
 
 
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Which file the catalog of the index at ``path`` is: another one once the index was replaced, as long as
-    somebody has the old one open. None: there is none."""
+def has_index(path: Path) -> bool:
+    """Whether there is an index at ``path``, as far as can be seen from outside."""
+    return (path / CATALOG).is_file()
+
+
+def identity_of(path: Path) -> str | None:
+    """Which index lies at ``path``: another one once it was replaced, also by a copy of itself, as long as
+    somebody has the old one open. None: there is none.
+
+    It is the number of the file and what its catalog says: a number comes again when the file has gone, and
+    copies of an index say the same.
+
+    Raises:
+        RetrievalError: the catalog cannot be read.
+    """
     try:
-        status = (path / CATALOG).stat()
-    except OSError:  # none, or none that may be looked at
+        number = (path / CATALOG).stat().st_ino
+        with Catalog.open(path) as catalog:
+            return f"{number} {catalog.identity()}"
+    except (OSError, IndexNotFoundError):  # none, or none that may be looked at
         return None
-    return status.st_dev, status.st_ino
 
 
 def tidy(data_dir: Path) -> None:
@@ -99,7 +114,7 @@ def tidy(data_dir: Path) -> None:
     that writes, before it looks which collections there are."""
     for path in sorted(data_dir.glob(".*")):
         replaced = REPLACED.fullmatch(path.name)
-        if replaced is not None and (path / CATALOG).is_file():
+        if replaced is not None and has_index(path):
             recover_index(data_dir / replaced["name"])
         elif path.name.startswith((TRASH, RESTORING, f".{RESTORING}")):
             shutil.rmtree(path, ignore_errors=True)

@@ -32,7 +32,7 @@ class Follower:
 
     def __init__(self, registry: Registry, open_collection: OpenCollection, log: Any) -> None:
         self._registry, self._open, self._log = registry, open_collection, log
-        self._known = {each.name: identity_of(each.path) for each in registry.all()}
+        self._known = {each.name: _found(each) for each in registry.all()}
         self._not_before: dict[str, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
@@ -51,7 +51,7 @@ class Follower:
         """Open those anew whose files are others. One whose files have gone is served on: it may be on its
         way back."""
         for each in self._registry.all():
-            found = identity_of(each.path)
+            found = _found(each)
             if each.state == "loading" or found is None or self._stopped.is_set():
                 continue
             if self._known.setdefault(each.name, found) == found:
@@ -78,3 +78,11 @@ class Follower:
             return True
         self._not_before[name] = time.monotonic() + PAUSE_SECONDS
         return False
+
+
+def _found(collection: Collection) -> str | None:
+    """Which index is there now; whoever opens one that cannot be read is told what is wrong with it."""
+    try:
+        return identity_of(collection.path)
+    except RetrievalError:
+        return "unreadable"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from retrieval import Encoder, EncoderConfig, Engine, IndexConfig
+from retrieval import Encoder, EncoderConfig, Engine, GivenVectors, IndexConfig
 from retrieval.errors import EncoderError, IndexExistsError
-from server.collections.configs import check_fit, check_pooled, differences, index_config
+from server.collections.configs import check_fit, check_pooled, differences, given_vectors_of, index_config
 from server.collections.describing import aliases_of
 from server.collections.folders import DataFolder, identity_of
 from server.collections.loading import Opener, warm
@@ -37,7 +37,8 @@ def create(context: AppContext, name: str, asked: CollectionConfig) -> bool:
     Raises:
         ProblemError: 409 config_differs, is_alias, name_taken, no_data_dir; 422 bad_config, unknown_model.
     """
-    encoder, config = context.models.config(asked.encoder), index_config(asked)
+    encoder = given_vectors_of(asked) or context.models.config(asked.encoder)
+    config = index_config(asked)
     with context.registry.changing(name):
         check_name(context, name)
         if context.registry.get(name) is not None:
@@ -122,6 +123,7 @@ def incarnation(context: AppContext, name: str, path: Path | None = None, *, ane
 
     Raises:
         ProblemError: 404; 503 loading, or collection_busy: it is being replaced; 500 store_failed.
+        RetrievalError: the index cannot be read.
     """
     if path is None:
         with context.registry.lease(name) as engine:
@@ -130,8 +132,7 @@ def incarnation(context: AppContext, name: str, path: Path | None = None, *, ane
     if found is None:
         told = f"collection '{name}' is being replaced; try again"
         raise ProblemError(503, "collection_busy", told, headers=RETRY_AFTER)
-    _device, number = found  # a device may have another number after a restart
-    return f"{name} {context.store.incarnation(name, str(number), anew=anew)}"
+    return f"{name} {context.store.incarnation(name, found, anew=anew)}"
 
 
 def opener_of(context: AppContext) -> Opener:
@@ -161,7 +162,9 @@ def check_unserved(context: AppContext, name: str) -> None:
         raise _taken(name)
 
 
-def _loaded(context: AppContext, encoder: EncoderConfig) -> Encoder:
+def _loaded(context: AppContext, encoder: EncoderConfig | GivenVectors) -> Encoder:
+    if isinstance(encoder, GivenVectors):
+        return encoder
     try:
         return context.models.encoder(encoder)
     except EncoderError as error:  # a listed model, with settings that do not fit it
@@ -176,7 +179,9 @@ def _taken(name: str) -> ProblemError:
     return ProblemError(409, "name_taken", told)
 
 
-def _check_same(context: AppContext, name: str, encoder: EncoderConfig, config: IndexConfig) -> None:
+def _check_same(
+    context: AppContext, name: str, encoder: EncoderConfig | GivenVectors, config: IndexConfig
+) -> None:
     with context.registry.lease(name) as engine:
         info = engine.inspect()
     found = differences(info, encoder, config, context.models)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from retrieval import Engine, RuntimeConfig
+from retrieval import Engine, GivenVectors, RuntimeConfig
 from server.collections.models import Models
 
 __all__ = ["Opener", "warm"]
@@ -42,11 +42,12 @@ class Opener:
 
 
 def warm(engine: Engine) -> Engine:
-    """The engine after it has answered queries of every kind that compiles kernels of its own, and a text;
-    closed, if that fails."""
+    """The engine after it has answered queries of every kind that compiles kernels of its own, and a text
+    where it has a model; closed, if that fails."""
     try:
         engine.warm_up(kernels=True)
-        engine.search(WARM_UP_QUERY)
+        if not isinstance(engine.encoder, GivenVectors):
+            engine.search(WARM_UP_QUERY)
     except BaseException:
         engine.close()
         raise

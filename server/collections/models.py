@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from retrieval import Encoder, EncoderConfig, RuntimeConfig, inspect_index, load_encoder
+from retrieval import Encoder, EncoderConfig, GivenVectors, RuntimeConfig, inspect_index, load_encoder
 from retrieval.encode import is_local, resolve_config
 from retrieval.errors import ConfigError, EncoderError, MissingExtraError
 from retrieval.types import EncoderKind
@@ -125,7 +125,10 @@ class Models:
         """
         if name in self._given:
             return self._given[name]
-        stored = inspect_index(path).encoder
+        info = inspect_index(path)
+        given, stored = GivenVectors.of(info.fingerprint), info.encoder
+        if given is not None:
+            return given
         if stored is None:
             raise ConfigError(
                 f"collection '{name}' was built with an encoder class of its builder's own; "

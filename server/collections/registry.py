@@ -1,4 +1,4 @@
-"""Which collections there are, how far each has come, and who is using one right now."""
+"""Which collections there are, and how far each has come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from retrieval import Engine
 from retrieval.errors import IndexFolderError, IndexNotFoundError, RetrievalError
-from server.collections.folders import identity_of
+from server.collections.folders import has_index
+from server.collections.leases import Leases
 from server.http.problems import RETRY_AFTER, ProblemError
 from server.schemas.collections import CollectionState
 from server.settings import COLLECTION_NAME
@@ -48,20 +49,11 @@ class Collection:
     detail: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Held:
-    """An engine and how many use it."""
-
-    engine: Engine
-    leases: int = 0
-
-
 class Registry:
     """The collections by name. Any thread may call.
 
-    A collection's own name wins over an alias. An engine that is taken out is closed when nobody uses
-    it any more, and until then whoever has it goes on with it. ``tells_names``: who asks for what is not
-    there is told what is; not where some may not know of all.
+    A collection's own name wins over an alias. ``tells_names``: who asks for what is not there is told what
+    is; not where some may not know of all.
     """
 
     def __init__(
@@ -69,12 +61,10 @@ class Registry:
     ) -> None:
         self._aliases, self._log, self._tells_names = aliases, log, tells_names
         self._collections = {name: Collection(name, path) for name, path in sorted(paths.items())}
-        self._held: dict[str, _Held] = {}
+        self._leases = Leases()
         self._changing: set[str] = set()
         self._changed = threading.Condition()
-        self._retiring: list[threading.Thread] = []
         self._stopped = threading.Event()
-        self._closing = False
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -114,20 +104,14 @@ class Registry:
             ProblemError: 404 for an unknown name, 503 while it is loading or after it failed; as `excusing`.
         """
         own = self.resolve(name)
-        with self._changed:
-            held = self._held.get(own)
-            if held is not None:
-                held.leases += 1
+        held = self._leases.begin(own)
         if held is None:
             raise self._not_open(self.resolve(own))
         try:
             with self.excusing(own, held.engine):
                 yield held.engine
         finally:
-            with self._changed:
-                held.leases -= 1
-                if not held.leases:
-                    self._changed.notify_all()
+            self._leases.end(held)
 
     @contextmanager
     def excusing(self, own: str, engine: Engine) -> Iterator[None]:
@@ -141,7 +125,7 @@ class Registry:
         except IndexFolderError as error:
             now = self._collections.get(own)
             # An engine that finds another catalog says that its own is not there.
-            is_there = isinstance(error, IndexNotFoundError) and identity_of(engine.path) is not None
+            is_there = isinstance(error, IndexNotFoundError) and has_index(engine.path)
             if now is not None and now.engine is engine and own not in self._changing and not is_there:
                 raise
             told = f"collection '{own}' was being replaced; try again"
@@ -181,11 +165,8 @@ class Registry:
     def add(self, name: str, path: Path, engine: Engine) -> None:
         """Serve an open engine under a name, in place of the one that has it now."""
         with self._changed:
-            old = self._held.get(name)
-            self._held[name] = _Held(engine)
+            self._leases.put(name, engine)  # first: what is told to be ready can be had
             self._put(Collection(name, path, "ready", engine))
-        if old is not None:
-            self._retire(old)
 
     def swap(self, name: str, open_collection: OpenCollection) -> None:
         """Open the collection's folder anew and serve that. The caller is `changing` the name. Blocks.
@@ -205,22 +186,30 @@ class Registry:
             ProblemError: 409 collection_busy, it is used for longer than ``patience`` seconds; it is there
                 as before.
         """
+        try:
+            engine = self._leases.take(name, patience)
+        except TimeoutError:
+            told = f"collection '{name}' is still being used after {patience:g} s; try again later"
+            raise ProblemError(409, "collection_busy", told, headers=RETRY_AFTER) from None
+        self._take_out(name)
+        if engine is not None:
+            engine.close()
+
+    def fail(self, name: str, path: Path, error: Exception) -> None:
+        """Say why a collection cannot be served. What was served under the name is not any more, and is
+        closed when nobody uses it."""
+        is_ours = isinstance(error, RetrievalError | ProblemError)
+        detail = str(error) if is_ours else "unexpected error; the server's log has it"
+        unexpected = None if is_ours else error
+        self._log.error("collection failed", collection=name, detail=detail, exc_info=unexpected)
         with self._changed:
-            held = self._held.pop(name, None)
-            if held is not None and not self._changed.wait_for(lambda: not held.leases, patience):
-                self._held[name] = held
-                told = f"collection '{name}' is still being used after {patience:g} s; try again later"
-                raise ProblemError(409, "collection_busy", told, headers=RETRY_AFTER)
-            self._take_out(name)
-        if held is not None:
-            held.engine.close()
+            self._put(Collection(name, path, "failed", detail=detail))
+            self._leases.put_away(name)
 
     def discard(self, name: str) -> None:
         """Serve it no longer; it is closed when nobody uses it any more."""
-        with self._changed:
-            held = self._take_out(name)
-        if held is not None:
-            self._retire(held)
+        self._take_out(name)
+        self._leases.put_away(name)
 
     # -- beginning and end --------------------------------------------------------------------
 
@@ -237,13 +226,7 @@ class Registry:
 
     def close(self) -> None:
         """Close every engine; nobody may be using one."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        for thread in list(self._retiring):
-            thread.join()
-        for held in list(self._held.values()):
-            held.engine.close()
+        self._leases.close()
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -251,43 +234,22 @@ class Registry:
         name, path, started = collection.name, collection.path, time.monotonic()
         try:
             engine = open_collection(name, path)
-        except (RetrievalError, ProblemError) as error:
-            self._log.error("collection failed", collection=name, detail=str(error))
-            self._fail(name, path, str(error))
-        except Exception:  # noqa: BLE001 - one broken collection must not take the others down
-            self._log.exception("collection failed", collection=name)
-            self._fail(name, path, "unexpected error; the server's log has it")
+        except Exception as error:  # noqa: BLE001 - one broken collection must not take the others down
+            self.fail(name, path, error)
         else:
             self.add(name, path, engine)
             # With the model's loading and a first query: seconds more where kernels had to be compiled.
             seconds = round(time.monotonic() - started, 3)
             self._log.info("collection ready", collection=name, seconds=seconds)
 
-    def _fail(self, name: str, path: Path, detail: str) -> None:
-        with self._changed:
-            self._put(Collection(name, path, "failed", detail=detail))
-
     def _put(self, collection: Collection) -> None:
         """Replaced as a whole, so that readers need no lock."""
         now = {**self._collections, collection.name: collection}
         self._collections = dict(sorted(now.items()))
 
-    def _take_out(self, name: str) -> _Held | None:
-        self._collections = {each: kept for each, kept in self._collections.items() if each != name}
-        return self._held.pop(name, None)
-
-    def _retire(self, held: _Held) -> None:
-        """Close it when its leases end: on a thread of its own, since a merge under way takes its time."""
-        thread = threading.Thread(target=self._close_idle, args=(held,), name="retire")
+    def _take_out(self, name: str) -> None:
         with self._changed:
-            self._retiring = [each for each in self._retiring if each.is_alive()]
-            thread.start()
-            self._retiring.append(thread)
-
-    def _close_idle(self, held: _Held) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not held.leases or self._closing)
-        held.engine.close()
+            self._collections = {each: kept for each, kept in self._collections.items() if each != name}
 
     def _not_open(self, name: str) -> ProblemError:
         collection = self._collections.get(name)

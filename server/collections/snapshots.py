@@ -138,21 +138,20 @@ def restoring(context: AppContext, collection: str, name: str, target: str) -> T
     that is ``collection``. What is served goes on being served until the new one is open."""
 
     def work(control: TaskControl) -> dict[str, object]:
-        data, opener = DataFolder(context.settings), opener_of(context)
+        data = DataFolder(context.settings)
         _, file = Snapshots(data, collection).get(name)
         staged = data.staging()
         try:
             report = import_index(file, staged, _told(control, "unpack"))
             control.tell(stage="open")
             with refusing():
-                opener.open_asked(target, staged).close()  # before anything is replaced
+                opener_of(context).open_asked(target, staged).close()  # before anything is replaced
             documents = inspect_index(staged).documents
             with context.registry.changing(target):
                 check_target(context, collection, target)
                 path = data.own(target)
                 _put(staged, path, control, lambda: _look(context, target))
-                incarnation(context, target, path, anew=True)
-                context.registry.add(target, path, opener.open_asked(target, path))
+                _serve(context, target, path)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         return {"collection": target, "documents": documents, "generation": report.generation}
@@ -194,6 +193,17 @@ def _put(staged: Path, path: Path, control: TaskControl, ready: Callable[[], obj
             time.sleep(PAUSE_SECONDS)
         else:
             return
+
+
+def _serve(context: AppContext, name: str, path: Path) -> None:
+    """Serve what has come to ``path``. If it cannot be, neither is what was there before: its files have
+    gone."""
+    try:
+        incarnation(context, name, path, anew=True)
+        context.registry.add(name, path, opener_of(context).open_asked(name, path))
+    except Exception as error:
+        context.registry.fail(name, path, error)
+        raise
 
 
 def _told(control: TaskControl, stage: str) -> Progress:

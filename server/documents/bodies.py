@@ -18,20 +18,24 @@ from pydantic import Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from retrieval.corpus import FieldNames, arrow_rows, line_rows
+from retrieval.corpus.source import Rows
 from retrieval.errors import DataError
+from retrieval.types import FloatArray
 from server.documents.idempotency import request_digest
 from server.http.media import ARROW, JSON, NDJSON
 from server.http.problems import ProblemError, invalid_request
 from server.schemas.base import Strict
+from server.schemas.vectors import UnfitVectors, vector_of, vectors_of
 from server.security.limits import gunzip_limited, parse_json
 
-__all__ = ["FORMS", "DocumentRows", "Form", "body_file", "form_of", "receive"]
+__all__ = ["FORMS", "DocumentRows", "Form", "body_file", "form_of", "receive", "with_vectors"]
 
 Form = Literal["json", "ndjson", "arrow"]
 FORMS: dict[str, Form] = {JSON: "json", NDJSON: "ndjson", ARROW: "arrow"}
 
 IN_MEMORY = 1 << 20
-MEMBERS = frozenset({"id", "title", "text", "metadata"})
+VECTORS: dict[str, Callable[[Any], FloatArray]] = {"vector": vector_of, "vectors": vectors_of}
+MEMBERS = frozenset({"id", "title", "text", "metadata", *VECTORS})
 
 
 def form_of(request: Request) -> Form:
@@ -90,7 +94,7 @@ class DocumentRows:
     """
 
     def __init__(self, file: BinaryIO, form: Form, *, max_depth: int, most: int | None = None) -> None:
-        self._file, self._form = file, form
+        self._file, self.form = file, form
         self._max_depth, self._most = max_depth, most
         self._size = max(1, file.seek(0, os.SEEK_END))
         self._share: Callable[[], float] = lambda: 0.0
@@ -113,14 +117,32 @@ class DocumentRows:
             raise invalid_request([("/documents", "there are no documents")])
 
     def _rows(self) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
-        if self._form == "ndjson":
+        if self.form == "ndjson":
             self._share = lambda: self._file.tell() / self._size
             return line_rows(self._file, _pointer)
-        if self._form == "arrow":
+        if self.form == "arrow":
             return arrow_rows(self._file.read(), FieldNames(), _pointer)
         given = _listed(parse_json(self._file.read(), self._max_depth))
         self._share = lambda: len(self.ids) / len(given)
         return ((_pointer(i), _document(item, _pointer(i))) for i, item in enumerate(given))
+
+
+def with_vectors(rows: Rows) -> Rows:
+    """The rows of documents, with arrays in place of ``vector`` (a list of numbers, or base64) and
+    ``vectors``; what is wrong with them is the row's error, at its own place."""
+    for where, row in rows:
+        if isinstance(row, DataError):
+            yield where, row
+            continue
+        try:
+            for name in VECTORS.keys() & row.keys():
+                if row[name] is not None:
+                    row[name] = VECTORS[name](row[name])
+        except UnfitVectors as error:
+            place = f"{where}/{name}{error.pointer}"
+            yield place, DataError(error.told, place)
+        else:
+            yield where, row
 
 
 class _Listed(Strict):

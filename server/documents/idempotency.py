@@ -70,8 +70,9 @@ class Idempotency:
 
         ``digest`` is the hexadecimal of `request_digest` and the body. Without the header, ``make`` is
         simply called. With it, ``make`` goes on to its end even if the client goes away (so let a deadline
-        cancel this, not what is inside), and its answer waits for the retry. 2xx answers are remembered, and
-        errors that would come again; after any other one a retry is tried anew.
+        cancel this, not what is inside; it may give up by itself while nothing is done yet), and its answer
+        waits for the retry. 2xx answers are remembered, and errors that would come again; after any other
+        one a retry is tried anew.
 
         Raises:
             ProblemError: 400 bad_idempotency_key; 409 idempotency_conflict or idempotency_in_progress; and

@@ -7,28 +7,29 @@ it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal
 
-from retrieval import Engine
+from starlette.requests import Request
+
+from retrieval import Engine, GivenVectors
 from retrieval.corpus import ErrorPolicy, FieldNames, records_of
 from retrieval.errors import DataError
 from retrieval.types import BuildProgress, Record
 from server.collections.registry import Registry
-from server.documents.bodies import DocumentRows, Form
+from server.documents.bodies import DocumentRows, Form, with_vectors
 from server.documents.dates import DateFields
 from server.documents.spool import Spool, Spooled
-from server.documents.turns import Turns
+from server.documents.writers import Writers
 from server.http.problems import ProblemError
 from server.schemas.documents import ItemError, WriteResponse
 from server.settings import ServerSettings
 from server.store.store import ServerStore
 from server.tasks.manager import TaskControl, TaskRecord, Tasks, TaskWork
-from server.working.pool import WorkPool
 
 __all__ = ["INGEST", "Ingestion", "Plan"]
 
@@ -37,8 +38,6 @@ MAX_REFUSED = 100
 """How many bad documents a refusal names."""
 FEW_DOCUMENTS, FEW_CHARACTERS = 256, 64 << 10
 """Up to here a task's commit is short, as a request's; more may keep the engine's lock for minutes."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,8 @@ class Plan:
 
 
 class Ingestion:
-    """Writes to collections. Those to one collection take ``turns``, in the order in which they came, so that
-    they keep one thread of ``pool`` busy and not all of them. Tasks of few documents come between them.
+    """Writes documents to collections, in turn with the other ``writers``; a task of few documents comes
+    between them.
 
     Make it before requests come: bodies that a killed server left, and no task waits for, are removed.
     """
@@ -64,11 +63,10 @@ class Ingestion:
         store: ServerStore,
         registry: Registry,
         tasks: Tasks,
-        pool: WorkPool,
+        writers: Writers,
     ) -> None:
         self._settings, self._store, self._registry = settings, store, registry
-        self._tasks, self._pool = tasks, pool
-        self.turns, self._upkeep = Turns(), Turns()
+        self._tasks, self._writers = tasks, writers
         data_dir = settings.data_dir
         self._spool = None if data_dir is None else Spool(data_dir.expanduser())
         tasks.register_kind(INGEST, self._resumed, ended=self._forget)
@@ -89,49 +87,31 @@ class Ingestion:
             raise ProblemError(409, "no_data_dir", told)
         return self._spool
 
-    async def in_turn(self, collection: str, job: Callable[[Engine], T]) -> T:
-        """What ``job`` makes of the engine, on a thread, after the writes to this collection that came
-        before.
-
-        Raises:
-            ProblemError: 404, 503: there is no such collection, or it is not ready.
-        """
-
-        def leased() -> T:
-            with self._registry.lease(collection) as engine:
-                return job(engine)
-
-        async with self.turns.of_request(collection):
-            return await self._pool.run(leased)
-
-    async def after_writes(self, collection: str, upkeep: Callable[[], Awaitable[T]]) -> T:
-        """What ``upkeep`` gives, awaited when nobody writes to the collection who came before, and no other
-        upkeep is done. Merges take minutes and keep nobody from writing: who comes later does not wait."""
-        async with self._upkeep.of_request(collection):
-            async with self.turns.of_request(collection):
-                pass
-            return await upkeep()
-
-    async def write(self, collection: str, file: BinaryIO, plan: Plan, arrived: float) -> WriteResponse:
-        """Write the documents of a body.
+    async def write(
+        self, collection: str, file: BinaryIO, plan: Plan, arrived: float, request: Request
+    ) -> WriteResponse:
+        """Write the documents of the body of ``request``, which has been read.
 
         ``arrived`` is the ``time.perf_counter()`` at which the request came in.
 
         Raises:
-            ProblemError: a body that cannot be read; 422 bad_documents, and nothing was written.
+            ProblemError: a body that cannot be read; 422 bad_documents, and nothing was written; and as
+                `Writers.in_turn`.
+            Disconnected: as `Writers.in_turn`.
             RetrievalError: as `Engine.upsert`.
         """
         rows = self._rows(file, plan.form, self._settings.max_documents)
         received = time.perf_counter()
 
-        def job(engine: Engine) -> WriteResponse:
+        def job(engine: Engine, waited_for: str | None) -> WriteResponse:
             began = time.perf_counter()
             written = _written(engine, rows, plan)
+            written.waited_for = waited_for
             waited = {"receive": _ms(arrived, received), "queue": _ms(received, began)}
             written.timings_ms = {**waited, **written.timings_ms, "total": _ms(arrived, time.perf_counter())}
             return written
 
-        return await self.in_turn(collection, job)
+        return await self._writers.in_turn(collection, job, request)
 
     def submit(self, collection: str, spooled: Spooled, plan: Plan) -> TaskRecord:
         """Have a task write the documents of a body that lies in `spool`. Blocks.
@@ -176,7 +156,8 @@ class Ingestion:
                 ExitStack() as turn,
             ):
                 began = time.perf_counter()
-                many = partial(turn.enter_context, self.turns.of_task(collection, control.check))
+                mine = self._writers.turns.of_task(collection, control.record.id, control.check)
+                many = partial(turn.enter_context, mine)
                 # Bounded by the size of the body alone: they are read, encoded and stored a part at a time.
                 rows = self._rows(file, plan.form, None)
                 written = _written(engine, rows, plan, _Steps(control, many))
@@ -217,16 +198,25 @@ class _Steps:
 
 
 class _Source:
-    """Records of a body, as the engine reads them."""
+    """Records of a body, as the engine reads them. ``brings_vectors``: members of that name are no
+    metadata."""
 
     def __init__(
-        self, rows: DocumentRows, policy: ErrorPolicy, dates: DateFields, steps: _Steps | None
+        self,
+        rows: DocumentRows,
+        policy: ErrorPolicy,
+        dates: DateFields,
+        steps: _Steps | None,
+        *,
+        brings_vectors: bool,
     ) -> None:
         self.policy, self.fraction = policy, rows.fraction
         self._rows, self._dates, self._steps = rows, dates, steps
+        self._brings_vectors = brings_vectors
 
     def __iter__(self) -> Iterator[Record]:
-        records = records_of(iter(self._rows), FieldNames(), self.policy)
+        rows = with_vectors(iter(self._rows)) if self._brings_vectors else iter(self._rows)
+        records = records_of(rows, FieldNames(vectors=self._brings_vectors), self.policy)
         for record in records if self._steps is None else self._steps.over(records):
             yield self._dates.restored(record)
 
@@ -236,8 +226,11 @@ def _written(engine: Engine, rows: DocumentRows, plan: Plan, steps: _Steps | Non
     policy = ErrorPolicy("collect" if plan.on_error == "stop" else "skip")
     put = engine.upsert if plan.mode == "upsert" else engine.add
     dates = DateFields(lambda: engine.inspect().fields)
+    # Members of a JSON document are never metadata; the engine refuses vectors that it makes by itself.
+    brings_vectors = rows.form == "json" or isinstance(engine.encoder, GivenVectors)
+    source = _Source(rows, policy, dates, steps, brings_vectors=brings_vectors)
     try:
-        report = put(_Source(rows, policy, dates, steps), progress=None if steps is None else steps.tell)
+        report = put(source, progress=None if steps is None else steps.tell)
     except DataError as error:
         raise _refusal(policy, len(rows.ids)) if error.errors else error from None
     return WriteResponse(
@@ -262,7 +255,7 @@ def _refusal(policy: ErrorPolicy, n_documents: int) -> ProblemError:
 
 
 def _item(error: DataError, ids: list[str | None]) -> ItemError:
-    index = int((error.where or "").rpartition("/")[2])
+    index = int((error.where or "").split("/")[2])  # /documents/3, or what is inside that
     return ItemError(index=index, id=ids[index], code=error.code, detail=error.detail)
 
 

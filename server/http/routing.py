@@ -26,9 +26,10 @@ from starlette.types import Message, Receive
 
 from server.context import AppContext
 from server.http.media import JSON
-from server.http.problems import ProblemError
+from server.http.problems import CLIENT_GONE, ProblemError
 from server.security.access import Scope
 from server.security.limits import parse_json
+from server.working.pool import Disconnected
 
 __all__ = ["ApiRoute", "Rules", "UnfitBody", "api", "make_router", "rules_of"]
 
@@ -111,7 +112,10 @@ class ApiRoute(APIRoute):
             with _admitted(request, context, rules) as limited:
                 if is_parsed:
                     await _parse(limited, context, rules)
-                return await handle(limited)
+                try:
+                    return await handle(limited)
+                except Disconnected:
+                    return Response(status_code=CLIENT_GONE)
 
         return guarded
 

@@ -77,13 +77,14 @@ async def write_documents(
     plan = Plan(form_of(request), query.mode, query.on_error)
     if query.ack == "task":
         return await _write_later(request, name, context, plan)
+    context.writers.check_room(name)
     settings = context.settings
     folder = None if settings.data_dir is None else settings.data_dir.expanduser()
     async with body_file(folder) as file:
         digest = await receive(request, file, settings.max_documents_bytes)
 
         async def write() -> Response:
-            written = await context.ingestion.write(name, file, plan, arrived)
+            written = await context.ingestion.write(name, file, plan, arrived, request)
             return Response(written.model_dump_json(), media_type=MEDIA_TYPE)
 
         return await context.idempotency.run(
@@ -164,15 +165,15 @@ async def delete_documents(
     digest = request_digest(request)
     digest.update(await request.body())
 
-    def job(engine: Engine) -> Response:
+    def job(engine: Engine, waited_for: str | None) -> Response:
         deleted = engine.delete(body.ids, filter=body.filter)
-        answer = DeleteResponse(deleted=deleted, generation=engine.generation)
+        answer = DeleteResponse(deleted=deleted, generation=engine.generation, waited_for=waited_for)
         return Response(answer.model_dump_json(), media_type=MEDIA_TYPE)
 
     return await context.idempotency.run(
         request,
         digest.hexdigest(),
-        lambda: context.ingestion.in_turn(name, job),
+        lambda: context.writers.in_turn(name, job, request),
         target=partial(incarnation, context, name),
     )
 

@@ -11,6 +11,8 @@ from server.schemas.documents import DocumentsRequest
 
 __all__ = ["IDEMPOTENCY_KEY", "WRITE_BODY"]
 
+_NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
+_PACKED = {"$ref": "#/components/schemas/PackedVectors"}
 _DOCUMENT = {
     "type": "object",
     "required": ["id", "text"],
@@ -23,6 +25,14 @@ _DOCUMENT = {
             "type": "object",
             "description": "booleans, numbers, texts, lists and objects of these; a field has one type. One "
             "that holds dates or time stamps takes them as ISO 8601 texts, as it gives them",
+        },
+        "vector": {
+            "description": "its vector, where the collection's encoder is 'given' and of the kind dense",
+            "anyOf": [_NUMBERS, _PACKED],
+        },
+        "vectors": {
+            "description": "its token vectors, where the collection's encoder is 'given' and late",
+            "anyOf": [{"type": "array", "items": _NUMBERS, "minItems": 1}, _PACKED],
         },
     },
 }
@@ -45,7 +55,8 @@ WRITE_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "string",
                     "description": "An object a line: 'id' (or '_id') and 'text', perhaps 'title'; all other "
-                    "members are metadata, also those of an object under 'metadata'.",
+                    "members are metadata, also those of an object under 'metadata'. Where the collection's "
+                    "encoder is 'given', 'vector' or 'vectors' are not.",
                 },
                 "example": "".join(json.dumps(line) + "\n" for line in (DOCUMENT, _SECOND)),
             },
@@ -54,7 +65,8 @@ WRITE_BODY: dict[str, Any] = {
                     "type": "string",
                     "format": "binary",
                     "description": "Arrow's IPC streaming format, its buffers not compressed: columns 'id' "
-                    "and 'text', perhaps 'title'; all others are metadata, dates and times with their types.",
+                    "and 'text', perhaps 'title'; all others are metadata, dates and times with their types, "
+                    "but for 'vector' or 'vectors' (lists of floats) where the encoder is 'given'.",
                 }
             },
         },

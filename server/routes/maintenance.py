@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import Response
+from fastapi import Request, Response
 
 from retrieval import Engine
 from server.collections.conversions import check_queries, diagnosing, verifying
@@ -79,19 +79,19 @@ async def diagnose_collection(collection: str, body: Diagnosis, context: Context
     "/{collection}/flush", summary="Write pending documents as a segment", responses=problems(404, 503)
 )
 @api("write")
-async def flush_collection(collection: str, body: Empty, context: Context) -> Flushed:
+async def flush_collection(collection: str, body: Empty, request: Request, context: Context) -> Flushed:
     """They are durable and searched anyway; in a segment they are searched faster."""
     del body
 
-    def flush(engine: Engine) -> Flushed:
+    def flush(engine: Engine, _waited_for: str | None) -> Flushed:
         return Flushed(documents=engine.flush(), generation=engine.inspect().generation)
 
-    return await context.ingestion.in_turn(context.registry.resolve(collection), flush)
+    return await context.writers.in_turn(context.registry.resolve(collection), flush, request)
 
 
 @router.post("/{collection}/maintain", summary="Do the upkeep that is due", responses=problems(404, 503))
 @api("write")
-async def maintain_collection(collection: str, body: Empty, context: Context) -> Maintained:
+async def maintain_collection(collection: str, body: Empty, request: Request, context: Context) -> Maintained:
     """What goes on in the background anyway: fold what is pending, merge small segments."""
     del body
     own = context.registry.resolve(collection)
@@ -101,7 +101,7 @@ async def maintain_collection(collection: str, body: Empty, context: Context) ->
             done = engine.maintain()
             return Maintained(folded=done.folded, merges=done.merges, segments=done.segments)
 
-    return await context.ingestion.after_writes(own, lambda: context.upkeep_pool.run(maintain))
+    return await context.writers.after_writes(own, lambda: context.upkeep_pool.run(maintain), request)
 
 
 @router.post(

@@ -107,7 +107,7 @@ async def explain(collection: str, body: ExplainRequest, request: Request, conte
     refuse(list(check_explain(body, context.settings)))
 
     async def ask(asker: Asker, _work: Work, _engine: Engine) -> bytes:
-        return await asker.explain(body.query, body.ids)
+        return await asker.explain(body)
 
     return await _answer(collection, request, context, None, ask)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval import PRESETS, EncoderConfig
-from server.schemas.base import Strict, Text, examples
+from server.schemas.base import Strict, Text, Whole, examples
 
 __all__ = [
     "AliasAction",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 MAX_QUERIES = 1000
+MAX_DIM = 65_536
 CollectionState = Literal["loading", "ready", "failed"]
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
@@ -46,6 +47,7 @@ class CollectionConfig(Strict):
             "examples": [
                 {"encoder": "minilm-late", "precision": "int8", "preset": "tokens"},
                 {"encoder": {"name": "minilm", "document_length": 128}},
+                {"encoder": "given", "dim": 384, "metric": "cosine"},
             ]
         },
     )
@@ -53,7 +55,18 @@ class CollectionConfig(Strict):
     encoder: Text | dict[str, Any] = Field(
         description="a model that the server lists (GET /v1/models), or its name with settings: "
         + ", ".join(name for name in EncoderConfig.model_fields)
+        + "; 'given': no model, documents and queries bring their vectors"
     )
+    dim: Annotated[Whole, Field(ge=1, le=MAX_DIM)] | None = Field(
+        None, description="of given vectors: how many numbers each has"
+    )
+    kind: Literal["dense", "late"] | None = Field(
+        None, description="of given vectors: one a document, or one a token; default: dense"
+    )
+    metric: Literal["dot", "cosine", "l2", "maxsim", "meanmaxsim"] | None = Field(
+        None, description="of given vectors: how they are compared; default: cosine, or of late ones maxsim"
+    )
+    model: Text | None = Field(None, description="of given vectors: a label for what made them")
     precision: Literal["auto", "float32", "float16", "int8", "residual"] = Field(
         "auto", description="stored vectors; auto: float32 for dense, float16 for late"
     )
@@ -164,7 +177,10 @@ class CollectionDetail(BaseModel):
     tokens: int = Field(description="vectors stored; as many as documents for a dense collection")
     segments: int
     bytes: dict[str, int] = Field(description="size on disk by component")
-    encoder: str | None = Field(description="name of the model; null for an encoder of the server's own")
+    encoder: str | None = Field(
+        description="name of the model; given: documents bring their vectors; null for an encoder of the "
+        "server's own"
+    )
     fields: dict[str, str] = Field(description="metadata fields and their types")
     generation: int = Field(description="the commit that is being served")
     created_at: str

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _FILTER = {"year": {"lt": 1960}}
+_WAITED_FOR = "the task that was writing when this came, and was waited for; null: none was"
 
 
 def _request(*shown: dict[str, Any]) -> ConfigDict:
@@ -58,7 +59,8 @@ class DocumentItem(BaseModel):
 
 
 class DocumentsRequest(Strict):
-    """Documents to store. Each is an object with 'id' and 'text'; 'title' and 'metadata' are optional."""
+    """Documents to store. Each is an object with 'id' and 'text'; 'title' and 'metadata' are optional.
+    Where the collection has no model, 'vector' or 'vectors' are needed, and 'text' is optional."""
 
     model_config = _request({"documents": [DOCUMENT, {"id": "doc-18", "text": "Heat transfer in slip flow"}]})
 
@@ -77,7 +79,8 @@ class WriteQuery(Bounded):
     ack: Literal["searchable", "durable", "task"] = Field(
         "searchable",
         description="when to answer: once the documents are durable, and every later search sees them "
-        "(searchable and durable are the same), or once the request is on disk, with the task that writes it",
+        "(searchable and durable are the same), or once the request is on disk, with its task: "
+        "after what other tasks of the collection were given before, but perhaps after later requests too",
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="what of a bad document: stop writes none at all, skip writes the others"
@@ -103,6 +106,7 @@ class WriteResponse(BaseModel):
             "skipped": 0,
             "errors": [],
             "generation": 7,
+            "waited_for": None,
             "timings_ms": {"encode": 21.0, "total": 24.5},
         }
     )
@@ -112,6 +116,7 @@ class WriteResponse(BaseModel):
     skipped: int = Field(description="how many were left out; 'errors' says why")
     errors: list[ItemError]
     generation: int
+    waited_for: str | None = Field(None, description=_WAITED_FOR)
     timings_ms: dict[str, float]
 
 
@@ -146,10 +151,11 @@ class DeleteRequest(Strict):
 class DeleteResponse(BaseModel):
     """What was deleted."""
 
-    model_config = examples({"deleted": 1, "generation": 8})
+    model_config = examples({"deleted": 1, "generation": 8, "waited_for": None})
 
     deleted: int = Field(description="how many documents there were")
     generation: int
+    waited_for: str | None = Field(None, description=_WAITED_FOR)
 
 
 class ScrollRequest(Strict):

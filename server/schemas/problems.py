@@ -32,3 +32,4 @@ class Problem(BaseModel):
     differences: list[dict[str, Any]] | None = Field(
         None, description="config_differs: what is stored and what was given, by JSON pointer"
     )
+    task: str | None = Field(None, description="collection_busy: what writes, where it is a task")

@@ -26,10 +26,10 @@ from server.schemas.base import (
     Limit,
     Strict,
     Text,
-    Vector,
     Whole,
     examples,
 )
+from server.schemas.vectors import VectorsValue, VectorValue
 
 __all__ = [
     "BatchRequest",
@@ -88,12 +88,15 @@ _EXPLAINED = {
 
 
 class _Query(Strict):
-    """A text, or its vectors: exactly one of the three."""
+    """A text, or its vectors: exactly one of the three (in the mode hybrid, vectors beside the text are those
+    of the query for the collection, which then encodes nothing)."""
 
     query: Text | None = Field(None, description="the question, as text")
-    vector: Vector | None = Field(None, min_length=1, description="its vector, for a dense collection")
-    vectors: Annotated[list[Vector], Field(fail_fast=True)] | None = Field(
-        None, min_length=1, description="its token vectors, for late interaction"
+    vector: VectorValue | None = Field(
+        None, description="its vector, for a dense collection: a list of numbers, or base64"
+    )
+    vectors: VectorsValue | None = Field(
+        None, description="its token vectors, for late interaction: lists of numbers, or base64 with a shape"
     )
 
 
@@ -161,8 +164,8 @@ class BatchRequest(Strict):
     timeout_ms: float | None = Field(None, gt=0, description="give up after so many milliseconds")
 
 
-class ExplainRequest(Strict):
-    """Which documents to take apart, and for which question."""
+class ExplainRequest(_Query):
+    """Which documents to take apart, and for which question. The tokens of vectors have numbers."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -170,7 +173,6 @@ class ExplainRequest(Strict):
         json_schema_extra={"examples": [{"query": "lift of thin wings", "ids": ["doc-17"]}]},
     )
 
-    query: Text
     ids: DocumentIds
 
 

@@ -28,10 +28,13 @@ _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
 
 # What Python reads, but cannot write again: halves of surrogate pairs, and numbers that become infinite.
-# An exponent of three digits, or three hundred digits in a row, are found in the outline of a body.
+# An exponent of three digits, or three hundred digits in a row, are found in the outline of a body. Where a
+# number ends matters: base64 has many digits after an e, but none of what follows a number.
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_OUTLINE = bytes(ord("0") if chr(i) in "0123456789" else i | 32 if chr(i) in "eE" else 0 for i in range(256))
-_HUGE_EXPONENT, _HUGE_NUMBER = re.compile(rb"e\0?000"), b"0" * 300
+_KINDS = {"0123456789": "0", "eE": "e", "+-": "+", " \t\r\n,]}": ","}
+_KIND_OF = {one: kind for ones, kind in _KINDS.items() for one in ones}
+_OUTLINE = bytes(ord(_KIND_OF.get(chr(i), "\0")) for i in range(256))
+_HUGE_EXPONENT, _HUGE_NUMBER = re.compile(rb"e\+?000+(?:,|\Z)"), b"0" * 300
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Where a value is: the place of what holds it, and its name or number there. Pointers are written only when
@@ -201,7 +204,7 @@ def _is_suspicious(body: bytes) -> bool:
     return (
         _HUGE_NUMBER in outline
         or _HUGE_EXPONENT.search(outline) is not None
-        or _ESCAPED_SURROGATE.search(body) is not None
+        or (b"\\" in body and _ESCAPED_SURROGATE.search(body) is not None)
     )
 
 

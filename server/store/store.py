@@ -225,9 +225,9 @@ class ServerStore:
             self._claims.pop(scope_key, None)
 
     def incarnation(self, collection: str, identity: str, *, anew: bool = False) -> str:
-        """A name for what a collection is until it is made or restored anew; its catalog is the file
-        ``identity``. ``anew`` says that this has just happened: a new file may have the number of one that is
-        gone."""
+        """A name for what a collection is until it is made or restored anew; ``identity`` tells its index
+        from others. ``anew`` says that this has just happened: what was restored twice from one copy may look
+        the same."""
         with self._lock:
             known, token = self._incarnations.get(collection, ("", ""))
             if known == identity and not anew:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import aclosing, suppress
@@ -20,9 +19,10 @@ from server.store.store import ServerStore, TaskPage
 from server.tasks.control import TaskCancelled, TaskControl
 from server.tasks.ending import Ending
 from server.tasks.jobs import Ended, Job, Kind, Resume, TaskMetrics, TaskWork
-from server.tasks.left import Left, begin_anew, line_of
+from server.tasks.left import Left, begin_anew
 from server.tasks.problems import draining, interrupted, may_pass, too_many_tasks, unknown_task
 from server.tasks.record import TaskProgress, TaskRecord, TaskState, now
+from server.tasks.waiting import Waiting
 from server.tasks.watch import watch_live, watch_stored
 
 __all__ = ["TaskCancelled", "TaskControl", "TaskMetrics", "TaskRecord", "TaskWork", "Tasks"]
@@ -41,13 +41,11 @@ class Tasks:
         self._store, self._log, self._max_waiting = store, log, max_waiting
         self._kinds: dict[str, Kind] = {}
         self._lock = threading.Lock()
-        self._waiting: deque[Job] = deque()
         self._running: dict[str, tuple[Job, Future[None]]] = {}
         """By collection: what it is busy with."""
         self._live: dict[str, Job] = {}
         self._left = Left(store)  # now: what is submitted from here on was not left behind
-        self._kept = self._left.lines()
-        """What is submitted in these lines waits until what was left in them has been taken up."""
+        self._waiting = Waiting(self._left.lines())
         self._ending = Ending(self._kinds, log, metrics, lambda task_id: self._live.pop(task_id, None))
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="task")
         self._closing = False
@@ -172,9 +170,7 @@ class Tasks:
             else:
                 older.append(job)
         with self._lock:
-            if not self._closing:
-                self._waiting.extendleft(reversed(older))
-            self._kept = frozenset()
+            self._waiting.have_come([] if self._closing else older)
             self._dispatch()
 
     def _next_left(self) -> Job | None:
@@ -227,30 +223,17 @@ class Tasks:
 
     def _enqueue(self, job: Job) -> None:
         self._live[job.record.id] = job
-        self._waiting.append(job)
+        self._waiting.add(job)
 
     def _dispatch(self) -> None:
         """Begin what may begin: the oldest task of each collection that is not busy."""
         while not self._closing and len(self._running) < WORKERS:
-            job = self._next()
+            job = self._waiting.next(self._running)
             if job is None:
                 return
             self._waiting.remove(job)
             future = self._executor.submit(job.context.run, self._run, job)
             self._running[job.record.collection] = (job, future)
-
-    def _next(self) -> Job | None:
-        """One that is to be tried again later keeps those of its kind waiting: documents come in the order in
-        which they were accepted. Other kinds may bring what it waits for."""
-        moment, kept = time.monotonic(), set(self._kept)
-        for job in self._waiting:
-            line = line_of(job.record)
-            if line.collection in self._running or line in kept:
-                continue
-            if job.not_before <= moment:
-                return job
-            kept.add(line)
-        return None
 
     def _run(self, job: Job) -> None:
         job.began = time.monotonic()
@@ -304,7 +287,7 @@ class Tasks:
                 return
             if not job.unwanted:
                 job.tries, job.not_before = job.tries + 1, time.monotonic() + seconds
-                self._waiting.appendleft(job)
+                self._waiting.put_back(job)
         if job.unwanted:  # somebody cancelled it in the meantime
             self._ending.end(job, "cancelled")
             return

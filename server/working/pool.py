@@ -8,20 +8,17 @@ it.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
-from typing import Any, Generic, Literal, TypeVar
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 
 from server.http.problems import ProblemError
+from server.working.threads import Started, Threads
 
-__all__ = ["Disconnected", "Lane", "Work", "WorkPool"]
+__all__ = ["Disconnected", "Lane", "Work", "WorkPool", "until_gone"]
 
 T = TypeVar("T")
 
@@ -38,18 +35,25 @@ class Disconnected(Exception):
     """The client has gone: nobody will read the answer."""
 
 
+async def until_gone(request: Request) -> None:
+    """Until the client of a request whose body has been read has gone: the next message can say nothing
+    else."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 class WorkPool:
     """At most ``threads`` jobs at one time, further ones wait in order; those that wait for a model, or load
     what is needed once, have threads of their own. Belongs to one event loop.
     """
 
     def __init__(self, threads: int, *, encoders: int = ENCODERS) -> None:
-        self._lanes: dict[Lane, _Lane] = {
-            "search": _Lane("search", threads),
-            "encode": _Lane("encode", encoders),
-            "load": _Lane("load", LOADERS),
+        self._lanes: dict[Lane, Threads] = {
+            "search": Threads("search", threads),
+            "encode": Threads("encode", encoders),
+            "load": Threads("load", LOADERS),
         }
-        self._here = _Lane("here", 1)
+        self._here = Threads("here", 1)
 
     async def run(
         self, job: Callable[[], T], *, timeout_ms: float | None = None, request: Request | None = None
@@ -111,11 +115,11 @@ class Work:
 
     deadline: asyncio.Timeout
 
-    def __init__(self, lanes: dict[Lane, _Lane], here: _Lane, request: Request | None) -> None:
+    def __init__(self, lanes: dict[Lane, Threads], here: Threads, request: Request | None) -> None:
         self._lanes, self._here, self._request = lanes, here, request
         self._kept = ExitStack()
         self._watcher: asyncio.Task[None] | None = None
-        self._current: _Started[Any] | None = None
+        self._current: Started[Any] | None = None
         self._is_over = False
         self.waited = 0.0
         self.is_abandoned = False
@@ -180,125 +184,6 @@ class Work:
             self._current.then = self._kept.close
 
     async def _watch(self, request: Request) -> None:
-        """The body has been read, so the next message can only say that the client has gone."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        await until_gone(request)
         self.is_abandoned = True
         self.deadline.reschedule(asyncio.get_running_loop().time())
-
-
-class _Lane:
-    """Some threads, as many places, and who waits for one on the event loop."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._places, self._lock = threads, threading.Lock()
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self.running = 0
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for a place."""
-        return len(self._queue)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the next job has to wait."""
-        return bool(self._queue) or self.running >= self._places
-
-    def take(self) -> bool:
-        """Have a place, if nobody has to wait for it. Any thread may call."""
-        with self._lock:
-            if self.is_full:
-                return False
-            self.running += 1
-            return True
-
-    def give_back(self) -> None:
-        """Have a place no longer. Any thread may call."""
-        with self._lock:
-            if not self._queue:
-                self.running -= 1
-                return
-            loop = self._queue[0].get_loop()
-        with suppress(RuntimeError):  # the loop has ended, and with it all who waited
-            loop.call_soon_threadsafe(self.pass_on)
-
-    def pass_on(self) -> None:
-        """Have a place no longer, on the event loop: who has waited longest has it."""
-        with self._lock:
-            while self._queue:
-                following = self._queue.popleft()
-                if not following.done():
-                    following.set_result(None)
-                    return
-            self.running -= 1
-
-    async def start(self, job: Callable[[], T]) -> _Started[T]:
-        """Wait for a place and start the job on a thread."""
-        if not self.take():
-            await self.place()
-        return _Started(self, job)
-
-    async def place(self) -> None:
-        """Wait for a place; who is cancelled has none."""
-        mine = asyncio.get_running_loop().create_future()
-        with self._lock:
-            if not self.is_full:  # one has been given back just now
-                self.running += 1
-                return
-            self._queue.append(mine)
-        try:
-            await mine
-        except BaseException:
-            if mine.cancelled():
-                with self._lock, suppress(ValueError):
-                    self._queue.remove(mine)
-            else:  # it had come
-                self.give_back()
-            raise
-
-
-class _Started(Generic[T]):
-    """A job that has a thread. ``future`` may be cancelled, which no thread can be: the place is taken until
-    ``is_over``, when ``then`` is called."""
-
-    def __init__(self, lane: _Lane, job: Callable[[], T]) -> None:
-        self._lane, self._loop = lane, asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self._loop.create_future()
-        self.is_over = False
-        self.then: Callable[[], None] | None = None
-        try:
-            running = lane.executor.submit(contextvars.copy_context().run, job)
-        except BaseException:  # the pool is closed
-            lane.give_back()
-            raise
-        running.add_done_callback(self._tell)
-
-    def _tell(self, done: Future[T]) -> None:
-        """On the thread. Cheaper than `asyncio.wrap_future` and a shield, which make a future each."""
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
-            self._loop.call_soon_threadsafe(self._end, done)
-
-    def _end(self, done: Future[T]) -> None:
-        self.is_over = True
-        self._lane.pass_on()
-        if done.cancelled():  # the pool was closed before it began
-            self.future.cancel()
-        elif not self.future.done():
-            error = done.exception()
-            if error is None:
-                self.future.set_result(done.result())
-            else:
-                self.future.set_exception(_raisable(error))
-        if self.then is not None:
-            self.then()
-
-
-def _raisable(error: BaseException) -> BaseException:
-    """What a future takes in place of ``error``: it refuses StopIteration, and somebody waits for it."""
-    if not isinstance(error, StopIteration):
-        return error
-    raised = RuntimeError("a job raised StopIteration")
-    raised.__cause__ = error
-    return raised

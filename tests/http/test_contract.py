@@ -78,4 +78,8 @@ def test_every_operation(operation: str, described, served: tuple[dict, str], da
     if "collection" in (case.path_parameters or {}) and case.method != "DELETE":
         # Mostly one that is there, so that more is seen than 404.
         case.path_parameters["collection"] = COLLECTIONS[len(repr(case.body)) % len(COLLECTIONS)]
-    case.call_and_validate(base_url=served[1], checks=CHECKS, timeout=30)
+    asked = case.query or {}
+    # Bad documents are told in the answer then, or at the end of the task.
+    is_lenient = asked.get("on_error") == "skip" or asked.get("ack") == "task"
+    checks = [check for check in CHECKS if not (is_lenient and check is negative_data_rejection)]
+    case.call_and_validate(base_url=served[1], checks=checks, timeout=30)

@@ -89,6 +89,23 @@ def test_a_refusal_is_a_whole_answer_and_the_connection_goes_on():
     assert other[0] == after[0] == 200
 
 
+def test_of_two_that_come_at_once_one_has_the_room():
+    """Neither has begun when the other is read."""
+
+    async def talk(reader, writer, context):
+        other_reader, other = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        other.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await answer(other_reader)  # it has been accepted
+        for each in (writer, other):
+            each.write(f"{POST}\r\n1234".encode())
+        found = [(await answer(each))[0] for each in (reader, other_reader)]
+        other.close()
+        await other.wait_closed()
+        return sorted(found), context.gate.turned_away
+
+    assert connected(talk) == ([200, 503], 1)
+
+
 def test_requests_of_other_kinds_take_no_room():
     """Downloads and upkeep last, and some clients do not read their answers."""
 

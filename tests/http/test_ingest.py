@@ -14,10 +14,10 @@ import pytest
 from retrieval import Engine
 from retrieval.types import FloatArray
 from server.context import ADMINS
-from server.documents.ingest import INGEST, Ingestion
+from server.documents.ingest import INGEST
+from server.documents.writers import Writers
 from server.http.problems import ProblemError
 from server.routes import collections
-from server.settings import ServerSettings
 from server.store.store import ServerStore
 from server.tasks.record import TaskRecord, now
 from tests.encoders import HashingDense
@@ -135,10 +135,7 @@ def test_who_waits_for_a_task_holds_no_thread(serve, data_dir, held):
             asked = [pool.submit(client.post, f"/v1/collections/papers/{door}", json={}) for door in doors]
             asked.append(pool.submit(client.post, f"{PAPERS}/delete", json={"ids": ["p7"]}))
             try:
-                deadline = time.monotonic() + 30
-                while context.ingestion.turns.waiting("papers") < 1 + len(asked):
-                    assert time.monotonic() < deadline, "they do not wait"
-                    time.sleep(0.002)
+                until_waiting(context, 1 + len(asked))
                 assert context.write_pool.running("search") == context.upkeep_pool.running("search") == 0
                 other = client.post("/v1/collections/other/documents", json={"documents": [paper(1)]})
                 assert other.json()["documents"] == 1
@@ -149,19 +146,91 @@ def test_who_waits_for_a_task_holds_no_thread(serve, data_dir, held):
         assert asked[-1].result().json()["deleted"] == 1  # after the task
 
 
+def test_what_waits_for_a_task_leaves_room_for_other_collections(serve, data_dir, held, assert_problem):
+    data_dir.mkdir()
+    given = {"papers": held, "other": HashingDense()}
+    for name, encoder in given.items():
+        Engine.create(data_dir / name, encoder).close()
+    with serve(given=given, data_dir=data_dir, max_in_flight=3) as client, ThreadPoolExecutor(1) as pool:
+        context = client.app.state.context
+        held.gate.clear()
+        body = as_lines([paper(i) for i in range(300)])
+        task = client.post(PAPERS, content=body, headers=NDJSON, params=LATER).json()["id"]
+        try:
+            assert held.entered.wait(30)
+            waiting = pool.submit(client.post, f"{PAPERS}/delete", json={"ids": ["p7"]})
+            until_waiting(context, 2)
+            for refused in (
+                client.post(PAPERS, json={"documents": [paper(7)]}),
+                client.post(f"{PAPERS}/delete", json={"ids": ["p8"]}),
+            ):
+                assert assert_problem(refused, 503, "collection_busy")["task"] == task
+                assert int(refused.headers["retry-after"]) >= 1
+            status, key = gone_while_it_waited(client, context)
+            assert (status, context.write_gate.in_flight) == (499, 1)
+            other = client.post("/v1/collections/other/documents", json={"documents": [paper(1)]})
+            assert other.json()["documents"] == 1 and other.json()["waited_for"] is None
+        finally:
+            held.gate.set()
+        assert waiting.result().json() | {"generation": 0} == {
+            "deleted": 1,
+            "generation": 0,
+            "waited_for": task,
+        }
+        again = client.post(f"{PAPERS}/delete", json={"ids": ["p8"]}, headers={"idempotency-key": key})
+        assert again.json()["deleted"] == 1 and "idempotency-replayed" not in again.headers
+
+
+def until_waiting(context, n: int) -> None:
+    deadline = time.monotonic() + 30
+    while context.writers.turns.waiting("papers") < n:
+        assert time.monotonic() < deadline, "they do not wait"
+        time.sleep(0.002)
+
+
+def gone_while_it_waited(client, context) -> tuple[int, str]:
+    """The status for a client that went away while its delete waited, and the key that it sent."""
+    key, sent, bodies = "gone", [], [b'{"ids": ["p8"]}']
+    headers = {"host": "localhost", "content-type": "application/json", "idempotency-key": key}
+    path = f"{PAPERS}/delete"
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+
+    async def receive() -> dict[str, Any]:
+        if bodies:
+            return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("status"))
+
+    context.writers.turns._most += 1  # room for one more
+    try:
+        client.portal.call(client.app, scope, receive, send)
+    finally:
+        context.writers.turns._most -= 1
+    return sent[0], key
+
+
 def test_a_task_that_waits_for_its_turn_holds_no_lock_of_the_engine(serve, data_dir):
     """Whoever has the turn may add many documents too, and would wait for that lock for ever."""
     with serve_papers(serve, data_dir) as client:
         context = client.app.state.context
         with context.registry.lease("papers") as engine:
             engine._writer._max_documents = 10  # more take the engine's lock of adding
-            with context.ingestion.turns.of_task("papers", lambda: None):
+            with context.writers.turns.of_task("papers", "t1", lambda: None):
                 body = as_lines([paper(i) for i in range(300)])
                 task = client.post(PAPERS, content=body, headers=NDJSON, params=LATER).json()
-                deadline = time.monotonic() + 30
-                while context.ingestion.turns.waiting("papers") < 2:
-                    assert time.monotonic() < deadline, "it does not wait"
-                    time.sleep(0.002)
+                until_waiting(context, 2)
                 assert engine._writer._adding.acquire(blocking=False), "it holds the lock"
                 engine._writer._adding.release()
         assert until_ended(client, task["id"])["state"] == "succeeded"
@@ -345,7 +414,7 @@ def test_a_server_that_only_reads_leaves_the_bodies_of_others_alone(serve, data_
 # -- taking turns ---------------------------------------------------------------------------------
 
 
-def ingestion_with(run: Callable[[Callable[[], Any]], Any]) -> Ingestion:
+def writers_with(run: Callable[[Callable[[], Any]], Any]) -> Writers:
     class Pool:
         async def run(self, job: Callable[[], Any]) -> Any:
             return await run(job)
@@ -354,11 +423,7 @@ def ingestion_with(run: Callable[[Callable[[], Any]], Any]) -> Ingestion:
         def lease(self, name: str) -> Any:
             return nullcontext(name)
 
-    class Tasks:
-        def register_kind(self, *_: Any, **__: Any) -> None: ...
-
-    settings = ServerSettings(collections={"a": "a"})
-    return Ingestion(settings, None, Leases(), Tasks(), Pool())  # type: ignore[arg-type]
+    return Writers(Leases(), None, Pool(), 100)  # type: ignore[arg-type]
 
 
 def test_writes_to_one_collection_take_turns_in_order():
@@ -376,11 +441,11 @@ def test_writes_to_one_collection_take_turns_in_order():
         return number
 
     async def all_of_them() -> list[int]:
-        ingestion = ingestion_with(run)
+        writers = writers_with(run)
         jobs = [(name, number) for number in range(10) for name in ("a", "b")]
         return await asyncio.gather(
             *(
-                ingestion.in_turn(name, lambda engine, number=number: (engine, number))
+                writers.in_turn(name, lambda engine, _, number=number: (engine, number))
                 for name, number in jobs
             )
         )
@@ -417,13 +482,13 @@ def test_a_failed_write_lets_the_next_one_in():
     async def run(job: Callable[[], Any]) -> Any:
         return job()
 
-    def fail(_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
     async def both() -> Any:
-        ingestion = ingestion_with(run)
+        writers = writers_with(run)
         with pytest.raises(ZeroDivisionError):
-            await ingestion.in_turn("a", fail)
-        return await ingestion.in_turn("a", json.dumps)
+            await writers.in_turn("a", fail)
+        return await writers.in_turn("a", lambda engine, _: json.dumps(engine))
 
     assert asyncio.run(both()) == '"a"'

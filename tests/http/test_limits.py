@@ -129,6 +129,8 @@ class TestJson:
             (b'{"ids": ["a", "\\udfff\\ud800"]}', "/ids/1", "surrogate"),
             (b'{"a/b~c": ["\\uDBFF"]}', "/a~1b~0c/0", "surrogate"),
             (b'{"\\ud800": 1}', "/\ud800", "name"),
+            (b'{"vector": [0.5, 1E+999 ]}', "/vector/1", "float64"),
+            (b"1e999", "", "float64"),
             (b'{"vector": [0.5, 1e999]}', "/vector/1", "float64"),
             (b"[-1.5E+400]", "/0", "float64"),
             (b"[" + b"1" * 400 + b".0]", "/0", "float64"),

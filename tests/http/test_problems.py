@@ -36,7 +36,7 @@ def test_every_engine_error_becomes_a_problem(client, assert_problem, monkeypatc
 
     monkeypatch.setattr(Engine, "search_batch", search)
     # Where a folder is there that the engine does not know, a restore has replaced it: another answer.
-    monkeypatch.setattr("server.collections.registry.identity_of", lambda path: None)
+    monkeypatch.setattr("server.collections.registry.has_index", lambda path: False)
     response = client.post(SEARCH, json={"query": "wing"})
     body = assert_problem(response, STATUS_BY_ERROR[kind], kind.code)
     assert body["detail"] == str(error)

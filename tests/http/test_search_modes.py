@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval import Engine, RecipeConfig
+from retrieval.client.packing import packed
 from retrieval.errors import DocumentNotFoundError
 from retrieval.hybrid import BM25, Hybrid
 from server.answering import Hybrids
@@ -43,15 +44,16 @@ def engines(indexes, encoders):
         yield {"dense": dense, "late": late}
 
 
-def vectors_of(encoders, kind, text=QUERY):
+def vectors_of(encoders, kind, text=QUERY, write=np.ndarray.tolist):
     found = np.asarray(encoders[kind].encode_query([text])[0], dtype=np.float32)
-    return {"vector": found.tolist()} if kind == "dense" else {"vectors": found.tolist()}
+    return {"vector" if kind == "dense" else "vectors": write(found)}
 
 
+@pytest.mark.parametrize("write", [np.ndarray.tolist, packed])
 @pytest.mark.parametrize("kind", ["dense", "late"])
 @pytest.mark.parametrize("mode", [None, "own"])
-def test_vectors_find_what_their_text_finds(client, engines, encoders, kind, mode):
-    given = {**vectors_of(encoders, kind), **({"mode": kind} if mode else {})}
+def test_vectors_find_what_their_text_finds(client, engines, encoders, kind, mode, write):
+    given = {**vectors_of(encoders, kind, write=write), **({"mode": kind} if mode else {})}
     body = post(client, f"{kind}/search", limit=7, **given).json()
     assert pairs(body["hits"]) == of(engines[kind].search(QUERY, 7))
 
@@ -68,6 +70,9 @@ def test_vectors_find_what_their_text_finds(client, engines, encoders, kind, mod
         ("late/search", {"vectors": [[0.5] * 32, [0.5] * 33]}, "/vectors/1"),
         ("late/search", {"vectors": [[0.5] * 32, []]}, "/vectors/1"),
         ("late/search", {"vectors": [[0.5] * 32] * 9}, "/vectors"),
+        ("dense/search", {"vector": packed(np.ones(31))}, "/vector/shape"),
+        ("dense/search", {"vector": {"base64": "AACAPw==", "dtype": "int8"}}, "/vector/dtype"),
+        ("late/search", {"vectors": packed(np.ones((9, 32)))}, "/vectors"),
         ("late/search", {"query": "x", "mode": "dense"}, "/mode"),
         ("late/search", {"query": "x", "mode": "muvera"}, "/mode"),
         ("dense/search", {"query": "x", "mode": "late"}, "/mode"),
@@ -83,7 +88,7 @@ def test_vectors_find_what_their_text_finds(client, engines, encoders, kind, mod
             {"query": "x", "mode": "hybrid", "hybrid": {"num_candidates": 1001}},
             "/hybrid/num_candidates",
         ),
-        ("dense/search", {"vector": [0.5] * 32, "explain": True}, "/explain"),
+        ("dense/explain", {"vector": [0.5] * 3, "ids": ["d01"]}, "/vector"),
         ("dense/search", {"query": "x", "params": {"recall_target": 2}}, "/params/recall_target"),
         ("dense/search", {"query": "x", "params": {"nprobes": 2}}, "/params/nprobes"),
         ("dense/search", {"query": "x", "timeout_ms": 0}, "/timeout_ms"),

@@ -14,6 +14,7 @@ from retrieval import Document, Engine, import_index
 from retrieval.copies import move_index
 from retrieval.errors import IndexDamagedError
 from server.collections import following, snapshots
+from server.collections.folders import identity_of
 from server.collections.following import Follower
 from server.collections.registry import Registry
 from server.collections.snapshots import FOLDER
@@ -150,6 +151,18 @@ def test_a_read_only_server_follows_a_restore(client, data_dir, models, monkeypa
                 time.sleep(0.01)
 
 
+def test_another_index_in_the_same_file_is_another_one(tmp_path):
+    """Numbers of files come again once the files have gone."""
+    for name in ("notes", "other"):
+        Engine.create(tmp_path / name, HashingDense()).close()
+    notes, other = tmp_path / "notes", tmp_path / "other"
+    before = identity_of(notes)
+    assert before == identity_of(notes) != identity_of(other)
+    (notes / "catalog.sqlite").write_bytes((other / "catalog.sqlite").read_bytes())
+    assert identity_of(notes) not in (before, identity_of(other))
+    assert identity_of(tmp_path / "none") is None
+
+
 def test_a_replaced_index_that_cannot_be_opened_is_told_and_left_alone(tmp_path, monkeypatch):
     Engine.create(tmp_path / "notes", HashingDense()).close()
     registry, log, tried = Registry({"notes": tmp_path / "notes"}, NoAliases(), MagicMock()), MagicMock(), []
@@ -177,6 +190,11 @@ def test_a_replaced_index_that_cannot_be_opened_is_told_and_left_alone(tmp_path,
     shutil.rmtree(tmp_path / "notes")
     follower.look()
     assert tried == ["notes"] * 2
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "catalog.sqlite").write_bytes(b"no catalog")
+    follower._not_before.clear()
+    follower.look()
+    assert tried == ["notes"] * 3
     registry.close()
 
 
@@ -223,6 +241,30 @@ def test_a_damaged_snapshot_changes_nothing(client, data_dir):
     assert (task["state"], task["problem"]["code"]) == ("failed", "index_damaged")
     assert len(found(client, "notes")) == made["documents"]
     assert hidden(data_dir) == []
+
+
+def test_a_restore_that_cannot_be_served_says_so_until_it_is_reloaded(client, monkeypatch, assert_problem):
+    """What was served has no files any more: it must not be asked."""
+    succeeded(client, client.post(PATH, json={"name": "s"}))
+    put_documents(client, "notes", texts(31))
+    real = snapshots.opener_of
+
+    def opener_of(context):
+        def open_asked(name: str, path: Path) -> Engine:
+            if not path.name.startswith("."):
+                raise IndexDamagedError("the disk failed")
+            return real(context).open_asked(name, path)
+
+        return SimpleNamespace(open_asked=open_asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, "opener_of", opener_of)
+        task = finished(client, client.post(f"{PATH}/s/restore", json={}))
+    assert (task["state"], task["problem"]["code"]) == ("failed", "index_damaged")
+    refused = client.post("/v1/collections/notes/search", json={"query": "wing"})
+    assert "the disk failed" in assert_problem(refused, 503, "collection_failed")["detail"]
+    assert client.post("/v1/collections/notes/reload", json={}).status_code == 200
+    assert len(found(client, "notes")) == 30
 
 
 def test_only_models_of_the_list_are_loaded(client, data_dir, tmp_path):

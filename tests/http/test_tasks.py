@@ -849,6 +849,20 @@ def test_what_was_left_behind_can_be_cancelled_before_it_is_taken_up(store):
     assert tasks.close(SECONDS)
 
 
+def test_what_is_cancelled_while_it_is_taken_up_is_cancelled(store):
+    store.add_task(TaskRecord("left", "ingest", "a", "queued", now(), payload={}))
+    tasks, done = Tasks(store, make_logger()), []
+
+    def resume(record: TaskRecord) -> Callable[[TaskControl], None]:
+        tasks.cancel(record.id)
+        return lambda control: done.append(record.id)
+
+    tasks.register_kind("ingest", resume)
+    tasks.resume_unfinished()
+    assert ended(tasks, "left").state == "cancelled" and done == []
+    assert tasks.close(SECONDS)
+
+
 def test_what_was_accepted_waits_for_what_is_not_there_now(tasks, monkeypatch):
     monkeypatch.setattr("server.tasks.manager.FIRST_PAUSE", 0.02)
     tries, removed = [], []

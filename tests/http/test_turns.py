@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from server.documents.turns import Turns
+from server.documents.turns import LineFull, Turns
+from server.documents.writers import Writers
+from server.http.problems import ProblemError
+from server.tasks.record import TaskProgress
+from server.working.pool import Disconnected
 
 SECONDS = 30
 
@@ -29,7 +34,7 @@ def carry_on() -> None:
 
 
 def test_requests_and_tasks_come_in_the_order_in_which_they_asked():
-    turns, order = Turns(), []
+    turns, order = Turns(9), []
 
     async def request(name: str) -> None:
         async with turns.of_request("a"):
@@ -37,7 +42,7 @@ def test_requests_and_tasks_come_in_the_order_in_which_they_asked():
             await asyncio.sleep(0)
 
     def task() -> None:
-        with turns.of_task("a", carry_on):
+        with turns.of_task("a", "t1", carry_on):
             order.append("task")
 
     async def run() -> None:
@@ -59,14 +64,14 @@ def test_requests_and_tasks_come_in_the_order_in_which_they_asked():
 
 
 def test_whoever_gives_up_leaves_the_line():
-    turns = Turns()
+    turns = Turns(9)
 
     async def wait() -> None:
         async with turns.of_request("a"):
             raise AssertionError("the turn is another's")
 
     async def run() -> None:
-        with turns.of_task("a", carry_on):
+        with turns.of_task("a", "t1", carry_on):
             waiting = asyncio.create_task(wait())
             await asyncio.sleep(0)
             waiting.cancel()
@@ -82,8 +87,92 @@ def test_a_task_that_waits_can_be_stopped():
     def stop() -> None:
         raise Stop
 
-    turns = Turns()
-    with turns.of_task("a", carry_on):
-        with pytest.raises(Stop), turns.of_task("a", stop):
+    turns = Turns(9)
+    with turns.of_task("a", "t1", carry_on):
+        with pytest.raises(Stop), turns.of_task("a", "t2", stop):
             raise AssertionError("the turn is another's")
         assert turns.waiting("a") == 1
+
+
+class Client:
+    """A request whose body has been read."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> dict[str, str]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+def test_only_so_many_requests_wait_and_they_know_for_which_task():
+    turns = Turns(2)
+
+    async def write() -> str | None:
+        async with turns.of_request("a") as waited_for:
+            return waited_for
+
+    async def run() -> None:
+        with turns.of_task("a", "t1", carry_on):
+            waiting = [asyncio.create_task(write()) for _ in range(2)]
+            await asyncio.sleep(0)
+            for refused in (write(), asyncio.to_thread(turns.check_room, "a")):
+                with pytest.raises(LineFull) as caught:
+                    await refused
+                assert (caught.value.waiting, caught.value.task) == (2, "t1")
+            turns.check_room("b")
+            with pytest.raises(Stop), turns.of_task("a", "t2", stop):  # tasks have places of their own
+                raise AssertionError("the turn is another's")
+        assert await asyncio.gather(*waiting) == ["t1", "t1"]
+        assert await write() is None
+
+    def stop() -> None:
+        raise Stop
+
+    asyncio.run(run())
+
+
+def test_whose_client_goes_leaves_the_line_but_not_once_it_has_the_turn():
+    turns, staying, going = Turns(9), Client(), Client()
+
+    async def write(client: Client) -> bool:
+        async with turns.of_request("a", client):  # type: ignore[arg-type]
+            client.gone.set()
+            await asyncio.sleep(0.01)
+            return True
+
+    async def run() -> None:
+        with turns.of_task("a", "t1", carry_on):
+            waiting = [asyncio.create_task(write(client)) for client in (going, staying)]
+            await asyncio.sleep(0)
+            going.gone.set()
+            async with asyncio.timeout(SECONDS):
+                with pytest.raises(Disconnected):
+                    await waiting[0]
+            assert turns.waiting("a") == 2
+        assert await waiting[1]
+
+    asyncio.run(run())
+    assert turns.waiting("a") == 0
+
+
+@pytest.mark.parametrize(("eta", "seconds"), [(None, "1"), (12.1, "13"), (500.0, "60")])
+def test_who_is_refused_is_told_for_how_long_the_task_writes(eta, seconds):
+    running = SimpleNamespace(progress=TaskProgress(eta_seconds=eta))
+    tasks = SimpleNamespace(get={"t1": running}.__getitem__)
+    writers = Writers(None, tasks, None, 1)  # type: ignore[arg-type]
+
+    async def wait() -> None:
+        async with writers.turns.of_request("a"):
+            pass
+
+    async def run() -> None:
+        with writers.turns.of_task("a", "t1", carry_on):
+            waiting = asyncio.create_task(wait())
+            await asyncio.sleep(0)
+            with pytest.raises(ProblemError, match="for the task t1, and") as caught:
+                writers.check_room("a")
+        await waiting
+        assert caught.value.headers == {"Retry-After": seconds} and caught.value.members == {"task": "t1"}
+
+    asyncio.run(run())

@@ -125,6 +125,16 @@ def test_fewer_dimensions_keep_the_best_directions(collection: Path, tmp_path: P
     assert not list((tmp_path / "cache").glob("*.partial"))
 
 
+def test_documents_are_cut_after_the_directions_were_fitted(collection: Path, tmp_path: Path) -> None:
+    whole = datasets.load("tiny", 3, 10, tmp_path / "cache", collection.parent)
+    cut = datasets.load("tiny", 3, 10, tmp_path / "cache", collection.parent, document_length=2)
+    assert np.diff(cut.documents.offsets).tolist() == [2, 1, 2, 2]
+    np.testing.assert_array_equal(cut.documents[2], whole.documents[2][:2])
+    np.testing.assert_array_equal(cut.queries.values, whole.queries.values)
+    assert cut.key != whole.key
+    assert cut.name != whole.name
+
+
 @pytest.mark.parametrize(
     ("name", "dim"), [("none", None), ("synthetic:", None), ("synthetic:0", None), ("synthetic:5", 64)]
 )

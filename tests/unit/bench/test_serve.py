@@ -202,7 +202,9 @@ def test_all_of_it_once(tmp_path: Path):
     told = CliRunner().invoke(app, [*places, *few, "--peers", "qdrant", "--json", str(out)])
     assert told.exit_code == 0, told.output
     found = json.loads(out.read_text(encoding="utf-8"))
-    assert [row["form"] for row in found["overhead"]] == [form.name for form in FORMS]
+    asked = [form.name for form in FORMS if form.query != "packed"]
+    assert [row["form"] for row in found["overhead"]] == asked
+    assert all(row["anonymous"] for row in found["closed"] + found["open"])
     assert len(found["closed"]) == 4 and len(found["open"]) == 10
     assert not any(row["failed"] for row in found["closed"] + found["open"])
     assert found["index"]["documents"] == 30 and found["machine"]["cpus"]

@@ -34,7 +34,7 @@ DIFFERENT = {
     "close": "that of the async one is awaited",
 }
 EXTRA = {
-    "search": {"mode", "hybrid", "timeout_ms"},  # what only a service has
+    "search": {"mode", "hybrid", "timeout_ms", "vectors"},  # what only a service has
     "search_batch": {"mode", "hybrid", "timeout_ms"},
     "add": {"ack"},
     "upsert": {"ack"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import threading
 import traceback
@@ -163,3 +164,77 @@ def test_nobody_there(pauses: list[float]) -> None:
         client.models()
     assert "no connection" in str(caught.value) and "http://127.0.0.1:9" in str(caught.value)
     assert len(pauses) == 1
+
+
+def whole(body: bytes, cut: int | None = None) -> bytes:
+    """An answer; of its body no more than ``cut`` bytes."""
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:cut]
+
+
+COUNT, FLUSHED = b'{"count": 41, "generation": 2}', b'{"documents": 3, "generation": 2}'
+
+
+class Scripted(threading.Thread):
+    """A socket that takes one connection after the other. Each gets its answers, one a request (an empty one
+    is none), and is closed then; ``closed`` says that the first one is."""
+
+    def __init__(self, *connections: list[bytes]) -> None:
+        super().__init__()
+        self._connections, self.requests, self.closed = connections, 0, threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def run(self) -> None:
+        for answers in self._connections:
+            connection, _ = self._listening.accept()
+            with connection, connection.makefile("rb") as asked:
+                for content in answers:
+                    head = list(iter(asked.readline, b"\r\n"))
+                    asked.read(
+                        next(int(line[15:]) for line in head if line.lower().startswith(b"content-length:"))
+                    )
+                    self.requests += 1
+                    connection.sendall(content)
+            self.closed.set()
+
+    def __enter__(self) -> Scripted:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(30)
+        self._listening.close()
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used_again(pauses: list[float]) -> None:
+    with Scripted([whole(COUNT)], [whole(FLUSHED)]) as server, Client(server.url) as client:
+        papers = client.collection("papers")
+        assert papers.count() == 41 and server.closed.wait(30)
+        assert papers.flush() == 3  # which is never sent twice
+    assert pauses == [] and server.requests == 2
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used_again_async(pauses: list[float]) -> None:
+    async def ask(url: str, closed: threading.Event) -> tuple[int, int]:
+        async with AsyncClient(url) as client:
+            papers = client.collection("papers")
+            counted = await papers.count()
+            assert await asyncio.to_thread(closed.wait, 30)
+            return counted, await papers.flush()
+
+    with Scripted([whole(COUNT)], [whole(FLUSHED)]) as server:
+        assert asyncio.run(ask(server.url, server.closed)) == (41, 3)
+    assert pauses == [] and server.requests == 2
+
+
+@pytest.mark.parametrize("broken", [b"", whole(COUNT, 5)], ids=["no answer", "half an answer"])
+def test_what_broke_is_asked_once_more_if_that_does_no_harm(pauses: list[float], broken: bytes) -> None:
+    with Scripted([whole(COUNT), broken], [whole(COUNT)]) as server, Client(server.url) as client:
+        assert [client.collection("papers").count() for _ in range(2)] == [41, 41]
+    assert len(pauses) == 1 and server.requests == 3
+    with Scripted([whole(COUNT), broken]) as server, Client(server.url) as client:
+        papers = client.collection("papers")
+        papers.count()
+        with pytest.raises(ConnectionFailedError, match="the connection broke") as caught:
+            papers.flush()
+    assert caught.value.sent and len(pauses) == 1 and server.requests == 2

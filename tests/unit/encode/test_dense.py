@@ -21,6 +21,9 @@ def test_vectors_equal_the_librarys(checkpoint, library, name):
 
     close(ours.encode_query(TEXTS), theirs.encode_query(TEXTS))
     close(ours.encode_document(TEXTS), theirs.encode_document(TEXTS))
+    for i in (0, 5):  # of one text every bit
+        assert (ours.encode_query([TEXTS[i]]) == theirs.encode_query([TEXTS[i]])).all()
+        assert (ours.encode_document([TEXTS[i]]) == theirs.encode_document([TEXTS[i]])).all()
     assert ours.encode_query(TEXTS).dtype == np.float32
     assert ours.encode_query(TEXTS).shape == (len(TEXTS), ours.dim)
 
@@ -51,7 +54,7 @@ def test_manhattan_is_refused(tmp_path):
 def test_truncate_dim(checkpoint, library):
     config = EncoderConfig(name=str(checkpoint("mean")), truncate_dim=7)
     encoder = load_encoder(config)
-    assert encoder.dim == 7
+    assert encoder.dim == 7 == encoder.encode_query(TEXTS[:1]).shape[1]
     close(encoder.encode_document(TEXTS), library(checkpoint("mean"), "dense", truncate_dim=7).encode(TEXTS))
 
 

@@ -24,6 +24,10 @@ def test_vectors_equal_the_librarys(checkpoint, library, name):
 
     close(ours.encode_query(TEXTS), theirs.encode_query(TEXTS))
     close(ours.encode_document(TEXTS), theirs.encode_document(TEXTS))
+    for i in (0, 5):  # of one text every bit
+        assert (ours.encode_query([TEXTS[i]])[0] == np.asarray(theirs.encode_query([TEXTS[i]])[0])).all()
+        theirs_of_document = np.asarray(theirs.encode_document([TEXTS[i]])[0])
+        assert (ours.encode_document([TEXTS[i]])[0] == theirs_of_document).all()
     assert ours.kind == "late"
     assert as_ragged(ours.encode_query(TEXTS), ours, len(TEXTS)).dim == 16
 

@@ -53,18 +53,18 @@ def test_four_threads_get_the_same_vectors(checkpoint, name):
 def test_one_batch_at_a_time_passes_the_model(checkpoint, monkeypatch):
     encoder = load_encoder(str(checkpoint("mean")), RuntimeConfig(token_budget=16))
     model, inside, most = encoder._model.model, [], []
-    encode = model.encode_document
+    forward = model.forward
 
     def watched(*arguments, **options):
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.002)
         try:
-            return encode(*arguments, **options)
+            return forward(*arguments, **options)
         finally:
             inside.pop()
 
-    monkeypatch.setattr(model, "encode_document", watched)
+    monkeypatch.setattr(model, "forward", watched)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(encoder.encode_document, [TEXTS] * 4))
     assert len(most) > len(TEXTS)
@@ -95,7 +95,7 @@ def test_a_failure_while_encoding_is_one_sentence(checkpoint, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("out of memory\nat some line")
 
-    monkeypatch.setattr(encoder._model.model, "encode_query", fail)
+    monkeypatch.setattr(encoder._model.model, "forward", fail)
     with pytest.raises(EncoderError, match=r"^cannot encode: out of memory$"):
         encoder.encode_query(["a"])
 
