@@ -29,6 +29,8 @@ __all__ = [
     "Json",
     "Kind",
     "Language",
+    "Lengths",
+    "Metric",
     "OnError",
     "OtherEncoder",
     "Pooling",
@@ -47,6 +49,8 @@ __all__ = [
     "TitleField",
     "TokenBudget",
     "TruncateDim",
+    "Vector",
+    "VectorFile",
     "given",
     "read_codec",
     "settings",
@@ -70,7 +74,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs
 
 Encoder = Annotated[
     str | None,
-    _setting("--encoder", "encoder", "model: minilm, minilm-late, a checkpoint folder or a hub name"),
+    _setting(
+        "--encoder",
+        "encoder",
+        "model: minilm, minilm-late, a checkpoint folder or a hub name; given: documents bring their vectors",
+    ),
 ]
 OtherEncoder = Annotated[
     str | None,
@@ -78,6 +86,42 @@ OtherEncoder = Annotated[
         "--encoder",
         help="where the index's model is now, if it moved; another model is refused",
         show_default="the index's own",
+    ),
+]
+Vector = Annotated[
+    str | None,
+    typer.Option(
+        "--vector",
+        help="vectors of queries in place of texts: a .npy file (d,) or (n, d), of one vector a token "
+        "(n_tokens, d) or (n, n_tokens, d); - reads one a line from stdin, as JSON; with --hybrid beside the "
+        "text",
+        metavar="FILE",
+    ),
+]
+VectorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--vectors",
+        help="the documents' vectors, for an index of given ones: a .npy file (n, d), in the order of SOURCE",
+        metavar="FILE",
+        show_default="the field 'vector' or 'vectors' of each document",
+    ),
+]
+Lengths = Annotated[
+    Path | None,
+    typer.Option(
+        "--lengths",
+        help="how many of --vectors each document has, one a token (late): a .npy file of integers",
+        metavar="FILE",
+        show_default="one",
+    ),
+]
+Metric = Annotated[
+    Literal["dot", "cosine", "l2", "maxsim", "meanmaxsim"] | None,
+    typer.Option(
+        "--metric",
+        help="how given vectors are compared",
+        show_default="cosine; of one a token, maxsim",
     ),
 ]
 Kind = Annotated[
@@ -145,7 +189,7 @@ Queries = Annotated[
     Path | None,
     typer.Option(
         "--queries",
-        help="real queries to train and measure the recipe with: one a line, or .jsonl with 'text'",
+        help="real queries to train and measure the recipe with: one a line, .jsonl with 'text', or .npy",
         metavar="FILE",
         show_default="spans of the documents",
     ),
@@ -155,8 +199,9 @@ CodecFile = Annotated[
     Path | None,
     typer.Option(
         "--codec",
-        help="a codec trained elsewhere, in place of the recipe's (safetensors): centroids (and rotation, "
-        "dim) for pq, rotation and bits, or low and step for int8",
+        help="a codec trained elsewhere, in place of the recipe's (safetensors, or a folder of .npy files): "
+        "centroids (and rotation, dim) for pq, rotation and bits, or low and step for int8; for the index "
+        "tokens centroids (and codebooks, or bucket_weights and bucket_cutoffs)",
         metavar="FILE",
         show_default="trained on the documents",
     ),

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["read_queries"]
 
 
-def read_queries(path: Path) -> list[str]:
-    """One query a line; of a ``.jsonl`` file the field ``text`` (or ``query``) of each line.
+def read_queries(path: Path) -> list[str] | list[NDArray[Any]]:
+    """One query a line; of a ``.jsonl`` file the field ``text`` (or ``query``) of each line; of a ``.npy``
+    file the vectors of each, ``(n, d)`` or ``(n, n_tokens, d)``.
 
     Raises:
         DataError: a line that holds no query, or a file that cannot be read.
     """
+    if path.suffix == ".npy":
+        return _arrays(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -26,6 +33,21 @@ def read_queries(path: Path) -> list[str]:
     if not queries:
         raise DataError("the file holds no queries", str(path))
     return queries
+
+
+def _arrays(path: Path) -> list[NDArray[Any]]:
+    import numpy as np
+
+    try:
+        array = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read queries: {error}", str(path)) from None
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
+        told = (
+            f"holds {array.dtype} of shape {array.shape}; vectors of queries are (n, d) or (n, n_tokens, d)"
+        )
+        raise DataError(told, str(path))
+    return list(array)
 
 
 def _queries(path: Path, lines: Sequence[str]) -> Iterator[str]:

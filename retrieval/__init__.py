@@ -5,7 +5,7 @@ from retrieval.checks import inspect_index, verify_index
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig, SearchConfig
 from retrieval.copies import CopyReport, export_index, import_index, restore_index, snapshot_index
 from retrieval.corpus import Corpus, ErrorPolicy, open_corpus
-from retrieval.encode import Encoder, load_encoder
+from retrieval.encode import Encoder, GivenVectors, load_encoder
 from retrieval.engine import Engine
 from retrieval.errors import RetrievalError
 from retrieval.filters import AnyOf, Exists, Filter, HasId, Match, Prefix, Range, parse_filter
@@ -44,6 +44,7 @@ __all__ = [
     "Exists",
     "Explanation",
     "Filter",
+    "GivenVectors",
     "HasId",
     "Hit",
     "Hybrid",

@@ -11,23 +11,21 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval.config import IndexConfig, RecipeConfig
+from retrieval.config import IndexConfig
 from retrieval.corpus import ErrorPolicy, check_document, metadata_columns
-from retrieval.encode import ConfiguredEncoder, Encoder
-from retrieval.encode.base import fingerprint_of
+from retrieval.encode import Encoder
 from retrieval.encode.documents import DocumentEncoder
+from retrieval.encode.given import as_numbers, check_vectors
 from retrieval.errors import ConfigError, DataError
 from retrieval.index import prepare_documents
-from retrieval.quantize import FloatCodec
 from retrieval.storage import (
     Catalog,
     Clipped,
-    CodecRecord,
     SegmentRecord,
     SegmentWriter,
     add_clipped,
@@ -38,18 +36,12 @@ from retrieval.storage import (
 from retrieval.types import BuildProgress, Document, ProgressCallback, Record, TrainingReport
 
 __all__ = [
-    "FIRST_CODEC",
     "BuildReport",
     "Ingest",
-    "check_recipe",
-    "check_same",
-    "new_codec_record",
     "truncated_documents",
     "with_place",
 ]
 
-FIRST_CODEC = 1
-"""The codec generation of a build; training makes the next."""
 ENCODE_CHUNK = 512
 """Documents given to the encoder at once; sorted by length inside, so larger means less padding."""
 
@@ -77,24 +69,6 @@ class BuildReport:
     """Documents that were there before and have new content now."""
     training: TrainingReport | None = None
     """What was trained on the documents after they were in; None if nothing was."""
-
-
-def new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
-    """The first codec generation of an index."""
-    resolved = config.resolve(encoder.kind)
-    codec_config, _ = FloatCodec(resolved.first_precision).state()
-    known = encoder.config.model_dump() if isinstance(encoder, ConfiguredEncoder) else None
-    fingerprint = fingerprint_of(encoder)
-    return CodecRecord(
-        FIRST_CODEC,
-        FloatCodec.name,
-        codec_config,
-        encoder.kind,
-        encoder.metric,
-        encoder.dim,
-        known,
-        fingerprint,
-    )
 
 
 @dataclass(slots=True)
@@ -128,8 +102,6 @@ class Ingest:
         self._trained = load_trained(root, self._record)
         self._types = catalog.fields()
         self._next_segment = int(catalog.meta("next_number"))
-        self._replace, self._replaced = False, 0
-        self._refused: set[str] = set()
         self._started = time.perf_counter()
         self._truncated_before = truncated_documents(encoder)
         self._encode_seconds, self._clipped = 0.0, Clipped()
@@ -206,24 +178,29 @@ class Ingest:
             content = _record_bytes(record)
             batch.digest.update(content)
             try:
-                self._check(record, batch.documents)
+                document = self._checked(record, batch.documents)
             except DataError as error:
                 self._policy.report(error)
                 continue
-            batch.documents[record.document.id] = record.document
+            batch.documents[document.id] = document
             batch.bytes += len(content)
             full = len(batch.documents) >= self._config.segment_documents
             if full or batch.bytes >= self._config.segment_text_bytes:
                 break
         return batch
 
-    def _check(self, record: Record, ids: Container[str]) -> None:
+    def _checked(self, record: Record, ids: Container[str]) -> Document:
         check_document(record.document, record.where)
         doc_id = record.document.id
-        known = doc_id in ids or doc_id in self._refused
-        if not self._replace and (known or self._catalog.register.find(doc_id) is not None):
+        if self._is_taken(doc_id, ids):
             raise DataError(f"duplicate id {doc_id!r}; ids are unique in an index", record.where)
+        document = check_vectors(record.document, self._encoder, record.where)
         self._types.observe(record)
+        return document
+
+    def _is_taken(self, doc_id: str, ids: Container[str]) -> bool:
+        """Whether a document of this id is in the index, or among the ``ids`` of this segment."""
+        return doc_id in ids or self._catalog.register.find(doc_id) is not None
 
     def _write(self, batch: Batch, span: _Span) -> SegmentWriter:
         """Encode a batch into a segment's files."""
@@ -238,9 +215,9 @@ class Ingest:
 
         try:
             for first in range(0, len(documents), ENCODE_CHUNK):
-                texts = [document.full_text for document in documents[first : first + ENCODE_CHUNK]]
+                chunk = documents[first : first + ENCODE_CHUNK]
                 started = time.perf_counter()
-                vectors = self._document_encoder.encode(texts, encoded)
+                vectors = self._document_encoder.vectors_of(chunk, encoded)
                 self._encode_seconds += time.perf_counter() - started
                 prepared = prepare_documents(vectors, self._record.metric)
                 self._clipped += clipped_of(self._trained.codec, prepared.values)
@@ -271,8 +248,6 @@ class Ingest:
         add_clipped(self._catalog, self._clipped)
         self._clipped = Clipped()
         self._catalog.set_meta("next_number", writer.segment + 1)
-        if self._replace:
-            self._replaced += len(self._catalog.register.bury(list(batch.documents), generation))
         self._catalog.register.add(segment.segment, list(batch.documents))
         self._catalog.set_meta("fields", self._types.to_json())
         self._documents += segment.n_documents
@@ -296,44 +271,12 @@ class Ingest:
             seconds=time.perf_counter() - self._started,
             encode_seconds=self._encode_seconds,
             truncated=truncated_documents(self._encoder) - self._truncated_before,
-            replaced=self._replaced,
         )
 
 
 def truncated_documents(encoder: Encoder) -> int:
     """How many documents an encoder has cut so far, 0 if it does not count."""
     return int(getattr(encoder, "truncated_documents", 0))
-
-
-def check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
-    """Refuse to resume a build whose documents would be cut or stored otherwise, naming the first difference.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    before = IndexConfig.of(**stored)
-    for name in IndexConfig.model_fields:
-        value, known = getattr(given, name), getattr(before, name)
-        if name != "recipe" and value != known:
-            raise ConfigError(f"{name}={value!r}, but the build began with {known!r}; resume with that")
-
-
-def check_recipe(record: CodecRecord, before: RecipeConfig, given: RecipeConfig) -> None:
-    """Refuse to resume a build with another recipe than the one that it was trained with; before that any
-    will do, since documents are stored in the same way for all.
-
-    Raises:
-        ConfigError: it is another.
-    """
-    is_trained = record.codec > FIRST_CODEC
-    if not is_trained or given == before or given.index == "auto":  # what that chose is in its place
-        return
-    old, new = before.model_dump(), given.model_dump()
-    told = ", ".join(f"{name}={new[name]} (it was {old[name]})" for name in old if new[name] != old[name])
-    raise ConfigError(
-        f"the build is complete and trained, and its recipe would change: {told}; leave the index as it is, "
-        "or compact it with the other recipe"
-    )
 
 
 def with_place(source: Iterable[Document | Record]) -> Iterator[Record]:
@@ -358,6 +301,8 @@ def _record_bytes(record: Record) -> bytes:
     document = record.document
     try:
         parts = [document.id, document.title, document.text, dict(document.metadata)]
-        return json.dumps(parts, sort_keys=True, default=str).encode()
+        content = json.dumps(parts, sort_keys=True, default=str).encode()
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"not a usable document ({error})", record.where) from None
+    given = None if document.vectors is None else as_numbers(document.vectors)
+    return content if given is None else content + given.tobytes()

@@ -7,8 +7,9 @@ segments get their numbers. So the lock is held for a moment, however long the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -64,7 +65,8 @@ class BulkAdd(Ingest):
     ) -> None:
         self._seen = reading.generation()
         super().__init__(root, reading, encoder, policy, progress)
-        self._replace, self._next_segment = replace, PROVISIONAL
+        self._replace, self._replaced, self._next_segment = replace, 0, PROVISIONAL
+        self._read: set[str] = set()
         self._types_seen = self._types.to_json()
 
     def run(self, source: Source, session: Callable[[float], AbstractContextManager[Catalog]]) -> BuildReport:
@@ -78,7 +80,7 @@ class BulkAdd(Ingest):
         written: list[_Written] = []
         try:
             for batch, span in self._batches(iter(source), source.fraction):
-                self._refused |= batch.documents.keys()
+                self._read |= batch.documents.keys()
                 if self._policy.is_refusing:  # read on for the other errors; encode no more
                     continue
                 written.append(_Written(self._write(batch, span), batch))
@@ -97,7 +99,17 @@ class BulkAdd(Ingest):
         except BaseException:
             _abandon(written)
             raise
-        return self._report()
+        return changed(self._report(), replaced=self._replaced)
+
+    def _is_taken(self, doc_id: str, ids: Container[str]) -> bool:
+        """Of several documents of one id the last takes the place of the others, if it may of any."""
+        return not self._replace and (doc_id in self._read or super()._is_taken(doc_id, ids))
+
+    def _register(self, writer: SegmentWriter, batch: Batch, generation: int) -> None:
+        """As for a build, after what is replaced was deleted."""
+        if self._replace:
+            self._replaced += len(self._catalog.register.bury(list(batch.documents), generation))
+        super()._register(writer, batch, generation)
 
     def _name(self, written: Sequence[_Written], generation: int) -> None:
         """Register all segments; inside a transaction."""

@@ -224,7 +224,10 @@ class IndexConfig(_Config):
     recipe: RecipeConfig = Field(default_factory=RecipeConfig, description="how documents are found")
     segment_documents: int = Field(default=4096, ge=1, le=10_000_000, description="documents in one segment")
     segment_text_bytes: int = Field(
-        default=256 << 20, ge=1, le=1 << 30, description="titles, texts and metadata in one segment"
+        default=256 << 20,
+        ge=1,
+        le=1 << 30,
+        description="titles, texts, metadata and given vectors in one segment",
     )
 
     @property

@@ -196,6 +196,6 @@ def asked_ids(ids: Iterable[str], purpose: str) -> list[str]:
     Raises:
         QueryError: one text instead of several, or an id that no document can have.
     """
-    if isinstance(ids, str):
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
         raise QueryError(f"the ids to {purpose} are a list of strings, such as [{ids!r}]")
     return [check_id(doc_id) for doc_id in ids]

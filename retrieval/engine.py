@@ -17,10 +17,11 @@ from retrieval.asked import FilterLike, filter_to_delete
 from retrieval.build import BuildReport, Ingest
 from retrieval.building import building, holding_blas, silent
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
+from retrieval.contents import asked_ids
 from retrieval.conversion import Conversion
 from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
-from retrieval.encode import Encoder, load_encoder
+from retrieval.encode import Encoder, GivenVectors, load_encoder
 from retrieval.encode.base import check_encoder
 from retrieval.encode.documents import check_pooling
 from retrieval.errors import ConfigError, QueryError
@@ -29,7 +30,7 @@ from retrieval.index import prepare_queries
 from retrieval.lifecycle import begin_build, check_target, create_index
 from retrieval.maintenance import Maintenance, MaintenanceReport
 from retrieval.quantize import GivenCodec, check_precision
-from retrieval.queries import Query, check_id
+from retrieval.queries import Query
 from retrieval.reader import Reader
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
@@ -43,7 +44,7 @@ from retrieval.types import (
     TrainingProgress,
     TrainingReport,
 )
-from retrieval.writer import Writer, check_ids
+from retrieval.writer import Writer
 
 __all__ = ["Engine", "FilterLike"]
 
@@ -119,12 +120,13 @@ class Engine(Reader):
         first commit leaves nothing behind.
 
         Where the configuration's recipe, or int8, has to be trained, that is done when all documents
-        are in; killed then, the index is whole and searched exactly, and ``resume=True`` trains it, by
-        another recipe if that is what it is given.
+        are in; killed then, the index is whole and searched exactly, and ``resume=True`` trains it, from the
+        start, by another recipe if that is what it is given.
         ``queries`` (texts or vectors of real ones) are what recipes are fitted and measured with;
         without them, spans of the documents. ``force`` trains even on vectors that hardly differ.
-        ``codec`` was trained elsewhere (`pq_from_arrays`, `int8_from_arrays`, `bits_from_arrays`) and takes
-        the place of the recipe's; with index=exact and the precision int8, of the calibration.
+        ``codec`` was trained elsewhere (`pq_from_arrays`, `int8_from_arrays`, `bits_from_arrays`, for the
+        index tokens `residual_from_arrays`) and takes the place of the recipe's; one of int8, with the
+        precision int8 and index exact or tokens, that of the calibration.
 
         Raises:
             CollapsedError: they hardly differ; the index is there, and searched exactly.
@@ -135,7 +137,7 @@ class Engine(Reader):
         """
         check_target(Path(path), resume=resume)  # before a model is loaded
         known = _resolve(encoder, runtime)
-        config = taking(config or IndexConfig.of(), codec, known.kind, known.dim)
+        config = taking(config or IndexConfig.of(), codec, known.dim)
         check_trainable(config, known.kind, known.dim)
         check_pooling(config.pooling, known)
         if queries is not None and not is_trained_later(config):
@@ -242,7 +244,7 @@ class Engine(Reader):
         if isinstance(ids, Mapping | Filter):
             raise QueryError("the ids to delete are a list of strings; give a filter as filter=...")
         if ids is not None:
-            deleted = self._writer.delete([check_id(doc_id) for doc_id in check_ids(ids)])
+            deleted = self._writer.delete(asked_ids(ids, "delete"))
         elif filter is not None:
             wanted = filter_to_delete(filter)
             with self._writer.session() as catalog:
@@ -290,13 +292,13 @@ class Engine(Reader):
             check_precision(precision)  # before anything is folded
         now = IndexConfig.of(**self._catalog.meta("config"))
         wanted = now.replace(precision=precision or now.precision, recipe=recipe or now.recipe)
-        wanted = taking(wanted, codec, self.kind, self._record.dim)
+        wanted = taking(wanted, codec, self._record.dim)
         check_trainable(wanted, self.kind, self._record.dim)
-        check_residual(self._catalog.codec(), wanted, retrain=retrain)
+        check_residual(self._catalog.codec(), wanted, retrain=retrain or codec is not None)
         if not retrain and codec is None and is_trained(self._catalog.codec(), wanted):
             if queries is not None:
                 raise ConfigError("queries are to train with, and nothing is to be trained; add --retrain")
-            return self._maintenance.compact()
+            return self._maintenance.compact(force=force)
         return self._maintenance.compact(self._conversion(wanted, queries, codec, force), progress)
 
     def _conversion(
@@ -337,8 +339,9 @@ class Engine(Reader):
         return self._maintenance.compact(self._conversion(config, queries, codec, force), tell).training
 
     def _encoder_if_any(self) -> Encoder | None:
-        """The encoder, for pseudo-queries; None where a caller's own is not at hand."""
-        if self._encoder is None and self._record.encoder is None:
+        """The encoder, for pseudo-queries; None where a caller's own is not at hand, or there is none."""
+        given = GivenVectors.of(self._record.encoder_fingerprint)
+        if given is not None or (self._encoder is None and self._record.encoder is None):
             return None
         return self.encoder
 

@@ -6,18 +6,20 @@ the next one, and a creation that fails takes its folder away again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from retrieval.build import FIRST_CODEC, check_recipe, check_same, new_codec_record
-from retrieval.config import IndexConfig
+from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.corpus import FieldTypes
-from retrieval.encode import Encoder
+from retrieval.encode import ConfiguredEncoder, Encoder
 from retrieval.encode.base import check_fingerprint, fingerprint_of
-from retrieval.errors import IndexExistsError, IndexUnfinishedError
+from retrieval.errors import ConfigError, IndexExistsError, IndexUnfinishedError
+from retrieval.quantize import FloatCodec
 from retrieval.storage import (
     Catalog,
+    CodecRecord,
     clear_folder,
     clear_leftovers,
     has_catalog,
@@ -27,6 +29,9 @@ from retrieval.storage import (
 )
 
 __all__ = ["begin_build", "check_target", "create_index"]
+
+FIRST_CODEC = 1
+"""The codec generation of a build; training makes the next."""
 
 
 def check_target(root: Path, *, resume: bool = False) -> None:
@@ -107,7 +112,25 @@ def _create_catalog(root: Path, encoder: Encoder, config: IndexConfig, *, comple
     clear_folder(root)
     config = config.resolve(encoder.kind)
     meta = {"config": config.as_json(), "fields": FieldTypes().to_json(), "build": {"complete": complete}}
-    Catalog.create(root, new_codec_record(encoder, config), meta).close()
+    Catalog.create(root, _new_codec_record(encoder, config), meta).close()
+
+
+def _new_codec_record(encoder: Encoder, config: IndexConfig) -> CodecRecord:
+    """The first codec generation of an index."""
+    resolved = config.resolve(encoder.kind)
+    codec_config, _ = FloatCodec(resolved.first_precision).state()
+    known = encoder.config.model_dump() if isinstance(encoder, ConfiguredEncoder) else None
+    fingerprint = fingerprint_of(encoder)
+    return CodecRecord(
+        FIRST_CODEC,
+        FloatCodec.name,
+        codec_config,
+        encoder.kind,
+        encoder.metric,
+        encoder.dim,
+        known,
+        fingerprint,
+    )
 
 
 def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None:
@@ -120,8 +143,39 @@ def _check_same_build(root: Path, encoder: Encoder, config: IndexConfig) -> None
                 f"the build of {root} is complete, and its segments were merged since; add to it"
             )
         check_fingerprint(catalog.codec().encoder_fingerprint, fingerprint_of(encoder))
-        check_same(catalog.meta("config"), config)
-        check_recipe(catalog.codec(), IndexConfig.of(**catalog.meta("config")).recipe, config.recipe)
+        _check_same(catalog.meta("config"), config)
+        _check_recipe(catalog.codec(), IndexConfig.of(**catalog.meta("config")).recipe, config.recipe)
+
+
+def _check_same(stored: Mapping[str, Any], given: IndexConfig) -> None:
+    """Refuse to resume a build whose documents would be cut or stored otherwise, naming the first difference.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    before = IndexConfig.of(**stored)
+    for name in IndexConfig.model_fields:
+        value, known = getattr(given, name), getattr(before, name)
+        if name != "recipe" and value != known:
+            raise ConfigError(f"{name}={value!r}, but the build began with {known!r}; resume with that")
+
+
+def _check_recipe(record: CodecRecord, before: RecipeConfig, given: RecipeConfig) -> None:
+    """Refuse to resume a build with another recipe than the one that it was trained with; before that any
+    will do, since documents are stored in the same way for all.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    is_trained = record.codec > FIRST_CODEC
+    if not is_trained or given == before or given.index == "auto":  # what that chose is in its place
+        return
+    old, new = before.model_dump(), given.model_dump()
+    told = ", ".join(f"{name}={new[name]} (it was {old[name]})" for name in old if new[name] != old[name])
+    raise ConfigError(
+        f"the build is complete and trained, and its recipe would change: {told}; leave the index as it is, "
+        "or compact it with the other recipe"
+    )
 
 
 def _take_recipe(catalog: Catalog, config: IndexConfig) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from retrieval.building import building, silent
 from retrieval.config import RuntimeConfig
 from retrieval.conversion import Conversion, convert
-from retrieval.errors import IndexLockedError, RetrievalError
+from retrieval.errors import ConfigError, IndexLockedError, RetrievalError
 from retrieval.registering import register_merged
 from retrieval.storage import (
     Catalog,
@@ -34,6 +34,7 @@ from retrieval.storage import (
     remove_segments,
     write_merged,
 )
+from retrieval.training import check_arranging, check_memory
 from retrieval.types import TrainingProgress, TrainingReport
 from retrieval.writer import Writer
 
@@ -50,12 +51,14 @@ SWAP_PATIENCE = 60.0
 @dataclass(frozen=True, slots=True)
 class MaintenanceReport:
     """What upkeep did: ``folded`` pending documents, ``merges``, and the segments there are now;
-    ``training`` where a new codec generation was made."""
+    ``training`` where a new codec generation was made; ``apart`` says why segments were not merged that
+    should be, None if there are none."""
 
     folded: int
     merges: int
     segments: int
     training: TrainingReport | None = None
+    apart: str | None = None
 
 
 class Maintenance:
@@ -68,6 +71,7 @@ class Maintenance:
         self._stopping, self._work = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._resting_until = 0.0
+        self._apart: tuple[int, ...] = ()
 
     # -- in the background --------------------------------------------------------------------
 
@@ -108,24 +112,49 @@ class Maintenance:
     # -- on request ---------------------------------------------------------------------------
 
     def run(self) -> MaintenanceReport:
-        """Fold if much is pending, and merge until the policy is content."""
+        """Fold if much is pending, and merge until the policy is content, or a merge would not fit in
+        memory.
+
+        Raises:
+            ConfigError: the pending documents as a segment would not.
+        """
         with building(self._runtime.threads):
             return self._keep_up()
 
     def _keep_up(self) -> MaintenanceReport:
         folded = self.fold() if self._is_much_pending() else 0
-        merges = 0
+        merges, apart = 0, None
         with self._busy, merge_lock(self._root) as free:
             while free and not self._stopping.is_set():
                 snapshot = self._snapshots.latest()
                 chosen = choose_merge(_sizes(snapshot))
                 if not chosen:
                     break
-                merges += self._merge(snapshot, [view for view in snapshot.segments if view.number in chosen])
-        return self._report(folded, merges)
+                views = [view for view in snapshot.segments if view.number in chosen]
+                if (apart := self._too_large(snapshot, views)) is not None:
+                    break  # the smallest are merged first
+                merges += self._merge(snapshot, views)
+        return replace(self._report(folded, merges), apart=apart)
 
-    def fold(self) -> int:
-        """Write the pending documents as a segment; returns how many."""
+    def _too_large(self, snapshot: Snapshot, views: Sequence[SegmentView]) -> str | None:
+        """Why segments stay apart; said once of the same ones, not with every write."""
+        try:
+            check_arranging(snapshot, sum(map(len, views)))
+        except ConfigError as error:
+            numbers = tuple(view.number for view in views)
+            if numbers != self._apart:
+                told = ", ".join(map(str, numbers))
+                log.warning("upkeep of %s leaves the segments %s apart: %s", self._root, told, error)
+            self._apart = numbers
+            return str(error)
+        return None
+
+    def fold(self, *, force: bool = False) -> int:
+        """Write the pending documents as a segment; returns how many.
+
+        Raises:
+            ConfigError: without ``force``, if it would not fit in memory.
+        """
         with building(self._runtime.threads), self._writer.session() as catalog:
             snapshot = self._snapshots.latest()
             pending = [view for view in snapshot.segments if view.is_pending]
@@ -133,6 +162,8 @@ class Maintenance:
                 return 0
             # The segment takes the buffer's number: its documents keep their births.
             (view,) = pending
+            if not force:
+                check_arranging(snapshot, len(view))
             files = write_merged(self._root, view.number, snapshot, pending)
             with catalog.transaction("fold") as generation:
                 catalog.register.clear_pending()
@@ -143,32 +174,51 @@ class Maintenance:
             return files.n_documents
 
     def compact(
-        self, conversion: Conversion | None = None, tell: TrainingProgress = silent
+        self,
+        conversion: Conversion | None = None,
+        tell: TrainingProgress = silent,
+        *,
+        force: bool = False,
     ) -> MaintenanceReport:
-        """Fold, then merge everything into one segment without deleted documents.
+        """Fold, then merge everything into one segment without deleted documents, with ``force`` even where
+        memory seems too small.
 
         With a ``conversion`` it becomes a new codec generation, for which writers wait until it is done.
+
+        Raises:
+            ConfigError: it would not fit in memory; nothing was written.
         """
         with building(self._runtime.threads, tell):
             if conversion is None:
-                return self._compacted()
+                return self._compacted(force)
             with self._writer.adding():  # what is encoded now would be of the codec that goes
                 return self._converted(conversion)
 
     def _converted(self, conversion: Conversion) -> MaintenanceReport:
-        folded = self.fold()
+        snapshot = self._snapshots.latest()
+        if conversion.recipe is not None and not conversion.force:
+            check_memory(len(snapshot), snapshot.record.dim, conversion.recipe)
+        folded = self.fold(force=conversion.force)
         with self._alone(), self._writer.session() as catalog:
             done = convert(self._root, catalog, self._snapshots.latest(), conversion)
         return replace(self._report(folded, 1), training=done)
 
-    def _compacted(self) -> MaintenanceReport:
-        folded = self.fold()
+    def _compacted(self, force: bool) -> MaintenanceReport:
+        if not force:
+            self._check_whole()
+        folded = self.fold(force=force)
         with self._alone():
             snapshot = self._snapshots.latest()
             views = [view for view in snapshot.segments if not view.is_pending]
             wanted = len(views) > 1 or any(view.live is not None for view in views)
             merges = self._merge(snapshot, views) if wanted else 0
         return self._report(folded, merges)
+
+    def _check_whole(self) -> None:
+        """Whether everything can be one segment, if it is not yet."""
+        snapshot = self._snapshots.latest()
+        if len(snapshot.segments) > 1 or any(view.live is not None for view in snapshot.segments):
+            check_arranging(snapshot, len(snapshot))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -207,7 +257,7 @@ class Maintenance:
     def _between_blocks(self) -> bool:
         """During a merge: what is added meanwhile must not pile up. Gives whether to stop."""
         if self._is_much_pending():
-            with suppress(IndexLockedError):  # another process is writing; later, then
+            with suppress(IndexLockedError, ConfigError):  # another process is writing, or memory is short
                 self.fold()
         return self._stopping.is_set()
 

@@ -59,9 +59,11 @@ def query_vectors(
         QueryError: an empty text, or vectors that do not fit or are not finite.
     """
     texts = [query for query in queries if isinstance(query, str)]
+    if not texts:
+        return Ragged.from_list([_given(query, kind, dim) for query in queries], dim)
     if any(not text.strip() for text in texts):
         raise QueryError("the query is empty; give it some words")
-    encoded = iter(_each(encode_queries(encoder(), texts)) if texts else ())
+    encoded = iter(_each(encode_queries(encoder(), texts)))
     parts = [next(encoded) if isinstance(query, str) else _given(query, kind, dim) for query in queries]
     return Ragged.from_list(parts, dim)
 
@@ -73,11 +75,11 @@ def _each(ragged: Ragged) -> list[FloatArray]:
 def _given(query: object, kind: EncoderKind, dim: int) -> FloatArray:
     if not isinstance(query, np.ndarray) or query.dtype.kind not in "fiu":
         raise QueryError(f"a query is a text or an array of numbers, not {type(query).__name__}")
-    vectors = np.atleast_2d(np.asarray(query, dtype=np.float32))
+    vectors = np.array(query, np.float32, ndmin=2, copy=None)
     fits = vectors.ndim == 2 and vectors.shape[1] == dim and (kind == "late" or len(vectors) == 1)
     if not fits:
         expected = f"({dim},)" if kind == "dense" else f"(n_tokens, {dim})"
         raise QueryError(f"query vectors of shape {query.shape} do not fit this index; expected {expected}")
-    if not np.abs(vectors).max(initial=0) <= LARGEST:  # also when one is NaN
+    if not np.maximum.reduce(np.abs(vectors), axis=None, initial=0) <= LARGEST:  # also when one is NaN
         raise QueryError(f"the query's vectors hold NaN, infinity or values beyond {LARGEST:g}")
     return vectors

@@ -16,7 +16,7 @@ import pyarrow as pa
 from retrieval.build import ENCODE_CHUNK
 from retrieval.config import RecipeConfig, RuntimeConfig
 from retrieval.conversion import Conversion, convert
-from retrieval.encode import Encoder, load_stored_encoder
+from retrieval.encode import Encoder, GivenVectors, load_stored_encoder
 from retrieval.encode.base import check_encoder, check_fingerprint, fingerprint_of
 from retrieval.encode.documents import DocumentEncoder
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFolderError
@@ -86,6 +86,11 @@ class Reencoder:
                 self._root, record.encoder, record.encoder_fingerprint, self._runtime
             )
         return self._given
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a model: vectors that were given (`GivenVectors`) come only once."""
+        return GivenVectors.of(self._record.encoder_fingerprint) is None
 
     def documents(self, record: SegmentRecord) -> DocumentTable:
         """The documents of a segment.

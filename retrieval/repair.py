@@ -1,18 +1,18 @@
 """Repair of a damaged index: what can be derived is derived again from the stored documents.
 
-A segment whose codes, offsets or births are damaged, but whose documents are whole, is encoded anew;
-where only what the trained search keeps of it is damaged, that is made again from its codes. One whose
-documents are damaged is lost: it is named with its ids, and dropped only on request; so is a commit that
-is still pending, the rest of which then becomes a segment. A trained search
-whose own arrays are damaged is dropped: until it is trained again, every stored vector is scored. Where
-the calibration is damaged that stored vectors are read by, all documents are encoded anew.
+A segment whose codes, offsets or births are damaged, but whose documents are whole, is encoded anew; where
+only what the trained search keeps of it is damaged, that is made again from its codes. One whose documents
+are damaged, or whose documents brought the damaged vectors, is lost: it is named with its ids, and dropped
+only on request; so is a commit that is still pending, the rest of which then becomes a segment. A trained
+search whose own arrays are damaged is dropped: until it is trained again, every stored vector is scored.
+Where the calibration is damaged that stored vectors are read by, all documents are encoded anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrieval.building import building
@@ -39,6 +39,7 @@ from retrieval.storage import (
     SegmentWriter,
     Snapshot,
     Trained,
+    add_lock,
     damaged_pending,
     file_problems,
     load_codec,
@@ -53,10 +54,15 @@ from retrieval.storage import (
     write_salvaged,
     writer_lock,
 )
+from retrieval.training import untrained
 
 __all__ = ["LostSegment", "RepairReport", "repair_index"]
 
 Progress = Callable[[int, int], None]
+GIVEN_ONCE = (
+    "they were given, so no model can make them again; restore a copy, or drop these documents and add them "
+    "again with their vectors"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,8 @@ class RepairReport:
     """What a repair did: ``segments`` rebuilt, ``documents`` encoded again, and what is ``lost``;
     the latter is still there unless ``dropped``. ``search`` tells what became of a trained search that
     could not be kept, ``calibration`` that all documents were encoded again because stored vectors could not
-    be read, and what was trained again; None: nothing was wrong with it."""
+    be read, and what was trained again; None: nothing was wrong with it. ``waiting`` tells what was asked for
+    and is still to be trained, by `Engine.compact`, as after a repair that was killed while it calibrated."""
 
     segments: int
     documents: int
@@ -82,6 +89,7 @@ class RepairReport:
     dropped: bool
     search: str | None = None
     calibration: str | None = None
+    waiting: tuple[str, ...] = ()
 
 
 def repair_index(
@@ -106,26 +114,40 @@ def repair_index(
         IndexDamagedError: the catalog itself is damaged, or the calibration and documents too: restore a
             copy.
         ConfigError: ``recalibrate``, and stored vectors have no calibration.
-        IndexLockedError: another process is writing or merging.
+        IndexLockedError: another process is writing, merging or adding many documents.
         EncoderMismatchError: ``encoder`` is not the one the index was built with.
     """
     root = Path(path)
     Catalog.check_present(root)
-    with writer_lock(root), merge_lock(root) as free, Catalog.open(root, write=True) as catalog:
-        if not free:
-            raise IndexLockedError(f"{root} is being merged by another process; try again later")
+    with (
+        writer_lock(root),
+        merge_lock(root) as free,
+        add_lock(root) as idle,  # what is encoded now may be of a codec that is dropped
+        Catalog.open(root, write=True) as catalog,
+    ):
+        if not (free and idle):
+            doing = "added to" if free else "merged"
+            raise IndexLockedError(f"{root} is being {doing} by another process; try again later")
         _check_catalog(root, catalog)
         again = Reencoder(root, catalog, encoder, runtime)
         with building(None if runtime is None else runtime.threads):
             if recalibrate:
-                _check_calibrated(catalog.codec())
+                _check_calibrated(catalog.codec(), again)
             if recalibrate or _is_unreadable(root, catalog.codec()):
-                return _all_again(root, catalog, again, progress)
-            return _Repair(root, catalog, again).run(drop_lost=drop_lost, progress=progress)
+                report = _all_again(root, catalog, again, progress)
+            else:
+                report = _Repair(root, catalog, again).run(drop_lost=drop_lost, progress=progress)
+        now, asked = catalog.codec().config, catalog.meta("config")
+        return replace(report, waiting=tuple(untrained(asked, now.get("recipe"), now["precision"])))
 
 
-def _check_calibrated(record: CodecRecord) -> None:
+def _check_calibrated(record: CodecRecord, again: Reencoder) -> None:
     """To encode all again as something less exact, and forget what is to be trained, would only do harm."""
+    if not again.is_possible:
+        raise ConfigError(
+            "to calibrate again is to encode every document again, and these brought their vectors; build "
+            "the index anew with them"
+        )
     precision = record.config["precision"]
     if precision not in ("int8", "residual"):
         raise ConfigError(
@@ -147,6 +169,8 @@ def _is_unreadable(root: Path, record: CodecRecord) -> bool:
 
 def _all_again(root: Path, catalog: Catalog, again: Reencoder, progress: Progress | None) -> RepairReport:
     segments, precision = len(catalog.segments()), catalog.codec().config["precision"]
+    if not again.is_possible:
+        raise IndexDamagedError(f"what {precision} vectors are read by is damaged, and {GIVEN_ONCE}")
     documents, is_whole = encode_all(root, catalog, again, progress or (lambda *_: None))
     told = f"every document was encoded again, and what {precision} needs was trained on them"
     if not is_whole:
@@ -233,6 +257,8 @@ class _Repair:
         files = self._arranged_again(record)
         encoded = 0
         if files is None:
+            if not self._again.is_possible:
+                raise Lost(f"the vectors of segment {record.segment} are damaged, and {GIVEN_ONCE}")
             documents = self._again.documents(record)
             living, number = self._again.living(documents, record.origins), self._catalog.meta("next_number")
             files = self._again.write(int(number), self._trained, documents, living, tell)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from retrieval.config import IndexConfig, RecipeConfig
 from retrieval.errors import ConfigError
 from retrieval.presets import check_kind, check_options, check_stored
-from retrieval.quantize import GivenCodec, Int8Codec, check_given, codec_settings
+from retrieval.quantize import GivenCodec, ResidualCodec, check_given, codec_settings
 from retrieval.reduce import check_spec, reduced_dim
 from retrieval.storage import CodecRecord
-from retrieval.training import KEPT
+from retrieval.training import KEPT, stores
 from retrieval.types import EncoderKind
 
 __all__ = ["check_residual", "check_trainable", "is_trained", "is_trained_later", "taking"]
@@ -30,11 +30,12 @@ def check_trainable(config: IndexConfig, kind: EncoderKind, dim: int) -> None:
     check_stored(config)
 
 
-def taking(config: IndexConfig, codec: GivenCodec | None, kind: EncoderKind, dim: int) -> IndexConfig:
+def taking(config: IndexConfig, codec: GivenCodec | None, dim: int) -> IndexConfig:
     """The configuration with the codes that a codec makes which was trained elsewhere.
 
-    With a search (index flat, ivf or hnsw) these are the codes that it scans, after the reducers; without
-    one, and with the precision int8, they are the stored vectors.
+    With a search (index flat, ivf, hnsw or tokens) these are the codes that it scans, after the reducers.
+    Bytes, which the index tokens does not scan, and without a search, are the stored vectors, with the
+    precision int8.
 
     Raises:
         ConfigError: nothing of the configuration is coded so, or vectors of another dimension.
@@ -42,17 +43,25 @@ def taking(config: IndexConfig, codec: GivenCodec | None, kind: EncoderKind, dim
     if codec is None:
         return config
     recipe = config.recipe
-    if kind == "late" or recipe.index not in ("exact", "flat", "ivf", "hnsw"):
-        told = "one vector a token" if kind == "late" else f"index={recipe.index}"
-        raise ConfigError(f"a codec trained elsewhere is for the indexes flat, ivf and hnsw, not for {told}")
-    if recipe.index == "exact" and (config.precision != "int8" or not isinstance(codec, Int8Codec)):
+    if config.precision == "int8" and stores(codec, recipe):
+        check_given(codec, dim)
+        return config
+    if recipe.index == "exact":
         raise ConfigError(
             "index=exact takes no codec trained elsewhere but one of int8 with the precision int8: choose "
-            "the index flat, ivf or hnsw"
+            "the index flat, ivf, hnsw or tokens"
+        )
+    if recipe.index not in ("flat", "ivf", "hnsw", "tokens"):
+        raise ConfigError(
+            "a codec trained elsewhere is for the indexes flat, ivf, hnsw and tokens, not for "
+            f"index={recipe.index}"
+        )
+    if isinstance(codec, ResidualCodec) is not (recipe.index == "tokens"):
+        raise ConfigError(
+            f"index={recipe.index} takes no such codec: what residual_from_arrays makes is for the index "
+            "tokens, which otherwise takes only what int8_from_arrays makes, with the precision int8"
         )
     check_given(codec, reduced_dim(recipe.reduce, dim))
-    if recipe.index == "exact":
-        return config
     return config.replace(recipe=recipe.replace(**codec_settings(codec)))
 
 

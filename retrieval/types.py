@@ -48,12 +48,18 @@ Precision = Literal["float32", "float16", "int8", "residual"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One item of a corpus. ``metadata`` maps field names to JSON-like values."""
+    """One item of a corpus. ``metadata`` maps field names to JSON-like values.
+
+    ``vectors`` are for an index that encodes nothing (`GivenVectors`; texts may be empty): an array ``(d,)``,
+    for late interaction ``(n_tokens, d)``, or lists of such numbers. Documents that are read back have none,
+    and they do not count where documents are compared.
+    """
 
     id: str
     text: str
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    vectors: NDArray[Any] | Sequence[Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def full_text(self) -> str:
@@ -198,10 +204,10 @@ class TokenMatch:
 class Explanation:
     """Why a document got its score: the contributions of ``matches`` add up to ``score``.
 
-    Spans of query tokens index ``query``, spans of document tokens index ``text`` (the title
-    and the text joined, as the encoder read them). ``scored_from`` says what the document's vectors are:
-    as they are ``stored`` (float32, float16, int8), or made again from lossy ``codes``, where nothing else is
-    kept of them.
+    Spans of query tokens index ``query`` ("" where vectors were given), spans of document tokens index
+    ``text`` (the title and the text joined, as the encoder read them). ``scored_from`` says what the
+    document's vectors are: as they are ``stored`` (float32, float16, int8), or made again from lossy
+    ``codes``, where nothing else is kept of them.
     """
 
     id: str

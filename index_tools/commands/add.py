@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,8 @@ def add(
     id_field: opt.IdField = None,
     title_field: opt.TitleField = None,
     text_field: opt.TextField = None,
+    vectors: opt.VectorFile = None,
+    lengths: opt.Lengths = None,
     on_error: opt.OnError = "stop",
     upsert: Upsert = False,
     as_json: opt.Json = False,
@@ -41,15 +43,17 @@ def add(
     settings = opt.settings(
         device=device, dtype=dtype, backend=backend, token_budget=token_budget, threads=threads
     )
-    fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
+    fields: dict[str, Any] = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
 
-    from retrieval import Engine, open_corpus
+    from retrieval import Engine, GivenVectors, open_corpus
     from retrieval.corpus.policy import ErrorPolicy
 
     policy = ErrorPolicy(on_error)
-    corpus = open_corpus(source, policy=policy, format=source_format, **fields)
     title = f"adding to {index}"
     with Engine.open(index, encoder, runtime=settings.runtime()) as engine:
+        own = vectors or isinstance(engine.encoder, GivenVectors)
+        reading = {"format": source_format, "vectors": own, "lengths": lengths, **fields}
+        corpus = open_corpus(source, policy=policy, **reading)
         put = engine.upsert if upsert else engine.add
         with output.progress(title) as reporter:
             report = put(corpus, policy=policy, progress=reporter.documents(title))

@@ -10,17 +10,25 @@ import typer
 from index_tools import options as opt
 from index_tools.compiling import compiling_shown
 from index_tools.failures import Interrupted
+from index_tools.given import check_options, encoder_for
 from index_tools.output import Output
 from index_tools.queries import read_queries
 from index_tools.reports import show_build_report
 
 if TYPE_CHECKING:
+    from retrieval import Encoder, GivenVectors
     from retrieval.config import EncoderConfig
     from retrieval.corpus import Corpus
 
 __all__ = ["build"]
 
-Resume = Annotated[bool, typer.Option("--resume", help="go on with a build that was interrupted")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="go on with a build that was interrupted: encoded documents are kept, training begins again",
+    ),
+]
 
 
 def build(
@@ -29,6 +37,7 @@ def build(
     index: opt.IndexPath,
     encoder: opt.Encoder = None,
     kind: opt.Kind = "auto",
+    metric: opt.Metric = None,
     revision: opt.Revision = None,
     truncate_dim: opt.TruncateDim = None,
     query_length: opt.QueryLength = None,
@@ -47,6 +56,8 @@ def build(
     id_field: opt.IdField = None,
     title_field: opt.TitleField = None,
     text_field: opt.TextField = None,
+    vectors: opt.VectorFile = None,
+    lengths: opt.Lengths = None,
     preset: opt.Preset = None,
     changes: opt.Set = None,
     queries: opt.Queries = None,
@@ -77,20 +88,27 @@ def build(
         language=language,
         projection=projection,
     )
-    fields = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
+    fields: dict[str, Any] = opt.given(id_field=id_field, title_field=title_field, text_field=text_field)
 
     from retrieval import open_corpus, recipe_of
     from retrieval.config import EncoderConfig
     from retrieval.corpus.policy import ErrorPolicy
 
+    reading = {"format": source_format, **fields}
+    known: EncoderConfig | GivenVectors
+    if check_options(settings.encoder, vectors=vectors, lengths=lengths, metric=metric):
+        reading |= {"vectors": vectors or True, "lengths": lengths}
+        known = encoder_for(source, kind, metric, **reading)
+    else:
+        known = EncoderConfig.of(name=settings.encoder, **model)
     config = settings.index(recipe_of(preset, changes), pooling)
     asked = None if queries is None else read_queries(queries)
     policy = ErrorPolicy(on_error)
     _build(
         output,
         index,
-        open_corpus(source, policy=policy, format=source_format, **fields),
-        EncoderConfig.of(name=settings.encoder, **model),
+        open_corpus(source, policy=policy, **reading),
+        known,
         config=config,
         runtime=settings.runtime(),
         resume=resume,
@@ -101,7 +119,9 @@ def build(
     )
 
 
-def _build(output: Output, index: Path, corpus: Corpus, encoder: EncoderConfig, **asked: Any) -> None:
+def _build(
+    output: Output, index: Path, corpus: Corpus, encoder: EncoderConfig | Encoder, **asked: Any
+) -> None:
     """Build it with ``asked`` (as `Engine.build` takes it), say how far it is, and report.
 
     Raises:

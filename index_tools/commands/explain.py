@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from index_tools import options as opt
+from index_tools.given import query_of
 from index_tools.output import Output, printable
 from index_tools.passages import in_context, marked, matched_words, snippet
 from retrieval.types import Explanation, TokenMatch
@@ -20,14 +21,17 @@ FROM_CODES = "scored from lossy codes: the index keeps nothing else of the vecto
 LONGEST_TOKEN = 40  # a dense index has one "token" a text: the whole of it
 
 DocumentId = Annotated[str, typer.Argument(help="id of the document", metavar="DOC_ID")]
-Query = Annotated[str, typer.Argument(help="the query, in quotes", metavar="QUERY")]
+Query = Annotated[
+    str | None, typer.Argument(help="the query, in quotes", metavar="QUERY", show_default=False)
+]
 
 
 def explain(
     context: typer.Context,
     index: opt.IndexPath,
     doc_id: DocumentId,
-    query: Query,
+    query: Query = None,
+    vector: opt.Vector = None,
     encoder: opt.OtherEncoder = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
@@ -46,7 +50,7 @@ def explain(
     from retrieval import Engine
 
     with Engine.open(index, encoder, runtime=settings.runtime()) as engine:
-        explanation = engine.explain(query, doc_id)
+        explanation = engine.explain(query_of(query, vector, engine.kind), doc_id)
     late = engine.kind == "late"
     output.data(asdict(explanation), lambda: _show(output, explanation, words=late))
 

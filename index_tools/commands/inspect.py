@@ -52,17 +52,25 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         ("vectors", f"{info.tokens:,} of {info.dim} x {info.precision} ({info.kind}, {info.metric})"),
         *([("pooling", info.pooling)] if info.pooling != "none" else []),
         ("recipe", _recipe(info)),
+        *_waiting(info),
         *_recalls(info),
         *_geometry(info),
         *_strain(info),
         *_clipped(info),
-        ("encoder", f"{encoder['name']}  {told}" if encoder else "the caller's own class"),
+        ("encoder", f"{encoder['name']}  {told}" if encoder else _unknown(info)),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
     ]
     rows += _each(info)
     rows += [(f"  {component}", size(count)) for component, count in info.bytes.items()]
     rows.append(("size", _total(info)))
     return rows
+
+
+def _unknown(info: IndexInfo) -> str:
+    """What made the vectors, where the index has no model of its own."""
+    if info.fingerprint.get("name") != "given":
+        return "the caller's own class"
+    return f"none: documents bring their vectors  model={info.fingerprint.get('model', 'not told')}"
 
 
 def _documents(info: IndexInfo) -> str:
@@ -93,6 +101,13 @@ def _recipe(info: IndexInfo) -> str:
     if has_grown(info.documents, curve):
         return f"{told}; measured on {curve['documents']:,} documents: train it again with compact --retrain"
     return f"{told}; {told_recall(curve)}"
+
+
+def _waiting(info: IndexInfo) -> list[tuple[str, str]]:
+    """What was asked for and is not there yet."""
+    from retrieval.training import untrained
+
+    return [("waiting", told) for told in untrained(info.config, info.recipe, info.precision)]
 
 
 def _codes(recipe: Mapping[str, Any]) -> list[str]:

@@ -66,9 +66,9 @@ def repair(
 
 def _show(output: Output, report: RepairReport) -> None:
     output.show(f"{report.segments:,} segments rebuilt, {report.documents:,} documents encoded again")
-    for told in (report.search, report.calibration):
-        if told is not None:
-            output.show(told)
+    changed = [told for told in (report.search, report.calibration) if told is not None]
+    for told in changed or report.waiting:
+        output.show(told)
     for lost in report.lost:
         state = "dropped" if report.dropped else "lost (--drop-lost takes them out of the index)"
         output.show(f"{lost.problem}", f"{len(lost.ids):,} documents {state}: {', '.join(lost.ids)}")

@@ -11,6 +11,7 @@ import typer
 
 from index_tools import options as opt
 from index_tools.compiling import announced
+from index_tools.given import queries_of
 from index_tools.output import Output
 from index_tools.passages import snippet
 
@@ -24,7 +25,10 @@ OPTIONS = frozenset({"recall_target", "budget_ms", "exact"})
 """Parameters of a search with an option of their own."""
 
 Queries = Annotated[
-    list[str], typer.Argument(help="queries, each in quotes; - reads one a line from stdin", metavar="QUERY")
+    list[str] | None,
+    typer.Argument(
+        help="queries, each in quotes; - reads one a line from stdin", metavar="QUERY", show_default=False
+    ),
 ]
 Limit = Annotated[int, typer.Option("-k", "--k", help="hits for each query")]
 Fields = Annotated[
@@ -70,7 +74,8 @@ SkipDamaged = Annotated[
 def search(
     context: typer.Context,
     index: opt.IndexPath,
-    queries: Queries,
+    queries: Queries = None,
+    vector: opt.Vector = None,
     k: Limit = 10,
     wanted: opt.Filter = None,
     fields: Fields = None,
@@ -112,12 +117,12 @@ def search(
     ):
         for problem in engine.damaged if skip_damaged else ():
             output.note(f"left out: {problem}")
-        for query in _each(queries):
+        asked_for: dict[str, Any] = {"filter": wanted, "fields": shown, "params": params}
+        texts = queries or []
+        for name, query in _asked(texts, vector, engine.kind, is_hybrid=combined.is_hybrid):
             with announced(output):
-                found = searcher.search(
-                    query, k, filter=wanted, fields=shown, params=params, explain="plan" if plan else None
-                )
-            _answer(output, query, found, alone=len(queries) == 1 and "-" not in queries)
+                found = searcher.search(**query, k=k, **asked_for, explain="plan" if plan else None)
+            _answer(output, name, found, alone=len(texts) == 1 and "-" not in texts)
 
 
 def hit_values(hit: Hit) -> dict[str, Any]:
@@ -162,6 +167,34 @@ def _answer(output: Output, query: str, result: SearchResult, alone: bool) -> No
     if result.partial:
         values["partial"] = True
     output.data(values, human)
+
+
+def _asked(
+    texts: Sequence[str], file: str | None, kind: str, *, is_hybrid: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each query is called, and the arguments that ask it.
+
+    Raises:
+        ConfigError: texts and vectors that do not go together, or none of them.
+    """
+    if file is None and texts:
+        yield from ((text, {"query": text}) for text in _each(texts))
+        return
+    from retrieval.errors import ConfigError
+
+    if file is None:
+        raise ConfigError("there is no query; give one in quotes, or its vectors with --vector FILE")
+    if not is_hybrid:
+        if texts:
+            raise ConfigError("give the queries as texts or with --vector; both only with --hybrid")
+        yield from ((one.name, {"query": one.vectors}) for one in queries_of(file, kind))
+        return
+    if file == "-" and "-" in texts:
+        raise ConfigError("stdin has either the texts or their vectors; give the others otherwise")
+    words, vectors = list(_each(texts)), [one.vectors for one in queries_of(file, kind)]
+    if len(words) != len(vectors):
+        raise ConfigError(f"there are {len(words)} texts, and vectors of {len(vectors)} queries in {file}")
+    yield from ((text, {"query": text, "vectors": own}) for text, own in zip(words, vectors, strict=True))
 
 
 def _each(queries: Sequence[str]) -> Iterator[str]:

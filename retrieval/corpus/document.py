@@ -19,11 +19,15 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class FieldNames:
-    """Which fields of a record hold the id, the title and the text; None means the usual names."""
+    """Which fields of a record hold the id, the title and the text; None means the usual names.
+
+    ``vectors``: the field ``vector`` or ``vectors`` is `Document.vectors`, and no metadata.
+    """
 
     id: str | None = None
     title: str | None = None
     text: str | None = None
+    vectors: bool = False
 
     def __post_init__(self) -> None:
         given = [name for name in (self.id, self.title, self.text) if name is not None]
@@ -44,7 +48,8 @@ class FieldNames:
         """Refuse a table without the columns that every document needs.
 
         Raises:
-            DataError: no id or text column, or no column of the title's given name.
+            DataError: no id column, no text column where vectors are not given, or no column of the title's
+            given name.
         """
         told = ", ".join(map(repr, columns))
         if self.id_key(columns) not in columns:
@@ -52,7 +57,7 @@ class FieldNames:
             raise DataError(
                 f"there is no id column {wanted} among {told}; name it with --id-field (id_field=)", where
             )
-        if (self.text or "text") not in columns:
+        if (self.text or "text") not in columns and not (self.vectors and self.text is None):
             raise DataError(
                 f"there is no text column {self.text or 'text'!r} among {told}; "
                 "name it with --text-field (text_field=)",
@@ -79,14 +84,15 @@ def document_of(row: dict[str, Any], names: FieldNames, where: str) -> Document:
         doc_id = str(doc_id)
     _check_id(doc_id, where)
     key = names.text or "text"
-    text = row.pop(key, _MISSING)
+    text = row.pop(key, "" if names.vectors and names.text is None else _MISSING)
     if text is _MISSING:
         raise DataError(f"the text is missing: there is no field {key!r}", where)
     title = row.pop(names.title or "title", None)
     if title is None:
         title = ""
-    _check_texts(title, text, where)
-    return Document(doc_id, text, title, _flattened(row, where))
+    _check_texts(title, text, where, may_be_blank=names.vectors)
+    vectors = _vectors(row, where) if names.vectors else None
+    return Document(doc_id, text, title, _flattened(row, where), vectors)
 
 
 def check_document(document: Document, where: str | None = None) -> None:
@@ -100,7 +106,7 @@ def check_document(document: Document, where: str | None = None) -> None:
     if not isinstance(document.metadata, Mapping):
         raise DataError(f"the metadata must be a mapping, not {_kind(document.metadata)}", where)
     _check_id(document.id, where)
-    _check_texts(document.title, document.text, where)
+    _check_texts(document.title, document.text, where, may_be_blank=document.vectors is not None)
 
 
 def _check_id(doc_id: Any, where: str | None) -> None:
@@ -118,14 +124,21 @@ def _check_id(doc_id: Any, where: str | None) -> None:
         )
 
 
-def _check_texts(title: Any, text: Any, where: str | None) -> None:
+def _check_texts(title: Any, text: Any, where: str | None, *, may_be_blank: bool) -> None:
     for name, value in (("title", title), ("text", text)):
         if not isinstance(value, str):
             raise DataError(f"the {name} must be a string, not {_kind(value)}", where)
         if not value.isascii() and not _is_unicode(value):
             raise DataError(f"the {name} is not valid Unicode: it has half of a surrogate pair", where)
-    if (not text or text.isspace()) and (not title or title.isspace()):
+    if not may_be_blank and (not text or text.isspace()) and (not title or title.isspace()):
         raise DataError("the document is empty: title and text are both blank", where)
+
+
+def _vectors(row: dict[str, Any], where: str) -> Any:
+    given = [value for name in ("vector", "vectors") if (value := row.pop(name, None)) is not None]
+    if len(given) > 1:
+        raise DataError("there is 'vector' and 'vectors'; give one of them", where)
+    return given[0] if given else None
 
 
 def _flattened(row: dict[str, Any], where: str) -> dict[str, Any]:

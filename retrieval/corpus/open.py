@@ -14,6 +14,7 @@ from retrieval.corpus.policy import ErrorPolicy
 from retrieval.corpus.source import Progress, Rows, Source, reading
 from retrieval.corpus.table import read_csv, read_tsv
 from retrieval.corpus.textfiles import TEXT_SUFFIXES, find_text_files, read_text_file
+from retrieval.corpus.vector_file import VectorFile
 from retrieval.errors import ConfigError, DataError
 from retrieval.types import Record
 
@@ -44,13 +45,20 @@ class Corpus:
     """
 
     def __init__(
-        self, root: Path, names: tuple[str, ...], format: str, fields: FieldNames, policy: ErrorPolicy
+        self,
+        root: Path,
+        names: tuple[str, ...],
+        format: str,
+        fields: FieldNames,
+        policy: ErrorPolicy,
+        vectors: VectorFile | None = None,
     ) -> None:
         self.format = format
         self.policy = policy
         self._root = root
         self._names = names
         self._fields = fields
+        self._vectors = vectors
         self._progress: Progress | None = None
 
     @property
@@ -68,9 +76,14 @@ class Corpus:
 
     def _records(self, progress: Progress) -> Iterator[Record]:
         read = _READERS[self.format]
+        coming = iter(()) if self._vectors is None else self._vectors.each()
         for name in self._names:
             rows = read(Source(self._root / name, name), self._fields, progress)
+            if self._vectors is not None:
+                rows = self._vectors.beside(rows, coming)
             yield from records_of(rows, self._fields, self.policy)
+        if self._vectors is not None:
+            self._vectors.check_spent(coming)
         progress.finished = True
 
     def _paths(self) -> Iterator[Path]:
@@ -85,6 +98,8 @@ def open_corpus(
     id_field: str | None = None,
     title_field: str | None = None,
     text_field: str | None = None,
+    vectors: bool | str | os.PathLike[str] = False,
+    lengths: str | os.PathLike[str] | None = None,
 ) -> Corpus:
     """Find out what is at ``path`` and make it readable as documents.
 
@@ -99,12 +114,20 @@ def open_corpus(
         id_field: where the id is; by default ``_id`` or ``id``.
         title_field: where the title is; by default ``title``, which may be missing.
         text_field: where the text is; by default ``text``.
+        vectors: True: the field ``vector`` (numbers) or ``vectors`` (a list of numbers a token) of each
+            document is its vectors, for an index of `GivenVectors`. Or a ``.npy`` file ``(n, d)`` that has
+            them, in the order of the documents.
+        lengths: a ``.npy`` file of how many rows of that each document has; by default one.
 
     Raises:
         DataError: nothing there, or nothing that is understood.
-        ConfigError: an unknown format, or one that must be given because the folder is mixed.
+        ConfigError: an unknown format, or one that must be given because the folder is mixed; lengths
+            without a file of vectors.
     """
-    fields = FieldNames(id_field, title_field, text_field)
+    fields = FieldNames(id_field, title_field, text_field, vectors is not False)
+    if lengths is not None and isinstance(vectors, bool):
+        raise ConfigError("lengths divide a file of vectors; give that too (--vectors, vectors=)")
+    file = None if isinstance(vectors, bool) else VectorFile(vectors, lengths)
     if format not in _FORMATS:
         raise ConfigError(f"format={format!r} is unknown; choose one of {', '.join(_FORMATS)}")
     where = Path(path)
@@ -125,9 +148,9 @@ def open_corpus(
             )
         else:
             raise DataError("there is no such file or folder", str(path))
-    if format == "text" and fields != FieldNames():
+    if format == "text" and fields != FieldNames(vectors=fields.vectors):
         raise ConfigError("id_field, title_field and text_field have no use for a folder of text files")
-    return Corpus(root, names, format, fields, policy or ErrorPolicy())
+    return Corpus(root, names, format, fields, policy or ErrorPolicy(), file)
 
 
 def _of_file(path: Path, format: str) -> str:

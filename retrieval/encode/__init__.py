@@ -20,14 +20,17 @@ from retrieval.encode.base import (
 from retrieval.encode.builtin import BUILTINS, Builtin
 from retrieval.encode.checkpoint import Checkpoint
 from retrieval.encode.dense import DenseEncoder
+from retrieval.encode.given import GIVEN, GivenVectors
 from retrieval.encode.hub import is_folder, resolve_folder
 from retrieval.encode.late import LateEncoder
 from retrieval.encode.runtime import check_backend
 from retrieval.errors import EncoderError
 
 __all__ = [
+    "GIVEN",
     "ConfiguredEncoder",
     "Encoder",
+    "GivenVectors",
     "TokenizingEncoder",
     "as_ragged",
     "check_fingerprint",
@@ -101,7 +104,7 @@ def load_stored_encoder(
     stored: Mapping[str, Any] | None,
     fingerprint: Mapping[str, Any],
     runtime: RuntimeConfig | None = None,
-) -> ConfiguredEncoder:
+) -> Encoder:
     """The encoder that the index at ``root`` was built with, from what it stored of it.
 
     Raises:
@@ -109,6 +112,8 @@ def load_stored_encoder(
         EncoderMismatchError: what is found is another one.
     """
     if stored is None:
+        if (given := GivenVectors.of(fingerprint)) is not None:
+            return given
         raise EncoderError(
             f"the index at {root} was built with an encoder class of its own "
             f"({fingerprint}); open it with Engine.open(path, encoder=...)"

@@ -1,4 +1,4 @@
-"""Documents' texts as the vectors that an index stores: encoded, then pooled where the index says so.
+"""Documents as the vectors that an index stores: encoded or given, then pooled where the index says so.
 
 Queries are never pooled. What is stored of a document is a function of its text, the encoder and the
 pooling alone, whatever it is encoded together with.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.encode.base import EncodeProgress, Encoder, TokenizingEncoder, encode_documents, text_tokens
+from retrieval.encode.given import GivenVectors
 from retrieval.errors import ConfigError, EncoderError
 from retrieval.kernels.blocks import one_blas_thread
 from retrieval.reduce.pooling import TokenPooling, pool, pooling_of
-from retrieval.types import FloatArray, IntArray, Ragged, Token
+from retrieval.types import Document, FloatArray, IntArray, Ragged, Token
 
 __all__ = ["DocumentEncoder", "VectorTokens", "check_pooling"]
 
@@ -96,7 +98,23 @@ class DocumentEncoder:
         Raises:
             EncoderError: see `retrieval.encode.base.as_ragged`.
         """
-        vectors = encode_documents(self._encoder, texts, progress)
+        return self._stored(texts, encode_documents(self._encoder, texts, progress))
+
+    def vectors_of(self, documents: Sequence[Document], progress: EncodeProgress | None = None) -> Ragged:
+        """The same of documents; those that bring vectors (`check_vectors`) are not encoded.
+
+        Raises:
+            EncoderError: as of `encode`.
+        """
+        texts = [document.full_text for document in documents]
+        if not isinstance(self._encoder, GivenVectors):
+            return self.encode(texts, progress)
+        given = Ragged.from_list([cast(FloatArray, one.vectors) for one in documents], self._encoder.dim)
+        if progress is not None:
+            progress(len(documents))
+        return self._stored(texts, given)
+
+    def _stored(self, texts: Sequence[str], vectors: Ragged) -> Ragged:
         if self._pooling is None:
             return vectors
         # One document is too little work for several threads: they would only wait for each other.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from retrieval.asked import SearchParams, search_config
 from retrieval.engine import Engine
 from retrieval.filters import Filter
 from retrieval.hybrid.bm25 import BM25
 from retrieval.hybrid.clock import Clock
 from retrieval.hybrid.found import Found, Generator, Rankings, in_order, placed
-from retrieval.queries import query_vectors
-from retrieval.search import Place, Scored, accepted, execute, rerank
+from retrieval.queries import Query, query_vectors
+from retrieval.search import Place, Scored, execute, rerank
 from retrieval.types import FloatArray, Ragged, SearchResult
 
 __all__ = ["Generators"]
@@ -40,27 +42,29 @@ class Generators:
     def offer(
         self,
         texts: Sequence[str],
+        given: Sequence[NDArray[Any]] | None,
         n: int,
         condition: Filter | None,
         params: SearchParams,
         explain: Literal["plan"] | None,
         clock: Clock,
     ) -> Found:
-        """The best ``n`` of each generator for each text, all of one commit of the engine."""
+        """The best ``n`` of each generator for each text, all of one commit of the engine, which is asked
+        with the vectors that are ``given``."""
         self._load()  # loading a model is not encoding
         others, results = Ragged.from_list([], 0), list[SearchResult]()
         with clock.stage("encode"):
-            vectors = _vectors(self.engine, texts)
+            vectors = _vectors(self.engine, texts if given is None else given)
             if self._dense is not None:
                 others = _vectors(self._dense, texts)
         if self._dense is not None:
             with clock.stage("dense"):
-                given: dict[str, Any] = {"filter": condition, "fields": (), "explain": explain}
-                results = self._dense.search_batch(_each(others), n, **given)
+                options: dict[str, Any] = {"filter": condition, "fields": (), "explain": explain}
+                results = self._dense.search_batch(_each(others), n, **options)
         ids = dict.fromkeys(hit.id for result in results for hit in result)
         prepared, places = self.engine.located(list(ids))
         with clock.stage("filter"):
-            accept = accepted(prepared.snapshot, condition)
+            accept = prepared.filters.accepted(condition)
         with clock.stage("engine"):
             done = execute(vectors, prepared, accept, n, search_config(params), explain is not None)
         rankings: dict[Generator, Sequence[Sequence[Scored]]] = {"engine": done.results}
@@ -105,6 +109,6 @@ def _each(vectors: Ragged) -> list[FloatArray]:
     return [vectors[i] for i in range(len(vectors))]
 
 
-def _vectors(engine: Engine, texts: Sequence[str]) -> Ragged:
+def _vectors(engine: Engine, queries: Sequence[Query]) -> Ragged:
     dim = engine.located()[0].snapshot.record.dim
-    return query_vectors(texts, lambda: engine.encoder, engine.kind, dim)
+    return query_vectors(queries, lambda: engine.encoder, engine.kind, dim)

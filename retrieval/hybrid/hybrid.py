@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from numpy.typing import NDArray
 
 from retrieval.asked import FilterLike, SearchParams, filter_of, search_config
 from retrieval.engine import Engine
@@ -83,12 +85,16 @@ class Hybrid:
         query: str,
         k: int = 10,
         *,
+        vectors: NDArray[Any] | None = None,
         filter: FilterLike | None = None,
         fields: Collection[str] | None = None,
         params: SearchParams = None,
         explain: Literal["plan"] | None = None,
     ) -> SearchResult:
         """The best ``k`` documents for a text, as `Engine.search`; ``params`` are for ``engine``.
+
+        ``vectors`` are those of the query for ``engine``, which then encodes nothing: for one of given
+        vectors (`GivenVectors`). The other generators read the text.
 
         There are fewer hits than ``k`` where the generators find fewer. ``explain="plan"`` tells how each
         generator searched and how many it found, and for each hit at which rank each of them had it.
@@ -99,13 +105,15 @@ class Hybrid:
             ConfigError: parameters that cannot work.
         """
         given = {"filter": filter, "fields": fields, "params": params, "explain": explain}
-        return self.search_batch([query], k, **given)[0]  # type: ignore[arg-type]
+        own = None if vectors is None else [vectors]
+        return self.search_batch([query], k, vectors=own, **given)[0]  # type: ignore[arg-type]
 
     def search_batch(
         self,
         queries: Sequence[str],
         k: int = 10,
         *,
+        vectors: Sequence[NDArray[Any]] | None = None,
         filter: FilterLike | None = None,
         fields: Collection[str] | None = None,
         params: SearchParams = None,
@@ -116,9 +124,11 @@ class Hybrid:
         if explain not in (None, "plan"):
             raise QueryError(f'explain={explain!r}; there is "plan"')
         _check_texts(queries)
+        if vectors is not None and len(vectors) != len(queries):
+            raise QueryError(f"there are {len(queries)} queries, and vectors of {len(vectors)}")
         search_config(params)  # before anything is searched
         clock, n = Clock(), max(k, self._num_candidates)
-        found = self._generators.offer(queries, n, condition, params, explain, clock)
+        found = self._generators.offer(queries, vectors, n, condition, params, explain, clock)
         with clock.stage("refine"):
             rankings = self._generators.complete(found) if self._refine else found.rankings
         with clock.stage("fuse"):

@@ -15,12 +15,14 @@ from retrieval.quantize.float16 import Float16Codec
 from retrieval.quantize.floats import FloatCodec, check_precision
 from retrieval.quantize.imported import (
     GivenCodec,
+    VectorCodec,
     bits_from_arrays,
     check_given,
     codec_from_file,
     codec_settings,
     int8_from_arrays,
     pq_from_arrays,
+    residual_from_arrays,
 )
 from retrieval.quantize.int8 import Int8Codec
 from retrieval.quantize.opq import OPQCodec
@@ -45,6 +47,7 @@ __all__ = [
     "SearchCodec",
     "SignCodec",
     "TableCodec",
+    "VectorCodec",
     "bits_from_arrays",
     "check_given",
     "check_precision",
@@ -54,6 +57,7 @@ __all__ = [
     "fit_codec",
     "int8_from_arrays",
     "pq_from_arrays",
+    "residual_from_arrays",
 ]
 
 SEARCH_CODECS: dict[str, type[SearchCodec]] = {
@@ -83,7 +87,7 @@ def fit_codec(
         ConfigError: no codec of this name, options that do not fit, too small a sample, or a given codec of
             another dimension.
     """
-    given: GivenCodec | None = options.get("given")
+    given: VectorCodec | None = options.get("given")
     if given is not None:
         check_given(given, sample.shape[1])
         return given

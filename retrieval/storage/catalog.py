@@ -7,6 +7,7 @@ and each read transaction sees one generation.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -68,6 +69,7 @@ class Catalog(Settings):
             "format_version": FORMAT_VERSION,
             "required_features": [],
             "created_at": created,
+            "identity": uuid.uuid4().hex,
             "next_number": 1,
         }
         with catalog.committing():
@@ -184,8 +186,11 @@ class Catalog(Settings):
     def generation(self) -> int:
         """Number of the last commit."""
         self._reopen_if_changed()
+        found = self.rows("SELECT max(generation) FROM commits")[0][0]
+        if isinstance(found, int):  # every search asks: a context takes as long as SQLite's answer
+            return found
         with self.decoding("the generation"):
-            return int(self.rows("SELECT max(generation) FROM commits")[0][0])
+            return int(found)
 
     # -- the build ------------------------------------------------------------------
 

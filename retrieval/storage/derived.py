@@ -55,6 +55,7 @@ class Derived:
     def write(self, name: str, version: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
         """Keep arrays; False where that cannot be: the folder may not be written to, or is gone."""
         content, path = save(dict(arrays)), self._path(name)
+        self._clear(path)
         # Whole or not at all for who reads now; not synced, because the digest shows what a crash leaves.
         partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
@@ -68,6 +69,13 @@ class Derived:
                 disk.unlink(partial)
             return False
         return True
+
+    def _clear(self, path: Path) -> None:
+        """Remove what a killed process left of a file. Where another is just being written, that one is not
+        kept, and this one is."""
+        with suppress(OSError):
+            for partial in self._folder.glob(f"{path.name}.*"):
+                disk.unlink(partial)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"derived-{name}.bin"

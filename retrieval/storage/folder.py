@@ -21,6 +21,10 @@ __all__ = ["clear_folder", "clear_leftovers", "is_index_folder", "remove_segment
 _OWN = (SEGMENTS, CODECS, CATALOG + "-journal", CATALOG + "-shm", CATALOG + "-wal", CATALOG)
 
 
+GONE = ".gone"
+"""How the name of a folder ends that only has to be removed yet."""
+
+
 def is_index_folder(root: Path) -> bool:
     """Whether ``root`` may be used for an index: absent, empty, or holding nothing but ours.
 
@@ -46,21 +50,30 @@ def clear_folder(root: Path, *, lock: bool = False) -> None:
 def clear_leftovers(root: Path, catalog: Catalog) -> None:
     """Remove what an interrupted writer left: folders of segments and codecs that no commit names and
     that no merge and no add is writing now. The caller holds the writer lock."""
+    gone: list[Path] = []
     for of_adds, lock in ((False, merge_lock), (True, add_lock)):
         # Only the lock that tells: who held the other, be it for a moment, would turn its next holder away.
         if _leftovers(root, catalog, of_adds):
             with lock(root) as free:
                 if free:
-                    _clear(_leftovers(root, catalog, of_adds), catalog)
+                    gone += _set_aside(_leftovers(root, catalog, of_adds), catalog)
+    for folder in gone:  # large files take a while, for which no merge and no add should have to wait
+        remove(folder)
 
 
-def _clear(found: list[Path], catalog: Catalog) -> None:
+def _set_aside(found: list[Path], catalog: Catalog) -> list[Path]:
+    """Give folders names that nobody writes to."""
     if found:
         # A commit that was cut off may lie whole in SQLite's log, not seen until a recovery
         # after a crash: then it would name what is removed here. This one takes its place.
         catalog.overwrite_log()
-    for folder in found:
-        remove(folder)
+    gone = [folder.with_suffix(GONE) for folder in found]
+    for folder, aside in zip(found, gone, strict=True):
+        if folder != aside:
+            remove(aside)  # of the same number, left by a writer that died
+            with disk.telling("rename", folder):
+                disk.rename(folder, aside)
+    return gone
 
 
 def _is_of_add(folder: Path) -> bool:

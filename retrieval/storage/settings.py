@@ -32,6 +32,15 @@ class Settings(Database):
         """Store a JSON value; inside a transaction."""
         self.insert("meta", (key, json.dumps(value, sort_keys=True)), replace=True)
 
+    def identity(self) -> str:
+        """A random word that was chosen when the index was made, and that only copies of it share; of an
+        index of an earlier version the time when it was made."""
+        rows = self.rows(
+            "SELECT value FROM meta WHERE key IN ('identity', 'created_at') ORDER BY key DESC LIMIT 1"
+        )
+        with self.decoding("the identity"):
+            return str(json.loads(rows[0][0]))
+
     def fields(self) -> FieldTypes:
         """The metadata fields and their types."""
         stored = self.meta("fields")

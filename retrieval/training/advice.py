@@ -11,7 +11,7 @@ from retrieval.search import RecallCurve
 from retrieval.storage import IndexInfo
 from retrieval.types import Precision
 
-__all__ = ["advice", "has_grown", "is_strained", "shortfall"]
+__all__ = ["advice", "has_grown", "is_strained", "shortfall", "untrained"]
 
 SHOWN_K = 10
 """The k of the recall that is compared with what a recipe promises."""
@@ -28,7 +28,7 @@ WASTED = 0.25
 
 def advice(info: IndexInfo) -> list[str]:
     """What should be done to an index and why, a sentence each."""
-    told = [*_untrained(info)]
+    told = untrained(info.config, info.recipe, info.precision)
     curve = (info.quality or {}).get("curve")
     if curve is not None and has_grown(info.documents, curve):
         told.append(
@@ -64,18 +64,19 @@ def is_strained(info: IndexInfo) -> bool:
     return bool(info.strain is not None and before and info.strain > STRAINED * before)
 
 
-def _untrained(info: IndexInfo) -> list[str]:
-    """What was asked for, and waits for the first `compact`: it can be learned from documents alone."""
-    asked = IndexConfig.of(**info.config)
+def untrained(config: Mapping[str, Any], recipe: Mapping[str, Any] | None, precision: str) -> list[str]:
+    """What was asked for (the stored ``config``) and waits for a `compact`, because it is learned from
+    documents; ``recipe`` and ``precision`` are what there is."""
+    asked = IndexConfig.of(**config)
     told = []
-    if asked.recipe.index != "exact" and info.recipe is None:
+    if asked.recipe.index != "exact" and recipe is None:
         told.append(
             f"the recipe index={asked.recipe.index} is not trained yet, so every document is scored: "
             "compact trains it, once the documents are in"
         )
-    if asked.stored_precision not in (None, info.precision):
+    if asked.stored_precision not in (None, precision):
         told.append(
-            f"vectors are {info.precision} and not yet {asked.precision}: compact converts them, once the "
+            f"vectors are {precision} and not yet {asked.precision}: compact converts them, once the "
             "documents are in"
         )
     return told

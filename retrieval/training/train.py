@@ -12,7 +12,7 @@ from retrieval.quantize import Codec, FloatCodec, GivenCodec, Int8Codec, Residua
 from retrieval.storage import Snapshot, Trained
 from retrieval.types import Precision, Ragged
 
-__all__ = ["fit"]
+__all__ = ["fit", "stores"]
 
 BLOCK = 16384
 """Vectors decoded at a time when all are read."""
@@ -29,7 +29,8 @@ def fit(
     """Train the codec of the stored vectors and, unless everything is to be scored, the search.
 
     ``sample`` are documents of the index, ``queries`` prepared ones, for reducers that use them;
-    ``given`` was trained elsewhere: without a search vectors are stored by it, else the search codes by it.
+    ``given`` was trained elsewhere: vectors are stored by it where that can be (`stores`), else the search
+    codes by it.
 
     Raises:
         ConfigError: nothing to train on, or a recipe that cannot be made of such vectors.
@@ -39,11 +40,10 @@ def fit(
     if recipe.index != "exact" and not len(sample.values):
         raise ConfigError("there are no documents to train on; add some first")
     if precision == "residual" and precision != snapshot.record.config["precision"]:
-        coded = TokenPipeline.fit(sample, tokens, recipe, metric, None, threads)
+        tokens_codec = given if isinstance(given, ResidualCodec) else None
+        coded = TokenPipeline.fit(sample, tokens, recipe, metric, None, threads, tokens_codec)
         return Trained(coded.index.codec, coded)
-    if given is not None and recipe.index == "exact":
-        return Trained(given)
-    codec = _stored_codec(snapshot, precision)
+    codec = given if given is not None and stores(given, recipe) else _stored_codec(snapshot, precision)
     if recipe.index == "exact":
         return Trained(codec)
     if isinstance(codec, ResidualCodec):  # coding its codes again would lose a little every time
@@ -53,6 +53,12 @@ def fit(
     documents = Ragged(seen, sample.offsets)
     rest = recipe, metric, queries, threads, given
     return Trained(codec, fit_searcher(documents, len(snapshot), tokens, *rest))
+
+
+def stores(given: GivenCodec, recipe: RecipeConfig) -> bool:
+    """Whether a codec trained elsewhere is for the stored vectors (with the precision int8): nothing that
+    such a recipe searches could be coded by it."""
+    return isinstance(given, Int8Codec) and recipe.index in ("exact", TokensIndex.name)
 
 
 def _stored_codec(snapshot: Snapshot, precision: Precision) -> Codec:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RecipeConfig, RuntimeConfig
+from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RecipeConfig, RuntimeConfig, repair_index
 from retrieval.bulk import BulkAdd
 from retrieval.errors import DataError, IndexFolderError, IndexLockedError
-from retrieval.storage import PROVISIONAL, Catalog, SegmentWriter, add_lock, writer_lock
+from retrieval.storage import PROVISIONAL, Catalog, SegmentWriter, add_lock, folder, merge_lock, writer_lock
 from retrieval.types import FloatArray
 from tests.encoders import BucketDense
 
@@ -161,6 +161,40 @@ def test_what_was_killed_is_cleared_when_nobody_adds(engine: Engine) -> None:
                 what()
     engine.add([Document("d", "four")])
     assert not left.exists()
+
+
+def test_who_removes_what_is_left_keeps_nobody_from_adding(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, remove = [], folder.remove
+    for number in (77, PROVISIONAL):
+        (engine.path / "segments" / f"{number:08d}").mkdir(parents=True)
+
+    def removing(path: Path) -> None:
+        if path.exists():
+            with add_lock(engine.path) as adding, merge_lock(engine.path) as merging:
+                free.append(adding and merging)
+        remove(path)
+
+    monkeypatch.setattr(folder, "remove", removing)
+    (engine.path / "segments" / "00000078.gone").mkdir()  # of one that was killed while it removed
+    engine.delete(["a"])
+    assert free == [True] * 3 and not list((engine.path / "segments").iterdir())
+
+
+def test_nobody_repairs_while_it_is_encoded(engine: Engine, encoder: Slow) -> None:
+    """What a repair drops of the codec would be missed when all has been encoded."""
+    told: list[str] = []
+
+    def repair() -> None:
+        with pytest.raises(IndexLockedError) as caught:
+            repair_index(engine.path, encoder)
+        told.append(str(caught.value))
+
+    encoder.meanwhile = repair
+    assert engine.add(many()).documents == 12
+    assert len(told) == 1 and "is being added to by another process" in told[0]
+    assert repair_index(engine.path, encoder).segments == 0
 
 
 def test_small_commits_leave_the_merge_lock_alone_while_it_is_encoded(

@@ -476,7 +476,8 @@ def test_more_mistakes(tmp_path: Path) -> None:
         lambda: engine.search_batch("alpha"),
         lambda: engine.search("alpha", fields="title"),
         lambda: engine.search(np.full(32, 1e20)),
-        lambda: engine.explain(np.zeros(32), "d0001"),  # type: ignore[arg-type]
+        lambda: engine.explain(np.zeros(31), "d0001"),
+        lambda: engine.explain(b"alpha", "d0001"),  # type: ignore[arg-type]
     ):
         with pytest.raises(QueryError):
             call()

@@ -24,6 +24,16 @@ from retrieval import (
     verify_index,
 )
 from retrieval.errors import ConfigError
+from retrieval.index import Pipeline, TokenPipeline
+from retrieval.index.fold_pipeline import FoldPipeline
+from retrieval.quantize import (
+    ResidualCodec,
+    bits_from_arrays,
+    int8_from_arrays,
+    pq_from_arrays,
+    residual_from_arrays,
+)
+from retrieval.storage import Catalog, Trained, load_trained
 from retrieval.types import FloatArray
 from tests.encoders import HashingDense
 
@@ -549,7 +559,7 @@ def test_a_conversion_that_is_killed_leaves_the_index_as_it_was(
         told = {"train": "fit", "write": "write_merged", "measure": "measure"}[stage]
         with monkeypatch.context() as patched:
             patched.setattr(f"retrieval.conversion.{told}", killed)
-            patched.setattr("retrieval.maintenance.Maintenance.fold", lambda _: 0)
+            patched.setattr("retrieval.maintenance.Maintenance.fold", lambda _, **__: 0)
             with pytest.raises(KeyboardInterrupt):
                 engine.compact(recipe=config_of(name).recipe)
         assert set(index.rglob("*.bin")) == files
@@ -676,3 +686,93 @@ def test_a_build_whose_recipe_fails_at_the_end_says_that_the_documents_are_in(tm
     with Engine.open(tmp_path / "index", Speech(), runtime=MANUAL) as engine:
         assert len(engine) == 40
         assert engine.search("7 7", 1)[0].id == "d7"
+
+
+def trained_on(engine: Engine) -> Trained:
+    with Catalog.open(engine.path) as catalog:
+        return load_trained(engine.path, catalog.codec())
+
+
+def build_given(folder: Path, given: Any, precision: str, **recipe: Any) -> Engine:
+    encoder, config = Speech(), RecipeConfig.of(held_out=24, **recipe)
+    stored = IndexConfig.of(recipe=config, precision=precision)
+    Engine.build(folder, documents(300), encoder, config=stored, runtime=MANUAL, codec=given)
+    return Engine.open(folder, encoder, runtime=MANUAL)
+
+
+@pytest.mark.parametrize("precision", ["float16", "residual"])
+def test_codes_of_tokens_trained_elsewhere(tmp_path: Path, precision: str) -> None:
+    """The index codes by what it was given, in place of training its own, and goes on to."""
+    words = np.concatenate(Speech().encode_document([document.text for document in documents(200, 500)]))
+    elsewhere = ResidualCodec.fit(words, len(words), {"codec": "pq", "m": 6, "ncentroids": 40})
+    books = elsewhere.state()[1]["residual/codebooks"]
+    given = residual_from_arrays(elsewhere.centroids, books)
+    with build_given(tmp_path / "i", given, precision, index="tokens", codec="pq", m=8) as engine:
+        engine.add(documents(20, first=300))
+        engine.compact()
+        trained, recipe = trained_on(engine), engine.inspect().recipe or {}
+        assert (recipe["codec"], recipe["m"], recipe["ncentroids"]) == ("pq", 6, 40)
+        assert isinstance(trained.pipeline, TokenPipeline)
+        used = trained.pipeline.index.codec
+        np.testing.assert_array_equal(used.centroids, given.centroids)
+        np.testing.assert_array_equal(used.encode(words), given.encode(words))
+        assert recall(engine) >= 0.9 and engine.verify().ok
+        if precision == "residual":
+            np.testing.assert_array_equal(trained.codec.encode(words), given.encode(words))
+            with pytest.raises(ConfigError, match="keeps nothing but codes"):
+                engine.compact(codec=given)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"index": "tokens", "codec": "none"}], ids=["exact", "tokens"])
+def test_bytes_of_tokens_calibrated_elsewhere(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    given = int8_from_arrays(np.full(DIM, -1.5), np.full(DIM, 3 / 255))
+    with build_given(tmp_path / "i", given, "int8", **recipe) as engine:
+        assert engine.inspect().precision == "int8"
+        np.testing.assert_array_equal(trained_on(engine).codec.state()[1]["low"], given.low)
+        assert recall(engine) >= 0.9
+
+
+def test_codes_of_folded_documents_trained_elsewhere(tmp_path: Path) -> None:
+    rotation = np.linalg.qr(np.random.default_rng(2).standard_normal((128, 128)))[0]
+    recipe = {"index": "flat", "reduce": "muvera:128", "reps": 2, "ksim": 3}
+    with build_given(tmp_path / "i", bits_from_arrays(rotation, 4), "float16", **recipe) as engine:
+        found_by = trained_on(engine).pipeline
+        assert isinstance(found_by, FoldPipeline) and isinstance(found_by.vectors, Pipeline)
+        stored = found_by.vectors.index.state()[1]["codec/rotation"]
+        np.testing.assert_array_equal(stored, rotation.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "precision", "codec", "told"),
+    [
+        ({"index": "tokens"}, "float16", residual_from_arrays(np.eye(8)), "is of 8 dimensions, and what"),
+        (
+            {"index": "tokens", "reduce": "pca:16"},
+            "float16",
+            residual_from_arrays(np.eye(DIM)),
+            "code has 16",
+        ),
+        ({"index": "tokens"}, "residual", residual_from_arrays(np.eye(DIM)), "residual needs codes"),
+        (
+            {"index": "tokens"},
+            "float16",
+            int8_from_arrays(np.zeros(DIM), np.ones(DIM)),
+            "takes no such codec",
+        ),
+        ({"index": "tokens"}, "float16", pq_from_arrays(np.zeros((6, 16, 4))), "takes no such codec"),
+        (
+            {"index": "flat", "reduce": "muvera:128"},
+            "float16",
+            residual_from_arrays(np.eye(DIM)),
+            "index=flat takes no such codec",
+        ),
+        ({}, "residual", residual_from_arrays(np.eye(DIM)), "index=exact takes no codec"),
+    ],
+    ids=["dimension", "reduced", "no codes", "bytes", "pq", "folded", "exact"],
+)
+def test_codecs_of_tokens_that_do_not_fit(
+    tmp_path: Path, recipe: dict[str, Any], precision: str, codec: Any, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        build_given(tmp_path / "i", codec, precision, **recipe)
+    assert not (tmp_path / "i").exists()

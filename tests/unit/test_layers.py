@@ -18,7 +18,7 @@ LAYERS = [
     ["retrieval.conversion", "retrieval.trainable"],
     ["retrieval.writer"],
     ["retrieval.reader", "retrieval.scoring"],
-    ["retrieval.bulk", "retrieval.contents"],
+    ["retrieval.bulk", "retrieval.contents", "retrieval.small"],
     ["retrieval.training"],
     [
         "retrieval.asked",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
 import pytest
 
-from retrieval import Document, Engine, RuntimeConfig, restore_index
+from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig, restore_index
 from retrieval import maintenance as upkeep
-from retrieval.errors import IndexNotFoundError
-from retrieval.storage import merging
+from retrieval.errors import ConfigError, IndexNotFoundError
+from retrieval.index.hnsw import bytes_to_build
+from retrieval.storage import merge_policy, merging
 from tests.encoders import HashingDense
 
 MANUAL = RuntimeConfig.of(maintenance="manual", pending_documents=4)
@@ -140,3 +142,37 @@ def test_a_commit_of_much_text_goes_to_a_segment(tmp_path: Path) -> None:
         engine.add([Document("large", "alpha " * 2000)])
         assert (engine.inspect().pending, engine.inspect().segments) == (1, 1)
         assert len(engine.search("alpha")) == 2
+
+
+def test_what_memory_does_not_hold_is_not_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Graphs are built of segments as large as memory holds; larger ones are not begun."""
+    recipe = RecipeConfig.of(index="hnsw", codec="int8", held_out=8)
+    encoder = HashingDense(16)
+    free = "retrieval.training.memory.free_memory"
+    config = IndexConfig.of(recipe=recipe)
+    Engine.build(tmp_path / "i", documents("a", 40), encoder, config=config, force=True)
+    with Engine.open(tmp_path / "i", encoder, runtime=MANUAL) as engine:
+        for i in range(merge_policy.FACTOR):
+            engine.add(documents(f"b{i}-", 4))
+            engine.flush()
+        engine.add(documents("c", 2))
+        before = engine.inspect(), sorted((tmp_path / "i").rglob("*"))
+        monkeypatch.setattr(free, lambda: bytes_to_build(20, 16, "int8", recipe.m_links))
+        with caplog.at_level(logging.WARNING, "retrieval.maintenance"):
+            for _ in range(2):
+                report = engine.maintain()
+                assert report.merges == 0 and "a graph of 32 vectors" in str(report.apart)
+        assert len(caplog.records) == 1, "said once"
+        for change in (lambda: engine.compact(), lambda: engine.compact(retrain=True)):
+            with pytest.raises(ConfigError, match=r"a graph of 74 vectors of 16 .* or use --force"):
+                change()
+        monkeypatch.setattr(free, lambda: 0)
+        with pytest.raises(ConfigError, match="a graph of 2 vectors"):
+            engine.flush()
+        assert (engine.inspect(), sorted((tmp_path / "i").rglob("*"))) == before
+        assert engine.compact(force=True).segments == 1
+        assert engine.compact().apart is None, "nothing is left to be built"
+        monkeypatch.undo()
+        assert len(engine.search("alpha", 100)) == 74 and engine.verify().ok

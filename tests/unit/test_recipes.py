@@ -552,7 +552,7 @@ def test_interrupted_while_the_commit_may_have_happened_nothing_is_removed(
 
         with monkeypatch.context() as patched:
             patched.setattr(Catalog, "committing", interrupted)
-            patched.setattr("retrieval.maintenance.Maintenance.fold", lambda _: 0)
+            patched.setattr("retrieval.maintenance.Maintenance.fold", lambda _, **__: 0)
             with pytest.raises(KeyboardInterrupt):
                 engine.compact(recipe=RecipeConfig.of(index="flat"))
     with Engine.open(tmp_path / "index", Clustered(), runtime=MANUAL) as engine:

@@ -341,6 +341,25 @@ def test_a_calibration_is_made_again(tmp_path: Path, name: str | None) -> None:
         np.testing.assert_allclose([hit.score for hit in hits], vectors[1:] @ vectors[0], atol=0.01)
 
 
+def test_a_calibration_that_was_cut_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair killed between its two commits leaves the index whole, and vectors that are not bytes."""
+    make(tmp_path / "t", HashingDense(16), config_of("ivf bits"))
+    assert not repair_index(tmp_path / "t", Silent(16)).waiting
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("retrieval.reencoding.convert", killed)
+        repair_index(tmp_path / "t", HashingDense(16), recalibrate=True)
+    told = repair_index(tmp_path / "t", Silent(16)).waiting
+    assert ["ivf is not trained yet" in told[0], "float16 and not yet int8" in told[1]] == [True, True]
+    with Engine.open(tmp_path / "t", HashingDense(16), runtime=MANUAL) as engine:
+        engine.compact(force=True)
+        assert engine.inspect().precision == "int8" and engine.verify().ok
+    assert not repair_index(tmp_path / "t", Silent(16)).waiting
+
+
 def test_what_has_no_calibration_is_not_calibrated_again(tmp_path: Path) -> None:
     config = IndexConfig.of(precision="int8", recipe={"index": "ivf"})
     with Engine.create(tmp_path / "t", HashingDense(16), config=config, runtime=MANUAL) as engine:

@@ -31,15 +31,18 @@ NUMBERS = 1 << 20
 
 
 class BucketResiduals:
-    """``buckets`` ``(2**bits,)`` float32, or ``(d, 2**bits)``, ascending."""
+    """``buckets`` ``(2**bits,)`` float32, or ``(d, 2**bits)``, ascending; and of the same dimensions
+    ``cutoffs`` between them, one less (None: in the middle of two), which a number is above or not."""
 
     name: ClassVar[str] = "bits"
+    _told: ClassVar[str] = "ascending"
 
-    def __init__(self, buckets: FloatArray, dim: int) -> None:
-        self.buckets, self.dim = buckets, dim
+    def __init__(self, buckets: FloatArray, dim: int, cutoffs: FloatArray | None = None) -> None:
+        self.buckets, self.dim, self.cutoffs = buckets, dim, cutoffs
         self.bits = buckets.shape[-1].bit_length() - 1
         self._each = np.ascontiguousarray(np.broadcast_to(buckets, (dim, 2**self.bits)))
-        self._edges = np.ascontiguousarray(self._cuts(self._each).T)
+        cuts = self._cuts(buckets) if cutoffs is None else cutoffs
+        self._edges = np.ascontiguousarray(np.broadcast_to(cuts, (dim, cuts.shape[-1])).T)
 
     @classmethod
     def fit(cls, sample: FloatArray, options: Mapping[str, Any], seed: int, threads: int) -> Self:  # noqa: ARG003
@@ -73,9 +76,11 @@ class BucketResiduals:
         return nibble_table(query, self.buckets, self.bits)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Whether each dimension has its own, and the buckets."""
-        shared = self.buckets.ndim == 1
-        return {"bits": self.bits, "buckets": "global" if shared else "dimension"}, {"buckets": self.buckets}
+        """Whether each dimension has its own, and the buckets, with their cutoffs if they are given."""
+        config = {"bits": self.bits, "buckets": "global" if self.buckets.ndim == 1 else "dimension"}
+        if self.cutoffs is None:
+            return config, {"buckets": self.buckets}
+        return config | {"cutoffs": True}, {"buckets": self.buckets, "cutoffs": self.cutoffs}
 
     @classmethod
     def from_state(cls, config: Mapping[str, Any], arrays: Arrays, dim: int) -> Self:
@@ -92,9 +97,25 @@ class BucketResiduals:
                 f"the index has residuals unknown to this version ({error}); upgrade"
             ) from None
         buckets = stored(arrays, "buckets", np.float32, (2**bits,) if shared else (dim, 2**bits))
-        if not cls._are_buckets(buckets):
+        cutoffs = None
+        if config.get("cutoffs"):
+            cutoffs = stored(arrays, "cutoffs", np.float32, cls._cuts(buckets).shape)
+        if not cls._are_buckets(buckets) or not _ascend(cutoffs):
             raise IndexDamagedError("the codec's buckets are not in order; restore the index from a copy")
-        return cls(buckets, dim)
+        return cls(buckets, dim, cutoffs)
+
+    @classmethod
+    def given(cls, buckets: FloatArray, dim: int, cutoffs: FloatArray | None) -> Self:
+        """Buckets that were trained elsewhere, of shapes that fit.
+
+        Raises:
+            ConfigError: they are not in order, or not of these codes.
+        """
+        if not cls._are_buckets(buckets):
+            raise ConfigError(f"bucket_weights are not {cls._told}")
+        if not _ascend(cutoffs):
+            raise ConfigError("bucket_cutoffs are not ascending")
+        return cls(buckets, dim, cutoffs)
 
     @classmethod
     def _bits(cls, options: Mapping[str, Any]) -> int:
@@ -125,20 +146,21 @@ class BucketResiduals:
         return best
 
     @staticmethod
-    def _cuts(each: FloatArray) -> FloatArray:
-        """Numbers above ``cuts[:, i]`` have a code greater than ``i``."""
-        cuts: FloatArray = (each[:, 1:] + each[:, :-1]) / np.float32(2)
+    def _cuts(buckets: FloatArray) -> FloatArray:
+        """Numbers above ``cuts[..., i]`` have a code greater than ``i``."""
+        cuts: FloatArray = (buckets[..., 1:] + buckets[..., :-1]) / np.float32(2)
         return cuts
 
     @staticmethod
     def _are_buckets(buckets: FloatArray) -> bool:
-        return bool((np.diff(buckets, axis=-1) >= 0).all())
+        return _ascend(buckets)
 
 
 class TernaryResiduals(BucketResiduals):
     """`BucketResiduals` of minus b, nothing and b."""
 
     name: ClassVar[str] = "ternary"
+    _told: ClassVar[str] = "-b, 0, b"
 
     @classmethod
     def _bits(cls, options: Mapping[str, Any]) -> int:  # noqa: ARG003  # whatever a recipe says of bits
@@ -158,13 +180,19 @@ class TernaryResiduals(BucketResiduals):
         return np.array([-b, 0, b, 0])
 
     @staticmethod
-    def _cuts(each: FloatArray) -> FloatArray:
-        return each[:, [0, 2]] / np.float32(2)
+    def _cuts(buckets: FloatArray) -> FloatArray:
+        cuts: FloatArray = buckets[..., [0, 2]] / np.float32(2)
+        return cuts
 
     @staticmethod
     def _are_buckets(buckets: FloatArray) -> bool:
         low, none, high, unused = np.moveaxis(buckets, -1, 0)
         return bool((low == -high).all() and (high >= 0).all() and not none.any() and not unused.any())
+
+
+def _ascend(numbers: FloatArray | None) -> bool:
+    """Whether none is less than the one before; true of none."""
+    return numbers is None or bool((np.diff(numbers, axis=-1) >= 0).all())
 
 
 def _shares(options: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import IndexDamagedError, IndexFormatError
+from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.kernels.blocks import over_blocks
 from retrieval.kernels.residuals.cpu import product_codes, product_values
 from retrieval.kernels.residuals.reference import part_starts
@@ -25,6 +25,8 @@ from retrieval.types import FloatArray
 
 __all__ = ["ProductResiduals"]
 
+CODEWORDS = [2**nbits for nbits in NBITS]
+"""Of a part."""
 POINTS = 1024
 """Residuals a codeword that the training sees at most."""
 
@@ -93,15 +95,39 @@ class ProductResiduals:
             IndexDamagedError: arrays that are no codebooks of ``dim`` dimensions.
         """
         codebooks = stored(arrays, "codebooks", np.float32, (None, None, None))
-        m, ksub, dsub = codebooks.shape
-        if ksub not in [2**nbits for nbits in NBITS]:
+        ksub = codebooks.shape[1]
+        if ksub not in CODEWORDS:
             raise IndexFormatError(f"the index has {ksub} codewords a part, unknown to this version; upgrade")
-        if m > dim or dsub != -(-dim // m):
+        if not _divide(codebooks, dim):
             raise IndexDamagedError(
                 f"the codec's codebooks {codebooks.shape} are not for {dim} dimensions; "
                 "restore the index from a copy"
             )
         return cls(codebooks, dim)
+
+    @classmethod
+    def given(cls, codebooks: FloatArray, dim: int) -> Self:
+        """Codebooks ``(m, 2**nbits, dsub)`` that were trained elsewhere.
+
+        Raises:
+            ConfigError: they do not divide ``dim`` dimensions so, or have numbers beyond the end of a part.
+        """
+        m, ksub, dsub = codebooks.shape
+        if ksub not in CODEWORDS:
+            raise ConfigError(f"codebooks has {ksub} codewords a part: there must be 16 or 256")
+        if not _divide(codebooks, dim):
+            raise ConfigError(f"codebooks are {m} parts of {dsub}, and the centroids have {dim} dimensions")
+        beyond = np.arange(dsub) >= np.diff(part_starts(dim, m))[:, None]
+        if np.moveaxis(codebooks, 1, 2)[beyond].any():
+            told = "where dimensions do not divide evenly, codewords of shorter parts end in zeros"
+            raise ConfigError(f"codebooks have numbers beyond the end of a part: {told}")
+        return cls(codebooks, dim)
+
+
+def _divide(codebooks: FloatArray, dim: int) -> bool:
+    """Whether parts of this size are those of ``dim`` dimensions."""
+    m, _, dsub = codebooks.shape
+    return bool(m <= dim and dsub == -(-dim // m))
 
 
 def _codewords(sample: FloatArray, nbits: int, seed: int) -> FloatArray:

@@ -154,12 +154,14 @@ def test_the_next_process_reads_what_was_counted(engine: Engine, read: list[str]
     assert read == [doc.full_text for doc in more]  # which are pending
     first, *others = kept = sorted(engine.path.glob("segments/*/derived-terms-none.bin"))
     assert len(others) == 2
-    whole = first.read_bytes()
+    whole, killed = first.read_bytes(), first.with_name(f"{first.name}.123-4")
+    killed.write_bytes(whole[:9])
     for damage in (whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], others[0].read_bytes(), b""):
         first.write_bytes(damage)
         read.clear()
         check(BM25("none"), engine, docs)
         assert len(read) == 54 and first.read_bytes() == whole
+        assert not killed.exists()
     assert engine.verify().ok
     engine.snapshot(engine.path.with_name("copy"))
     assert not list(engine.path.with_name("copy").glob("segments/*/derived-*"))
