@@ -63,7 +63,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "index.token_search.FEW": 2,
         "index.token_search.LEAST": 3,
         "index.flat.BLOCK_TOKENS": 5,
-        "writer.ENCODE_CHUNK": 2,
+        "small.ENCODE_CHUNK": 2,
         "build.ENCODE_CHUNK": 2,
     }.items():
         monkeypatch.setattr(f"retrieval.{name}", value)
