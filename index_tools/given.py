@@ -33,7 +33,7 @@ def encoder_for(source: Path, kind: str, metric: Any, **reading: Any) -> GivenVe
     # A look of its own: whatever is wrong is told when all of it is read.
     for record in open_corpus(source, policy=ErrorPolicy("skip"), **reading):
         found = None if record.document.vectors is None else as_numbers(record.document.vectors)
-        if found is not None and found.ndim in (1, 2):
+        if found is not None and found.size and found.ndim in (1, 2):
             own = "late" if found.ndim == 2 else "dense"
             return GivenVectors(found.shape[-1], own if kind == "auto" else kind, metric)  # type: ignore[arg-type]
     raise DataError(

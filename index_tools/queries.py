@@ -39,8 +39,8 @@ def _arrays(path: Path) -> list[NDArray[Any]]:
     import numpy as np
 
     try:
-        array = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read queries: {error}", str(path)) from None
     if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
         told = (

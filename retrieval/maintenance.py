@@ -34,7 +34,7 @@ from retrieval.storage import (
     remove_segments,
     write_merged,
 )
-from retrieval.training import check_arranging, check_memory
+from retrieval.training import check_arranging
 from retrieval.types import TrainingProgress, TrainingReport
 from retrieval.writer import Writer
 
@@ -195,12 +195,12 @@ class Maintenance:
                 return self._converted(conversion)
 
     def _converted(self, conversion: Conversion) -> MaintenanceReport:
-        snapshot = self._snapshots.latest()
-        if conversion.recipe is not None and not conversion.force:
-            check_memory(len(snapshot), snapshot.record.dim, conversion.recipe)
-        folded = self.fold(force=conversion.force)
+        # Pending documents as they are: to fold them first would be to arrange them by the recipe that goes,
+        # for which there may not be the memory.
         with self._alone(), self._writer.session() as catalog:
-            done = convert(self._root, catalog, self._snapshots.latest(), conversion)
+            snapshot = self._snapshots.latest()
+            done = convert(self._root, catalog, snapshot, conversion)
+        folded = sum(len(view) for view in snapshot.segments if view.is_pending)
         return replace(self._report(folded, 1), training=done)
 
     def _compacted(self, force: bool) -> MaintenanceReport:

@@ -106,6 +106,5 @@ CASES: list[Case] = [
         _case("maxsim_stored", f"{dtype}, 32 x 128", _make(dtype, 32, 128, 176), limit),
         _case("maxsim_stored", f"{dtype}, 17 x 45, short", _make(dtype, 17, 45, (0, 19)), limit),
         _case("best_exactly", f"{dtype}, 32 x 128", _make(dtype, 32, 128, 176, 10, 0.01), limit),
-        _case("best_stored", f"{dtype}, 32 x 128", _make(dtype, 32, 128, 176, 10, 0.01), limit),
     )
 ]

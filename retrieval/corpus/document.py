@@ -83,15 +83,15 @@ def document_of(row: dict[str, Any], names: FieldNames, where: str) -> Document:
     if type(doc_id) is int:
         doc_id = str(doc_id)
     _check_id(doc_id, where)
+    vectors = _vectors(row, where) if names.vectors else None
     key = names.text or "text"
-    text = row.pop(key, "" if names.vectors and names.text is None else _MISSING)
+    text = row.pop(key, _MISSING if vectors is None or names.text else "")
     if text is _MISSING:
         raise DataError(f"the text is missing: there is no field {key!r}", where)
     title = row.pop(names.title or "title", None)
     if title is None:
         title = ""
-    _check_texts(title, text, where, may_be_blank=names.vectors)
-    vectors = _vectors(row, where) if names.vectors else None
+    _check_texts(title, text, where, may_be_blank=vectors is not None)
     return Document(doc_id, text, title, _flattened(row, where), vectors)
 
 

@@ -73,6 +73,11 @@ def load_encoder(
         MissingExtraError: a package that the encoder needs is not installed.
     """
     config = EncoderConfig.of(name=name_or_config) if isinstance(name_or_config, str) else name_or_config
+    if config.name == GIVEN:
+        raise EncoderError(
+            f"{GIVEN!r} is no model: an index of given vectors opens without an encoder being named, and is "
+            "made with --encoder given, in Python with GivenVectors(dim)"
+        )
     runtime = runtime or RuntimeConfig.of()
     check_backend(runtime)
     config, checkpoint, builtin = _resolved(config, runtime)

@@ -17,7 +17,7 @@ __all__ = ["Accept", "KnownFilters", "accepted", "accepted_ids", "count_accepted
 Accept = Sequence[NDArray[np.bool_] | None]
 """A mask over ordinals for each segment of a snapshot; None accepts all of it."""
 KEPT_BYTES, LONGEST = 32 << 20, 4096
-"""Of masks that are remembered for one snapshot, and of a filter's text that is worth remembering."""
+"""Of masks and texts that are remembered for one snapshot, and of a filter's text that is worth it."""
 
 
 def accepted(snapshot: Snapshot, wanted: Filter | None) -> Accept:
@@ -44,7 +44,8 @@ class KnownFilters:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot, self._lock = snapshot, Lock()
         self._kept: dict[str, Accept] = {}
-        self._bytes = sum(view.n_documents for view in snapshot.segments)
+        # The text counts as the longest: masks of few documents take next to nothing, however many they are.
+        self._bytes = LONGEST + sum(view.n_documents for view in snapshot.segments)
 
     def accepted(self, wanted: Filter | None) -> Accept:
         """As the function of this name.

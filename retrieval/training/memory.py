@@ -71,7 +71,7 @@ def _container(limit: Path, usage: Path, stat: Path) -> int:
         most, used, kept = int(limit.read_text()), int(usage.read_text()), _numbers(stat)
     except (OSError, ValueError):  # no such container, or "max"
         return 2**62
-    return most - used + kept["active_file"] + kept["inactive_file"]
+    return most - used + kept.get("active_file", 0) + kept.get("inactive_file", 0)
 
 
 def _numbers(path: Path) -> dict[str, int]:

@@ -20,6 +20,7 @@ __all__ = [
     "Question",
     "check_encodes",
     "check_explain",
+    "check_other",
     "check_query",
     "check_search",
     "codec_of",
@@ -126,6 +127,17 @@ def check_encodes(engine: Engine, at: str) -> None:
         wanted = "vector" if engine.kind == "dense" else "vectors"
         told = f"the collection holds given vectors and has no model; give the query's as '{wanted}'"
         raise invalid_request([(f"{at}/query", told)])
+
+
+def check_other(engine: Engine, at: str) -> None:
+    """Refuse a second collection of a hybrid search that has no model: vectors come for the first one alone.
+
+    Raises:
+        ProblemError: 422.
+    """
+    if isinstance(engine.encoder, GivenVectors):
+        told = "this collection holds given vectors and has no model; search it by itself, with its vectors"
+        raise invalid_request([(f"{at}/hybrid/dense", told)])
 
 
 def given_vectors(asked: AnyQuery, engine: Engine, at: str) -> FloatArray:

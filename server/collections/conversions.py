@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
-from retrieval import Engine, IndexConfig
+from retrieval import Engine, GivenVectors, IndexConfig
 from retrieval.trainable import is_trained
 from retrieval.types import TrainingProgress
 from server.collections.configs import check_fit, wanted_recipe
@@ -41,9 +41,10 @@ def compacting(context: AppContext, collection: str, asked: Conversion) -> TaskW
     """The work that compacts and converts, after checking what can be checked at once. Blocks.
 
     Raises:
-        ProblemError: 404, 422 bad_config, 503.
+        ProblemError: 404, 422 bad_config or invalid_request, 503.
     """
     with context.registry.lease(collection) as engine:
+        _check_encodes(engine, asked.queries)
         info, kind = engine.inspect(), engine.kind
     now = IndexConfig.of(**info.config)
     recipe = wanted_recipe(asked, now.recipe)
@@ -89,7 +90,13 @@ def verifying(context: AppContext, collection: str) -> TaskWork:
 
 
 def diagnosing(context: AppContext, collection: str, queries: Sequence[str] | None) -> TaskWork:
-    """The work that tries recipes on a sample."""
+    """The work that tries recipes on a sample, after checking what can be checked at once. Blocks.
+
+    Raises:
+        ProblemError: 404, 422 invalid_request, 503.
+    """
+    with context.registry.lease(collection) as engine:
+        _check_encodes(engine, queries)
 
     def work(control: TaskControl) -> dict[str, object]:
         control.check()
@@ -97,6 +104,12 @@ def diagnosing(context: AppContext, collection: str, queries: Sequence[str] | No
             return engine.diagnose(queries, progress=_told(control))
 
     return work
+
+
+def _check_encodes(engine: Engine, queries: Sequence[str] | None) -> None:
+    if queries and isinstance(engine.encoder, GivenVectors):
+        told = "the collection holds given vectors and has no model for texts; leave 'queries' out"
+        raise invalid_request([("/queries", told)])
 
 
 def _is_untrained(engine: Engine, wanted: IndexConfig) -> bool:

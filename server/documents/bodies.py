@@ -26,7 +26,7 @@ from server.http.media import ARROW, JSON, NDJSON
 from server.http.problems import ProblemError, invalid_request
 from server.schemas.base import Strict
 from server.schemas.vectors import UnfitVectors, vector_of, vectors_of
-from server.security.limits import gunzip_limited, parse_json
+from server.security.limits import check_values, gunzip_limited, parse_json
 
 __all__ = ["FORMS", "DocumentRows", "Form", "body_file", "form_of", "receive", "with_vectors"]
 
@@ -89,7 +89,8 @@ class DocumentRows:
     whatever the form), and the fields or what is wrong with them. To be read once.
 
     Raises:
-        ProblemError: while it is read: no JSON, no list of documents, none at all, or more than ``most``.
+        ProblemError: while it is read: no JSON, no list of documents, too many values in it or in a line, no
+            documents at all, or more than ``most``.
         DataError: no readable Arrow stream.
     """
 
@@ -119,12 +120,17 @@ class DocumentRows:
     def _rows(self) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
         if self.form == "ndjson":
             self._share = lambda: self._file.tell() / self._size
-            return line_rows(self._file, _pointer)
+            return line_rows(self._lines(), _pointer)
         if self.form == "arrow":
             return arrow_rows(self._file.read(), FieldNames(), _pointer)
         given = _listed(parse_json(self._file.read(), self._max_depth))
         self._share = lambda: len(self.ids) / len(given)
         return ((_pointer(i), _document(item, _pointer(i))) for i, item in enumerate(given))
+
+    def _lines(self) -> Iterator[bytes]:
+        for line in self._file:
+            check_values(line)
+            yield line
 
 
 def with_vectors(rows: Rows) -> Rows:

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from retrieval import Engine
 from retrieval.hybrid import Hybrid
 from server.answering import MAX_LANGUAGES, Asker, Hybrids, Question, check_explain, check_query, check_search
-from server.answering.asking import refuse, telling
+from server.answering.asking import check_other, refuse, telling
 from server.context import AppContext, Context
 from server.http.media import JSON
 from server.http.openapi import problems
@@ -177,6 +177,7 @@ def _hybrids(questions: list[Question], work: Work, engine: Engine, request: Req
             # Before it is known whether there is one: that alone may not be told.
             request.state.principal.require("read", name, called=options.dense)
             other = work.enter(context.registry.lease(name))
+            check_other(other, each.pointer)
         with telling(each.pointer, config="/hybrid"):
             found.append(HYBRIDS.of(engine, other, options, keep=not context.settings.read_only))
     return found

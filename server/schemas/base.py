@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_LIMIT",
     "DOCUMENT",
     "NOT_BLANK",
+    "WHOLE",
     "Bounded",
     "Cursor",
     "DocumentIds",
@@ -28,10 +29,10 @@ __all__ = [
     "FilterObject",
     "HitField",
     "Limit",
+    "Positive",
     "Strict",
     "Text",
     "Vector",
-    "Whole",
     "examples",
 ]
 
@@ -90,8 +91,10 @@ class Empty(Strict):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{}]})
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-Limit = Annotated[Whole, Field(ge=1, description="how many at most")]
+WHOLE = BeforeValidator(_whole)
+"""Of integers, after their bounds: those that come later are missing in the API's description."""
+Positive = Annotated[int, Field(ge=1), WHOLE]
+Limit = Annotated[Positive, Field(description="how many at most")]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=NOT_BLANK)]
 Vector = Annotated[list[float], Field(fail_fast=True)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=4096)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval import PRESETS, EncoderConfig
-from server.schemas.base import Strict, Text, Whole, examples
+from server.schemas.base import WHOLE, Strict, Text, examples
 
 __all__ = [
     "AliasAction",
@@ -57,7 +57,7 @@ class CollectionConfig(Strict):
         + ", ".join(name for name in EncoderConfig.model_fields)
         + "; 'given': no model, documents and queries bring their vectors"
     )
-    dim: Annotated[Whole, Field(ge=1, le=MAX_DIM)] | None = Field(
+    dim: Annotated[int, Field(ge=1, le=MAX_DIM), WHOLE] | None = Field(
         None, description="of given vectors: how many numbers each has"
     )
     kind: Literal["dense", "late"] | None = Field(

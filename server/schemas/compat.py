@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from server.schemas.base import NOT_BLANK, Strict, Text, Whole, examples
+from server.schemas.base import NOT_BLANK, WHOLE, Positive, Strict, Text, examples
 
 __all__ = [
     "EmbeddingItem",
@@ -71,9 +71,8 @@ class EmbeddingsRequest(Strict):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="base64: the bytes of little-endian float32 numbers"
     )
-    dimensions: Whole | None = Field(
+    dimensions: Positive | None = Field(
         None,
-        ge=1,
         description="keep the first so many, and set lengths to 1 again (Matryoshka); dense models only",
     )
     input_type: Literal["query", "document"] = Field(
@@ -165,18 +164,18 @@ class RerankTextsRequest(Strict):
     model: str = Field(description="a name that GET /v1/models lists")
     query: Text
     documents: Documents = Field(description="texts, or objects with a 'text'")
-    top_n: Whole | None = Field(None, ge=1, description="how many to return; default: all")
+    top_n: Positive | None = Field(None, description="how many to return; default: all")
     return_documents: bool = Field(False, description="return the texts too")
-    max_chunks_per_doc: Whole | None = Field(
-        None, ge=1, description=f"{_IGNORED}: a document is one piece, read up to the model's limit"
+    max_chunks_per_doc: Positive | None = Field(
+        None, description=f"{_IGNORED}: a document is one piece, read up to the model's limit"
     )
-    max_tokens_per_doc: Whole | None = Field(
-        None, ge=1, description=f"{_IGNORED}: the model's limit counts (EncoderConfig.document_length)"
+    max_tokens_per_doc: Positive | None = Field(
+        None, description=f"{_IGNORED}: the model's limit counts (EncoderConfig.document_length)"
     )
     truncation: Literal[True] | None = Field(
         None, description="only true: longer documents are always cut at the model's limit"
     )
-    priority: Whole | None = Field(None, ge=0, description=_IGNORED)
+    priority: Annotated[int, Field(ge=0), WHOLE] | None = Field(None, description=_IGNORED)
     user: str | None = Field(None, description=_IGNORED)
 
 

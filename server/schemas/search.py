@@ -24,9 +24,9 @@ from server.schemas.base import (
     FilterObject,
     HitField,
     Limit,
+    Positive,
     Strict,
     Text,
-    Whole,
     examples,
 )
 from server.schemas.vectors import VectorsValue, VectorValue
@@ -112,7 +112,7 @@ class HybridOptions(Strict):
         None, description="of each generator; 1 where none is given"
     )
     refine: bool = Field(True, description="let each score all that any of them has found")
-    num_candidates: Whole = Field(100, ge=1, description="documents that each of them offers")
+    num_candidates: Positive = Field(100, description="documents that each of them offers")
     language: str = Field("english", description="of the texts, for stems; none: words as they are written")
 
 

@@ -28,7 +28,7 @@ from pydantic import (
 
 from retrieval.encode.base import LARGEST
 from retrieval.types import FloatArray
-from server.schemas.base import Strict, Vector, Whole
+from server.schemas.base import WHOLE, Strict, Vector
 
 __all__ = [
     "PackedVectors",
@@ -40,6 +40,8 @@ __all__ = [
     "vectors_of",
 ]
 
+MAX_SIDE = (1 << 31) - 1
+"""Of a shape: a number of JSON may have thousands of digits, and a product more than Python writes."""
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 
@@ -67,7 +69,7 @@ class PackedVectors(Strict):
 
     base64: str = Field(min_length=1, description="with + and /, padded")
     dtype: Literal["float32", "float16"] = Field("float32", description="what a number is; little-endian")
-    shape: list[Annotated[Whole, Field(ge=1)]] | None = Field(
+    shape: list[Annotated[int, Field(ge=1, le=MAX_SIDE), WHOLE]] | None = Field(
         None,
         min_length=1,
         max_length=2,

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from server.http.problems import MAX_REPORTED_ERRORS, ProblemError, invalid_request
 
-__all__ = ["gunzip_limited", "parse_json"]
+__all__ = ["check_values", "gunzip_limited", "parse_json"]
 
 _BLOCK = 1 << 20
 _QUOTE = ord('"')
@@ -42,7 +42,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _Place: TypeAlias = "tuple[_Place, str | int] | None"
 MAX_SHOWN = 100
 MAX_VALUES = 4 << 20
-"""Of a body: three bytes, and next to none of gzip, may be an object of 64."""
+"""Of a body, or a line of one: three bytes, and next to none of gzip, may be an object of 64."""
 
 _SLICE = 16 << 10
 _PIECE = 64 << 10
@@ -67,9 +67,7 @@ def parse_json(body: bytes, max_depth: int) -> Any:
     if _is_deeper(body, max_depth):
         told = f"the JSON is nested too deep: more than {max_depth} levels"
         raise ProblemError(422, "json_too_deep", told)
-    if body.count(b",") > MAX_VALUES and _commas(body) > MAX_VALUES:
-        told = f"the JSON holds more than {MAX_VALUES} values; send less at once"
-        raise ProblemError(413, "too_many_values", told)
+    check_values(body)
     is_suspicious = _is_suspicious(body)
     try:
         if not is_suspicious and body.count(b"{") <= _FEW:
@@ -87,6 +85,18 @@ def parse_json(body: bytes, max_depth: int) -> Any:
     if is_suspicious and (found := list(islice(_unusable(value), MAX_REPORTED_ERRORS))):
         raise invalid_request(found)
     return value
+
+
+def check_values(body: bytes) -> None:
+    """Whether JSON may hold so many values: each takes many times its bytes of memory, and time in which
+    nothing else is done.
+
+    Raises:
+        ProblemError: 413 ``too_many_values``, more than `MAX_VALUES`.
+    """
+    if body.count(b",") > MAX_VALUES and _commas(body) > MAX_VALUES:
+        told = f"the JSON holds more than {MAX_VALUES} values; send less at once"
+        raise ProblemError(413, "too_many_values", told)
 
 
 async def gunzip_limited(chunks: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[bytes]:

@@ -95,6 +95,7 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["--encoder", "given", "--vectors", "v.npy", "--lengths", "v.npy"], 3, "lengths are integers"),
     (["--encoder", "given", "--vectors", "v.npy", "--lengths", "n.npy"], 3, "adds up to 5 vectors"),
     (["--encoder", "given", "--vectors", "v.npy", "--metric", "maxsim"], 2, "has one of dot"),
+    (["--encoder", "given", "--vectors", "v.npy", "--queries", "z.npy"], 3, "cannot read queries"),
 ]
 
 
@@ -104,6 +105,17 @@ def test_what_does_not_go_together(run: Run, options: list[str], code: int, told
     arrays = {"v": VECTORS, "few": VECTORS[:3], "more": np.ones((5, 4)), "n": np.array([5])}
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
+    np.savez("z.npz", queries=VECTORS)
+    Path("z.npz").rename("z.npy")
     outcome = run("build", "docs.jsonl", "i", *options)
     assert outcome.exit_code == code and told in outcome.err.replace("\n", " "), outcome.err
     assert not Path("i").exists()
+
+
+def test_an_empty_vector_says_nothing_of_the_others(run: Run, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{**ROWS[0], "vector": []}, {**ROWS[1], "vector": [1, 0]}]
+    source = write_jsonl(tmp_path / "docs.jsonl", rows)
+    built = run("build", source, tmp_path / "i", "--encoder", "given", "--on-error", "skip")
+    assert built.exit_code == 0, built.err
+    asked = run("search", tmp_path / "i", "text", "--encoder", "given")
+    assert asked.exit_code != 0 and "'given' is no model" in asked.err.replace("\n", " ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from retrieval.errors import FilterError, IndexDamagedError
 from retrieval.filters.paths import resolve
+from server.documents.bodies import DocumentRows
 from server.http import routing
 from server.http.problems import ProblemError
 from server.http.ranges import check_range
@@ -242,6 +244,13 @@ class TestSmallRequests:
             return
         with pytest.raises(ProblemError) as caught:
             limits.parse_json(body, 64)
+        assert (caught.value.status, caught.value.code) == (413, "too_many_values")
+
+    def test_so_is_a_line_of_a_body(self, monkeypatch):
+        monkeypatch.setattr(limits, "MAX_VALUES", 1000)
+        body = b'{"id": "a", "text": "x", "vectors": [' + b"[1]," * 1001 + b"[1]]}\n"
+        with pytest.raises(ProblemError) as caught:
+            list(DocumentRows(io.BytesIO(body), "ndjson", max_depth=64))
         assert (caught.value.status, caught.value.code) == (413, "too_many_values")
 
     def test_a_batch_reads_the_texts_in_few_languages(self, client, assert_problem):

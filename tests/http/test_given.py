@@ -139,7 +139,15 @@ def test_questions(http: Any, assert_problem: Callable, given: dict[str, list[Do
             http.post(f"{path}/{route}", json={"query": "text", **more}), 422, "invalid_request"
         )
         assert problem["errors"][0]["pointer"] == "/query" and "'vectors'" in problem["errors"][0]["detail"]
+    for route in ("diagnose", "compact"):
+        problem = assert_problem(
+            http.post(f"{path}/{route}", json={"queries": ["a"]}), 422, "invalid_request"
+        )
+        assert problem["errors"][0]["pointer"] == "/queries"
     both = {"query": "text 3", "vectors": vectors}
+    mixed = {**both, "mode": "hybrid", "hybrid": {**simple, "dense": "dense"}}
+    problem = assert_problem(http.post(f"{path}/search", json=mixed), 422, "invalid_request")
+    assert problem["errors"][0]["pointer"] == "/hybrid/dense"
     assert_problem(http.post(f"{path}/search", json=both), 422, "invalid_request")
     assert_problem(http.post(f"{path}/explain", json={"ids": ["d1"]}), 422, "invalid_request")
     hybrid = http.post(f"{path}/search", json={**both, "mode": "hybrid", "hybrid": simple}).json()

@@ -76,6 +76,15 @@ def references(node):
             yield from references(item)
 
 
+def nodes(value):
+    """Every object within a value of JSON."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    for item in value if isinstance(value, list) else []:
+        yield from nodes(item)
+
+
 def operations(schema):
     return [
         (path, method, operation)
@@ -95,6 +104,16 @@ def test_is_valid_and_every_reference_resolves(schema):
 def test_names_every_route(schema):
     named = {f"{method} {path}" for path, method, _ in operations(schema)}
     assert named == set(OPERATIONS.split("\n")) - {""}
+
+
+def test_bounds_are_those_of_json_schema(schema):
+    models = schema["components"]["schemas"]
+    for name in ("SearchRequest", "ScrollRequest"):
+        assert models[name]["properties"]["limit"]["minimum"] == 1
+    assert models["CollectionConfig"]["properties"]["dim"]["anyOf"][0]["maximum"] == 65536
+    unknown = {"ge", "le", "gt", "lt", "min_length", "max_length"}
+    typed = [(name, node) for name, model in models.items() for node in nodes(model) if "type" in node]
+    assert not [name for name, node in typed if unknown & node.keys()]
 
 
 def test_every_body_has_examples_that_fit(schema):

@@ -174,5 +174,8 @@ def test_what_memory_does_not_hold_is_not_merged(
         assert (engine.inspect(), sorted((tmp_path / "i").rglob("*"))) == before
         assert engine.compact(force=True).segments == 1
         assert engine.compact().apart is None, "nothing is left to be built"
+        engine.add(documents("d", 1))
+        smaller = engine.compact(recipe=RecipeConfig.of(index="flat", codec="int8", held_out=8))
+        assert (smaller.folded, engine.inspect().pending) == (1, 0), "no graph is built for another recipe"
         monkeypatch.undo()
-        assert len(engine.search("alpha", 100)) == 74 and engine.verify().ok
+        assert len(engine.search("alpha", 100)) == 75 and engine.verify().ok

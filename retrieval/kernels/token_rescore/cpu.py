@@ -18,11 +18,10 @@ from retrieval.kernels.maxsim.cpu import maxsim, maxsim_i8
 from retrieval.kernels.token_rescore.prepared import Tokens, prepare_tokens
 from retrieval.kernels.token_rescore.query import quantise_all
 from retrieval.kernels.token_rescore.reference import max_level
-from retrieval.kernels.token_rescore.steps import by_blocks
 from retrieval.kernels.topk.cpu import select
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Tokens", "best_exactly", "best_stored", "maxsim_exactly", "maxsim_stored", "prepare_tokens"]
+__all__ = ["Tokens", "best_exactly", "maxsim_exactly", "maxsim_stored", "prepare_tokens"]
 
 NARROW, WIDE = 32, 32768
 """Bytes of a token from which on, and dimensions up to which, AVX-512 is used: less than half a vector is not
@@ -39,25 +38,13 @@ def maxsim_stored(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> tupl
     return score(ordinals), error
 
 
-def best_stored(
-    query: FloatArray,
-    tokens: Tokens,
-    ordinals: IntArray,
-    k: int,
-    slack: float,
-    estimates: FloatArray | None = None,
-    margin: float = 0.0,
-) -> tuple[IntArray, FloatArray, int]:
-    """See `retrieval.kernels.token_rescore.reference.best_stored`; the same up to rounding."""
-    query = _check(query, tokens, ordinals)
-    return by_blocks(_scorer(query, tokens)[0], select, ordinals, k, slack, estimates, margin)
-
-
 def best_exactly(
     query: FloatArray, tokens: Tokens, ordinals: IntArray, k: int, slack: float, threads: int = 1
 ) -> tuple[IntArray, FloatArray]:
     """See `retrieval.kernels.token_rescore.reference.best_exactly`; the same up to rounding."""
     query = _check(query, tokens, ordinals)
+    if k < 1:
+        raise ValueError(f"k is {k}: it must be at least 1")
     chosen = ordinals
     if len(ordinals) > ONCE * k:
         score, error = _scorer(query, tokens)

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from retrieval.kernels.maxsim.reference import maxsim, maxsim_i8
 from retrieval.kernels.token_rescore.prepared import Tokens, decode, prepare_tokens
 from retrieval.kernels.token_rescore.query import LEVELS, SIGMAS
-from retrieval.kernels.token_rescore.steps import by_blocks
 from retrieval.kernels.topk.reference import select
 from retrieval.types import FloatArray, IntArray
 
 __all__ = [
     "Tokens",
     "best_exactly",
-    "best_stored",
     "maxsim_exactly",
     "maxsim_stored",
     "prepare_tokens",
@@ -81,35 +79,6 @@ def max_level(query: NDArray[Any]) -> int:
     return level
 
 
-def best_stored(
-    query: FloatArray,
-    tokens: Tokens,
-    ordinals: IntArray,
-    k: int,
-    slack: float,
-    estimates: FloatArray | None = None,
-    margin: float = 0.0,
-) -> tuple[IntArray, FloatArray, int]:
-    """Of one query's candidates those that may be among the best ``k``: ``(ordinals (m,), scores (m,),
-    visited)`` by `maxsim_stored`, in the order in which they came.
-
-    Kept is what is scored and at least the ``k``-th best score minus ``slack`` (the caller adds the
-    error of `maxsim_stored` to it); all of it where there is no more than ``k``.
-
-    With ``estimates`` ``(n,)`` float32 a candidate is taken to score at most ``estimate + margin``: when
-    none of those still to come reaches the ``k``-th best score less the slack, they are left. ``visited``
-    counts what was scored, from the front on.
-
-    Raises:
-        ValueError: as `maxsim_stored`; ``k`` below 1; estimates that do not fit the ordinals.
-    """
-
-    def score(some: IntArray) -> FloatArray:
-        return maxsim_stored(query, tokens, some)[0]
-
-    return by_blocks(score, select, ordinals, k, slack, estimates, margin)
-
-
 def best_exactly(
     query: FloatArray,
     tokens: Tokens,
@@ -125,8 +94,10 @@ def best_exactly(
     the ``k``-th best minus its error and ``slack``.
 
     Raises:
-        ValueError: as `maxsim_stored`.
+        ValueError: as `maxsim_stored`; ``k`` below 1.
     """
+    if k < 1:
+        raise ValueError(f"k is {k}: it must be at least 1")
     scores, error = maxsim_stored(query, tokens, ordinals)
     chosen = ordinals[select(scores, k, slack + error)]
     exact = maxsim_exactly(query, tokens, chosen)

@@ -22,7 +22,11 @@ from retrieval.kernels.coded_maxsim.reference import coded_maxsim_pq
 from retrieval.kernels.coded_maxsim.tables import row_tables
 
 VECTORS = host.simd_level() == "avx512"
-LEVELS = ["portable", pytest.param("avx512", marks=pytest.mark.skipif(not VECTORS, reason="no AVX-512 here"))]
+LEVELS = [
+    "portable",
+    pytest.param("avx512", marks=pytest.mark.skipif(not VECTORS, reason="no AVX-512 here")),
+    pytest.param("tiles", marks=pytest.mark.skipif(not host.has_tiles(), reason="no AMX here")),
+]
 EXAMPLES = settings(max_examples=40, deadline=None)
 
 
@@ -30,10 +34,11 @@ EXAMPLES = settings(max_examples=40, deadline=None)
 def score(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`score_centroids` of one level."""
     module: Any = portable
-    if request.param == "avx512":
+    if request.param != "portable":
         from retrieval.kernels.centroid_scores import avx512
 
         module = avx512
+    monkeypatch.setattr(host, "has_tiles", lambda: request.param == "tiles")
     monkeypatch.setattr(cpu, "_level", lambda: module)
     return cpu.score_centroids
 

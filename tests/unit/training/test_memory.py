@@ -52,3 +52,5 @@ def test_what_is_free_of_a_machine_and_of_a_container(
     assert memory.free_memory() == free
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
     assert memory.free_memory() >= free, "all of the machine, where nobody says what is free"
+    (tmp_path / names[2]).write_text("anon 7\n")
+    assert memory.free_memory() >= free - 500, "nobody says which files are in memory"
