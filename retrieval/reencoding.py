@@ -29,6 +29,7 @@ from retrieval.storage import (
     SegmentRecord,
     SegmentWriter,
     SnapshotKeeper,
+    StoredVectors,
     Trained,
     birth_keys,
     document_schema,
@@ -37,7 +38,7 @@ from retrieval.storage import (
     remove_trained,
 )
 from retrieval.storage.pending import PendingDocuments
-from retrieval.types import Document, IntArray, Precision
+from retrieval.types import Document, IntArray, Precision, Ragged
 
 __all__ = ["READABLE", "Lost", "Reencoder", "encode_all"]
 
@@ -126,17 +127,20 @@ class Reencoder:
         documents: Documents,
         living: tuple[IntArray, IntArray],
         tell: Callable[[int], None],
+        stored: StoredVectors | None = None,
     ) -> SegmentWriter:
         """The `living` ones as segment ``number``; nothing is committed. ``tell`` learns how many are
-        done."""
+        encoded; of those with ``stored`` vectors none is."""
         ordinals, keys = living
         writer = SegmentWriter(self._root, number, trained, self._record.dim)
         try:
             for chunk in _chunks(ordinals):
-                texts = [documents.document(int(ordinal)).full_text for ordinal in chunk]
-                vectors = self._document_encoder().encode(texts)
-                writer.append(prepare_documents(vectors, self._record.metric))
-                tell(writer.n_documents)
+                if stored is None:
+                    writer.append(self._encoded(documents, chunk))
+                    tell(writer.n_documents)
+                else:
+                    codes, doclens = stored.of(chunk)
+                    writer.append_codes(codes, doclens, stored.max_norm)
             rows = (documents.rows(chunk, self._fields) for chunk in _chunks(ordinals))
             writer.finish(document_schema(self._fields), rows, keys)
         except BaseException:
@@ -144,8 +148,10 @@ class Reencoder:
             raise
         return writer
 
-    def _document_encoder(self) -> DocumentEncoder:
-        return DocumentEncoder(self.encoder(), self._catalog.pooling())
+    def _encoded(self, documents: Documents, ordinals: IntArray) -> Ragged:
+        texts = [documents.document(int(ordinal)).full_text for ordinal in ordinals]
+        encoder = DocumentEncoder(self.encoder(), self._catalog.pooling())
+        return prepare_documents(encoder.encode(texts), self._record.metric)
 
 
 @dataclass(frozen=True, slots=True)

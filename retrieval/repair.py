@@ -1,11 +1,12 @@
 """Repair of a damaged index: what can be derived is derived again from the stored documents.
 
-A segment whose codes, offsets or births are damaged, but whose documents are whole, is encoded anew; where
-only what the trained search keeps of it is damaged, that is made again from its codes. One whose documents
-are damaged, or whose documents brought the damaged vectors, is lost: it is named with its ids, and dropped
-only on request; so is a commit that is still pending, the rest of which then becomes a segment. A trained
-search whose own arrays are damaged is dropped: until it is trained again, every stored vector is scored.
-Where the calibration is damaged that stored vectors are read by, all documents are encoded anew.
+A segment whose codes are damaged, but whose documents are whole, is encoded anew; where its births, its
+offsets (of one vector a document) or what the trained search keeps of it are damaged, that is made again.
+One whose documents are damaged, or whose documents brought the damaged vectors, is lost: it is named with
+its ids, and dropped only on request; so is a commit that is still pending, the rest of which then becomes a
+segment. A trained search whose own arrays are damaged is dropped: until it is trained again, every stored
+vector is scored. Where the calibration is damaged that stored vectors are read by, all documents are
+encoded anew.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from retrieval.storage import (
     remove_untrained,
     stored_part,
     trained_problems,
+    whole_vectors,
     without_search,
     write_merged,
     write_salvaged,
@@ -257,12 +259,13 @@ class _Repair:
         files = self._arranged_again(record)
         encoded = 0
         if files is None:
-            if not self._again.is_possible:
+            stored = whole_vectors(self._root, record, self._record.kind)
+            if stored is None and not self._again.is_possible:
                 raise Lost(f"the vectors of segment {record.segment} are damaged, and {GIVEN_ONCE}")
             documents = self._again.documents(record)
             living, number = self._again.living(documents, record.origins), self._catalog.meta("next_number")
-            files = self._again.write(int(number), self._trained, documents, living, tell)
-            encoded = files.n_documents
+            files = self._again.write(int(number), self._trained, documents, living, tell, stored)
+            encoded = files.n_documents if stored is None else 0
         with self._catalog.transaction("repair") as generation:
             self._catalog.take_number()
             self._catalog.remove_segments([record.segment])

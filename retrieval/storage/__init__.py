@@ -12,7 +12,13 @@ from retrieval.storage.merge_policy import SegmentSize, choose_merge
 from retrieval.storage.merging import MergeStopped, write_merged
 from retrieval.storage.pending import pending_batch
 from retrieval.storage.records import CodecRecord, SegmentRecord
-from retrieval.storage.salvage import DamagedPending, damaged_pending, write_salvaged
+from retrieval.storage.salvage import (
+    DamagedPending,
+    StoredVectors,
+    damaged_pending,
+    whole_vectors,
+    write_salvaged,
+)
 from retrieval.storage.segment import (
     PROVISIONAL,
     STRAIN,
@@ -56,6 +62,7 @@ __all__ = [
     "SegmentWriter",
     "Snapshot",
     "SnapshotKeeper",
+    "StoredVectors",
     "Trained",
     "VerifyReport",
     "add_clipped",
@@ -84,6 +91,7 @@ __all__ = [
     "stored_part",
     "trained_problems",
     "verify_files",
+    "whole_vectors",
     "without_search",
     "write_merged",
     "write_salvaged",

@@ -203,6 +203,28 @@ def test_damaged_vectors_are_lost_and_the_others_are_not(tmp_path: Path) -> None
         repair_index(tmp_path / "i")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("births", "dense"), ("births", "late"), ("offsets", "dense")])
+def test_whole_vectors_are_not_lost_with_what_is_beside_them(name: str, kind: str, tmp_path: Path) -> None:
+    encoder, given = twin_of(kind)
+    with Engine.create(tmp_path / "i", given, runtime=MANUAL) as engine:
+        engine.add(documents(encoder, TEXTS[:2]))
+        engine.compact()
+        engine.add(documents(encoder, TEXTS[2:], 2))
+        engine.delete(["d1"])
+        engine.compact()
+        engine.delete(["d3"])
+        expected = hits(engine, encoder)
+    (path,) = tmp_path.glob(f"i/segments/*/{name}.bin")
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    report = repair_index(tmp_path / "i", drop_lost=True)
+    assert (report.segments, report.documents, report.lost) == (1, 0, ())
+    assert verify_index(tmp_path / "i").ok
+    with Engine.open(tmp_path / "i", runtime=MANUAL) as engine:
+        assert hits(engine, encoder) == expected and len(expected) == 3
+        engine.upsert(documents(encoder, ["heat"], 4))
+        assert len(hits(engine, encoder)) == 3
+
+
 def test_pooling_that_needs_no_texts(tmp_path: Path) -> None:
     encoder, given = twin_of("late")
     Engine.build(tmp_path / "i", documents(encoder), given, config=IndexConfig.of(pooling="fixed:1"))

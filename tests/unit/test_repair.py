@@ -68,7 +68,9 @@ def test_derived_files_are_made_again(index: Path, encoder: Any, name: str, how:
     progress: list[tuple[int, int]] = []
     report = repair_index(index, encoder, progress=lambda *now: progress.append(now))
     assert (report.segments, report.lost, report.dropped) == (len(damaged), (), False)
-    assert progress == sorted(progress) and progress[-1][0] == report.documents <= progress[-1][1]
+    has_vectors = name == "births.bin" or (name == "offsets.bin" and encoder.kind == "dense")
+    assert progress == sorted(progress) and bool(progress) is not has_vectors
+    assert report.documents == (progress[-1][0] if progress else 0)
     assert verify_index(index).problems == ()
     assert seen(index, encoder) == expected
     assert not any(path.parent.exists() for path in damaged)
