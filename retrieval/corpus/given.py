@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from retrieval.corpus.document import FieldNames, document_of
 from retrieval.corpus.jsonl import json_object
 from retrieval.corpus.policy import ErrorPolicy
-from retrieval.corpus.source import BOM, Rows
+from retrieval.corpus.source import BOM, Row, Rows
 from retrieval.errors import DataError
 from retrieval.types import Record
 
@@ -25,7 +25,7 @@ def line_rows(lines: Iterable[bytes], where: Callable[[int], str]) -> Rows:
             yield place, json_object(content, place)
 
 
-def records_of(rows: Rows, names: FieldNames, policy: ErrorPolicy) -> Iterator[Record]:
+def records_of(rows: Iterable[Row], names: FieldNames, policy: ErrorPolicy) -> Iterator[Record]:
     """Rows as documents with their places; what is wrong with others is reported to ``policy``."""
     for where, row in rows:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from retrieval.corpus.document import FieldNames
@@ -78,10 +79,10 @@ class Corpus:
         read = _READERS[self.format]
         coming = iter(()) if self._vectors is None else self._vectors.each()
         for name in self._names:
-            rows = read(Source(self._root / name, name), self._fields, progress)
-            if self._vectors is not None:
-                rows = self._vectors.beside(rows, coming)
-            yield from records_of(rows, self._fields, self.policy)
+            # Closed at once: an error holds on to this frame for as long as somebody looks at it.
+            with closing(read(Source(self._root / name, name), self._fields, progress)) as rows:
+                both = rows if self._vectors is None else self._vectors.beside(rows, coming)
+                yield from records_of(both, self._fields, self.policy)
         if self._vectors is not None:
             self._vectors.check_spent(coming)
         progress.finished = True

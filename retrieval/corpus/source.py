@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any, Self
 
 from retrieval.errors import DataError
 
-__all__ = ["BOM", "MAX_LINE_BYTES", "LineReader", "Progress", "Rows", "Source", "reading"]
+__all__ = ["BOM", "MAX_LINE_BYTES", "LineReader", "Progress", "Row", "Rows", "Source", "reading"]
 
 MAX_LINE_BYTES = 64 << 20
 BOM = b"\xef\xbb\xbf"
 
-Rows = Iterator[tuple[str, "dict[str, Any] | DataError"]]
+Row = tuple[str, "dict[str, Any] | DataError"]
+Rows = Generator[Row, None, None]
 """What a reader yields: ``file:line``, and the fields found there or why they cannot be read.
 
 An error that is yielded concerns this row; one that is raised, everything after it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from retrieval.corpus import FieldNames, arrow_rows, line_rows
-from retrieval.corpus.source import Rows
+from retrieval.corpus.source import Row, Rows
 from retrieval.errors import DataError
 from retrieval.types import FloatArray
 from server.documents.idempotency import request_digest
@@ -133,7 +133,7 @@ class DocumentRows:
             yield line
 
 
-def with_vectors(rows: Rows) -> Rows:
+def with_vectors(rows: Iterable[Row]) -> Rows:
     """The rows of documents, with arrays in place of ``vector`` (a list of numbers, or base64) and
     ``vectors``; what is wrong with them is the row's error, at its own place."""
     for where, row in rows:

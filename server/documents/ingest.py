@@ -215,7 +215,7 @@ class _Source:
         self._brings_vectors = brings_vectors
 
     def __iter__(self) -> Iterator[Record]:
-        rows = with_vectors(iter(self._rows)) if self._brings_vectors else iter(self._rows)
+        rows = with_vectors(self._rows) if self._brings_vectors else self._rows
         records = records_of(rows, FieldNames(vectors=self._brings_vectors), self.policy)
         for record in records if self._steps is None else self._steps.over(records):
             yield self._dates.restored(record)

@@ -242,3 +242,23 @@ def test_memory_does_not_grow_with_the_file(tmp_path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2 << 20
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_a_file_is_closed_although_somebody_keeps_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    content = b'{"id": "a", "text": "t"}\n{"id": "b"}\n'
+    path = tmp_path / f"docs{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    opened = []
+
+    class Noted(source.LineReader):
+        def __enter__(self) -> Noted:
+            opened.append(self)
+            return self
+
+    monkeypatch.setattr("retrieval.corpus.jsonl.LineReader", Noted)
+    with pytest.raises(DataError) as kept:
+        list(open_corpus(path))
+    assert kept.value and [reader._raw.closed for reader in opened] == [True]
