@@ -31,12 +31,13 @@ from retrieval.kernels.maxsim.blocks import (
 from retrieval.kernels.maxsim.lanes import largest, load_sums, lowest, store_sums, zero
 from retrieval.kernels.maxsim.packing import LANES, pack
 from retrieval.kernels.simd import arithmetic as v
-from retrieval.kernels.simd.selection import count_bits, mask_exceeds_f32
+from retrieval.kernels.simd.selection import mask_exceeds_f32
 from retrieval.kernels.simd.types import F32x16
 from retrieval.kernels.token_rescore import tiles
-from retrieval.kernels.token_rescore.exact import STEP, decode, product
+from retrieval.kernels.token_rescore.exact import STEP
+from retrieval.kernels.token_rescore.narrowing import narrow, raise_exact
 from retrieval.kernels.token_rescore.prepared import Tokens
-from retrieval.kernels.token_rescore.query import FAR, quantise_each, spread_floats
+from retrieval.kernels.token_rescore.query import quantise_each, spread_floats
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["maxsim_exactly"]
@@ -142,31 +143,6 @@ def _sift(count, n_asked, sums, limits, picked, sifted):  # type: ignore[no-unty
     return n
 
 
-@inner
-def _narrow(first, n_asked, lines, best, exact, limits):  # type: ignore[no-untyped-def]
-    """Above which product of bytes a token may be the best, now that the exact product of one is known."""
-    for i in range(min(n_asked, 2 * LANES)):
-        needed = exact[first + i] * lines[first + i, 0] - lines[first + i, 1]
-        # Where it is NaN, nothing is needed.
-        limits[i] = np.int32(min(needed, np.float64(best[i]))) if needed > -FAR else -FAR
-
-
-@inner
-def _raise(values, start, count, group, dims, span, low, asked, picked, wide, exact):  # type: ignore[no-untyped-def]
-    """Raise ``exact`` to the largest product of each query token, in float64; NaN if there is one."""
-    dim, width, (tokens, _, masks) = dims[0], dims[1], picked
-    for i in range(count):
-        decode(values, start + tokens[i], dim, span, low, wide)
-        mask = masks[i]
-        while mask:
-            bit = mask & -mask
-            mask ^= bit
-            q = LANES * group + count_bits(np.uint32(bit - 1))
-            x = product(asked, q, width, wide)
-            if x > exact[q] or x != x:  # noqa: PLR0124
-                exact[q] = x
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def _score(  # type: ignore[no-untyped-def]
     octets, values, offsets, ordinals, shape, packed, spreads, lines, n_q, dims, span, low, asked, scores
@@ -203,12 +179,18 @@ def _score(  # type: ignore[no-untyped-def]
                 for i in range(len(best)):
                     limits[i] = best[i] - 1
                 some = _sift(count, n_asked, sums, limits, picked, sifted)
-                _raise(values, start, some, group, dims, span, low, asked, sifted, wide, exact)
-                _narrow(LANES * group, n_asked, lines, best, exact, limits)
+                raise_exact(
+                    values, start, some, group, dims, span, low, asked, sifted[0], sifted[2], wide, exact
+                )
+                narrow(LANES * group, n_asked, lines, best, exact, limits)
                 some = _sift(count, n_asked, sums, limits, picked, sifted)
-                _raise(values, start, some, group, dims, span, low, asked, sifted, wide, exact)
+                raise_exact(
+                    values, start, some, group, dims, span, low, asked, sifted[0], sifted[2], wide, exact
+                )
             else:
-                _raise(values, start, count, group, dims, span, low, asked, picked, wide, exact)
+                raise_exact(
+                    values, start, count, group, dims, span, low, asked, picked[0], picked[2], wide, exact
+                )
         total = 0.0
         for q in range(n_q):
             total += exact[q]

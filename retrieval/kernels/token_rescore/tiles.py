@@ -15,11 +15,11 @@ from retrieval.kernels.maxsim.lanes import largest, load_sums, lowest, store_sum
 from retrieval.kernels.maxsim.packing import LANES, pack
 from retrieval.kernels.maxsim.tiles import AHEAD, BLOCK, fits, products, shape_of
 from retrieval.kernels.simd import arithmetic as v
-from retrieval.kernels.simd.selection import count_bits
 from retrieval.kernels.simd.tiles import ROWS, configure, end_tiles, start_tiles
-from retrieval.kernels.token_rescore.exact import STEP, decode, product
+from retrieval.kernels.token_rescore.exact import STEP
+from retrieval.kernels.token_rescore.narrowing import narrow, raise_exact
 from retrieval.kernels.token_rescore.prepared import Tokens
-from retrieval.kernels.token_rescore.query import FAR, quantise_each
+from retrieval.kernels.token_rescore.query import quantise_each
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["fits", "maxsim_exactly"]
@@ -80,31 +80,6 @@ def _sift(count, sums, limits, picked, sifted):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _narrow(first, n_asked, lines, best, exact, limits):  # type: ignore[no-untyped-def]
-    """Above which product of bytes a token may be the best, now that the exact product of one is known."""
-    for i in range(min(n_asked, 2 * LANES)):
-        needed = exact[first + i] * lines[first + i, 0] - lines[first + i, 1]
-        # Where it is NaN, nothing is needed.
-        limits[i] = np.int32(min(needed, np.float64(best[i]))) if needed > -FAR else -FAR
-
-
-@inner
-def _raise(octets, start, count, group, dims, span, low, asked, picked, wide, exact):  # type: ignore[no-untyped-def]
-    """Raise ``exact`` to the largest product of each query token, in float64; NaN if there is one."""
-    dim, width, (rows, masks) = dims[0], dims[1], picked
-    for i in range(count):
-        decode(octets, start + rows[i], dim, span, low, wide)
-        mask = masks[i]
-        while mask:
-            bit = mask & -mask
-            mask ^= bit
-            q = LANES * group + count_bits(np.uint32(bit - 1))
-            x = product(asked, q, width, wide)
-            if x > exact[q] or x != x:  # noqa: PLR0124
-                exact[q] = x
-
-
-@inner
 def _score_group(octets, start, length, last, following, group, query, dims, calibration, scratch, exact):  # type: ignore[no-untyped-def]
     """Two groups of query tokens with a document of a token at least: their largest products to ``exact``."""
     shape, packed, spreads, lines, asked = query
@@ -119,10 +94,10 @@ def _score_group(octets, start, length, last, following, group, query, dims, cal
     for i in range(len(best)):
         limits[i] = best[i] - 1
     some = _sift(count, sums, limits, picked, sifted)
-    _raise(octets, origin, some, group, dims, span, low, asked, sifted, wide, exact)
-    _narrow(LANES * group, n_asked, lines, best, exact, limits)
+    raise_exact(octets, origin, some, group, dims, span, low, asked, sifted[0], sifted[1], wide, exact)
+    narrow(LANES * group, n_asked, lines, best, exact, limits)
     some = _sift(count, sums, limits, picked, sifted)
-    _raise(octets, origin, some, group, dims, span, low, asked, sifted, wide, exact)
+    raise_exact(octets, origin, some, group, dims, span, low, asked, sifted[0], sifted[1], wide, exact)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
