@@ -29,6 +29,7 @@ from retrieval.storage import (
     SegmentWriter,
     Snapshot,
     SnapshotKeeper,
+    Trained,
     choose_merge,
     merge_lock,
     remove_segments,
@@ -113,11 +114,7 @@ class Maintenance:
 
     def run(self) -> MaintenanceReport:
         """Fold if much is pending, and merge until the policy is content, or a merge would not fit in
-        memory.
-
-        Raises:
-            ConfigError: the pending documents as a segment would not.
-        """
+        memory."""
         with building(self._runtime.threads):
             return self._keep_up()
 
@@ -127,33 +124,33 @@ class Maintenance:
         with self._busy, merge_lock(self._root) as free:
             while free and not self._stopping.is_set():
                 snapshot = self._snapshots.latest()
-                chosen = choose_merge(_sizes(snapshot))
-                if not chosen:
-                    break
-                views = [view for view in snapshot.segments if view.number in chosen]
+                written = [view for view in snapshot.segments if not view.is_pending]
+                views = _due(written)
                 if (apart := self._too_large(snapshot, views)) is not None:
-                    break  # the smallest are merged first
-                merges += self._merge(snapshot, views)
+                    # Those that are scored one by one lose nothing by being merged as such.
+                    views = _due([view for view in written if view.search is None])
+                if not views:
+                    break
+                merges += self._merge(snapshot, views, arranged=apart is None)
         return replace(self._report(folded, merges), apart=apart)
 
     def _too_large(self, snapshot: Snapshot, views: Sequence[SegmentView]) -> str | None:
-        """Why segments stay apart; said once of the same ones, not with every write."""
+        """Why segments stay apart, or are not arranged; said once of the same ones, not with every write."""
         try:
             check_arranging(snapshot, sum(map(len, views)))
         except ConfigError as error:
             numbers = tuple(view.number for view in views)
             if numbers != self._apart:
                 told = ", ".join(map(str, numbers))
-                log.warning("upkeep of %s leaves the segments %s apart: %s", self._root, told, error)
+                log.warning("upkeep of %s does not arrange the segments %s: %s", self._root, told, error)
             self._apart = numbers
             return str(error)
         return None
 
     def fold(self, *, force: bool = False) -> int:
-        """Write the pending documents as a segment; returns how many.
-
-        Raises:
-            ConfigError: without ``force``, if it would not fit in memory.
+        """Write the pending documents as a segment; returns how many. Where memory does not hold what the
+        recipe makes of them, and there is no ``force``, they are scored one by one, as before, until a merge
+        or `compact` finds the memory: else what is pending would grow without end.
         """
         with building(self._runtime.threads), self._writer.session() as catalog:
             snapshot = self._snapshots.latest()
@@ -162,9 +159,9 @@ class Maintenance:
                 return 0
             # The segment takes the buffer's number: its documents keep their births.
             (view,) = pending
-            if not force:
-                check_arranging(snapshot, len(view))
-            files = write_merged(self._root, view.number, snapshot, pending)
+            arranged = force or self._too_large(snapshot, pending) is None
+            target = snapshot.trained if arranged else Trained(snapshot.codec)
+            files = write_merged(self._root, view.number, snapshot, pending, trained=target)
             with catalog.transaction("fold") as generation:
                 catalog.register.clear_pending()
                 catalog.register.clear_tombstones(view.origins, snapshot.generation)
@@ -210,14 +207,14 @@ class Maintenance:
         with self._alone():
             snapshot = self._snapshots.latest()
             views = [view for view in snapshot.segments if not view.is_pending]
-            wanted = len(views) > 1 or any(view.live is not None for view in views)
+            wanted = len(views) > 1 or _is_left_undone(snapshot, views)
             merges = self._merge(snapshot, views) if wanted else 0
         return self._report(folded, merges)
 
     def _check_whole(self) -> None:
         """Whether everything can be one segment, if it is not yet."""
         snapshot = self._snapshots.latest()
-        if len(snapshot.segments) > 1 or any(view.live is not None for view in snapshot.segments):
+        if len(snapshot.segments) > 1 or _is_left_undone(snapshot, snapshot.segments):
             check_arranging(snapshot, len(snapshot))
 
     @contextmanager
@@ -236,12 +233,13 @@ class Maintenance:
                 return view.n_documents >= runtime.pending_documents or view.bytes >= runtime.pending_bytes
         return False
 
-    def _merge(self, snapshot: Snapshot, views: Sequence[SegmentView]) -> int:
-        """Merge segments while others commit; the caller holds the merge lock. Returns 1, or 0 if a
-        segment was taken away meanwhile."""
+    def _merge(self, snapshot: Snapshot, views: Sequence[SegmentView], *, arranged: bool = True) -> int:
+        """Merge segments while others commit, ``arranged`` by the recipe; the caller holds the merge lock.
+        Returns 1, or 0 if a segment was taken away meanwhile."""
         with self._writer.session() as catalog, catalog.transaction("reserve"):
             number = catalog.take_number()
-        files = write_merged(self._root, number, snapshot, views, stop=self._between_blocks)
+        target = snapshot.trained if arranged else Trained(snapshot.codec)
+        files = write_merged(self._root, number, snapshot, views, trained=target, stop=self._between_blocks)
         numbers = [view.number for view in views]
         with self._writer.session(SWAP_PATIENCE) as catalog:
             if not set(numbers) <= set(catalog.segment_numbers()):
@@ -257,7 +255,7 @@ class Maintenance:
     def _between_blocks(self) -> bool:
         """During a merge: what is added meanwhile must not pile up. Gives whether to stop."""
         if self._is_much_pending():
-            with suppress(IndexLockedError, ConfigError):  # another process is writing, or memory is short
+            with suppress(IndexLockedError):  # another process is writing
                 self.fold()
         return self._stopping.is_set()
 
@@ -265,12 +263,21 @@ class Maintenance:
         return MaintenanceReport(folded, merges, len(self._snapshots.latest().segments))
 
 
-def _sizes(snapshot: Snapshot) -> list[SegmentSize]:
-    return [
-        SegmentSize(view.number, view.n_documents, view.n_documents - len(view), view.bytes)
-        for view in snapshot.segments
-        if not view.is_pending
-    ]
+def _due(views: Sequence[SegmentView]) -> list[SegmentView]:
+    """Those of some segments that are to become one."""
+    chosen = choose_merge(
+        [
+            SegmentSize(view.number, view.n_documents, view.n_documents - len(view), view.bytes)
+            for view in views
+        ]
+    )
+    return [view for view in views if view.number in chosen]
+
+
+def _is_left_undone(snapshot: Snapshot, views: Sequence[SegmentView]) -> bool:
+    """Whether a segment holds deleted documents, or is not arranged although the recipe does that."""
+    arranges = snapshot.trained.pipeline is not None
+    return any(view.live is not None or (arranges and view.search is None) for view in views)
 
 
 def _swap(

@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from retrieval.config import EncoderConfig, RuntimeConfig
+from retrieval.encode import GIVEN
 from retrieval.errors import ConfigError
 from server.schemas.base import DEFAULT_LIMIT
 from server.security.keys import KeyName, KeySettings, check_keys, is_readable_by_others, read_keys
@@ -172,6 +173,15 @@ class ServerSettings(BaseSettings):
         """Keyword values, environment, file; no ``.env`` file and no secrets folder."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=file_values())
+
+    @field_validator("models")
+    @classmethod
+    def _model_names(cls, models: dict[str, EncoderConfig]) -> dict[str, EncoderConfig]:
+        if GIVEN in models:
+            raise ValueError(
+                f"'{GIVEN}' stands for vectors that documents bring; give the model another name"
+            )
+        return models
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ QUESTIONS = (
     "find all files that match a pattern",
 )
 SEGMENT_DOCUMENTS = 1024  # small, so that an interrupted build has something to go on from
+SCORES = {
+    "dense": "one vector a docstring; a score is a cosine, 1 at most",
+    "late": "one vector a token; a score adds up the best match of each token of the question, and the "
+    "words that matched best are marked",
+}
+"""What the numbers beside the hits are, by the kind of an index."""
 HITS = 3
 MARGIN = 5
 MARKED_WORDS = 4
@@ -62,15 +69,20 @@ def run_demo(
     """
     corpus = folder / "corpus.jsonl"
     _make_corpus(corpus, library or Path(sysconfig.get_path("stdlib")), output)
-    answers: dict[str, Any] = {}
     for name, encoder in encoders.items():
         _build(folder / name, corpus, encoder, runtime, output)
-    for name in encoders:
-        with Engine.open(folder / name, runtime=runtime) as engine:
-            engine.search(
-                questions[0], 1
-            )  # loads the model and the pages, so that the times shown are a search's
-            answers[name] = {question: _ask(engine, name, question, output) for question in questions}
+    answers: dict[str, dict[str, Any]] = {name: {} for name in encoders}
+    with ExitStack() as opened:
+        engines = {
+            name: opened.enter_context(Engine.open(folder / name, runtime=runtime)) for name in encoders
+        }
+        if not output.as_json:
+            output.show("", *(f"{name}: {SCORES[engine.kind]}" for name, engine in engines.items()))
+        for engine in engines.values():
+            engine.search(questions[0], 1)  # loads the model and the pages: the times shown are a search's
+        for question in questions:
+            for name, engine in engines.items():
+                answers[name][question] = _ask(engine, name, question, output)
     values = {"corpus": str(corpus), "indexes": [str(folder / name) for name in encoders], "answers": answers}
     output.data(values, lambda: _say_how_to_go_on(folder, list(encoders), output))
 
@@ -160,7 +172,7 @@ def _say_how_to_go_on(folder: Path, names: Sequence[str], output: Output) -> Non
         "Ask it yourself:       " + f'{program} search {last} "how do I ..."',
         "See why a hit matched: " + f'{program} explain {last} lzma.compress "how do I compress bytes"',
         "Serve both over HTTP:  " + f"{program} serve --data-dir {folder}",
-        "                       then open http://127.0.0.1:8080/docs",
+        "                       then open http://127.0.0.1:8080/ui (the API: /docs)",
     )
 
 

@@ -130,7 +130,8 @@ def maintenance_report_of(values: Mapping[str, Any]) -> MaintenanceReport:
     if trained is not None:
         told = tuple(trained.get("warnings", ()))
         training = TrainingReport(trained.get("quality"), told, trained.get("seconds", 0.0))
-    return MaintenanceReport(values["folded"], values["merges"], values["segments"], training)
+    counts = values["folded"], values["merges"], values["segments"]
+    return MaintenanceReport(*counts, training, values.get("apart"))
 
 
 def verify_report_of(values: Mapping[str, Any]) -> VerifyReport:

@@ -85,15 +85,26 @@ class CollectionCalls:
         body = {**query_json(query), **own, **search_json(k, **options)}
         return (yield from ask(self._asked("search", body))).read(search_result_of)
 
-    def search_batch(self, queries: Sequence[Query], k: int, **options: Any) -> Call[list[SearchResult]]:
-        """`Engine.search_batch`, in as many requests as it takes."""
+    def search_batch(
+        self,
+        queries: Sequence[Query],
+        k: int,
+        vectors: Sequence[NDArray[Any]] | None = None,
+        **options: Any,
+    ) -> Call[list[SearchResult]]:
+        """`Engine.search_batch`, in as many requests as it takes; ``vectors`` are those of
+        `Hybrid.search_batch`."""
         if isinstance(queries, str):
             raise QueryError("search_batch takes a list of queries; for one use search")
+        if vectors is not None and len(vectors) != len(queries):
+            raise QueryError(f"there are {len(queries)} queries, and vectors of {len(vectors)}")
+        own = [query_json(each) for each in vectors] if vectors is not None else [{}] * len(queries)
         shared = search_json(k, **options)
         # A deadline is the request's, not that of each search in it.
         timeout = {"timeout_ms": shared.pop("timeout_ms")} if "timeout_ms" in shared else {}
         results: list[SearchResult] = []
-        for batch in batches_of([{**query_json(query), **shared} for query in queries]):
+        asked = [{**query_json(query), **mine, **shared} for query, mine in zip(queries, own, strict=True)]
+        for batch in batches_of(asked):
             reply = yield from ask(self._asked("search", {"searches": batch, **timeout}, "batch"))
             results += reply.read(lambda body: [search_result_of(item) for item in body["results"]])
         return results

@@ -121,13 +121,19 @@ class RemoteEngine:
         mode: Mode | None = None,
         hybrid: Mapping[str, Any] | None = None,
         timeout_ms: float | None = None,
+        vectors: Sequence[NDArray[Any]] | None = None,
     ) -> list[SearchResult]:
         """`Engine.search_batch`, 100 queries a request: each request sees one commit, ``timings_ms`` are of
-        its batch."""
-        options = {"filter": filter, "fields": fields, "params": params, "explain": explain}
-        return self._run(
-            self._calls.search_batch(queries, k, **options, mode=mode, hybrid=hybrid, timeout_ms=timeout_ms)
-        )
+        its batch. Only here, as of `search`: ``mode``, ``hybrid``, ``timeout_ms`` and the ``vectors`` of the
+        queries."""
+        options: dict[str, Any] = {"filter": filter, "fields": fields, "params": params, "explain": explain}
+        only_here: dict[str, Any] = {
+            "mode": mode,
+            "hybrid": hybrid,
+            "timeout_ms": timeout_ms,
+            "vectors": vectors,
+        }
+        return self._run(self._calls.search_batch(queries, k, **options, **only_here))
 
     def rerank(
         self,

@@ -104,12 +104,17 @@ class AsyncRemoteEngine:
         mode: Mode | None = None,
         hybrid: Mapping[str, Any] | None = None,
         timeout_ms: float | None = None,
+        vectors: Sequence[NDArray[Any]] | None = None,
     ) -> list[SearchResult]:
         """`RemoteEngine.search_batch`."""
-        options = {"filter": filter, "fields": fields, "params": params, "explain": explain}
-        return await self._run(
-            self._calls.search_batch(queries, k, **options, mode=mode, hybrid=hybrid, timeout_ms=timeout_ms)
-        )
+        options: dict[str, Any] = {"filter": filter, "fields": fields, "params": params, "explain": explain}
+        only_here: dict[str, Any] = {
+            "mode": mode,
+            "hybrid": hybrid,
+            "timeout_ms": timeout_ms,
+            "vectors": vectors,
+        }
+        return await self._run(self._calls.search_batch(queries, k, **options, **only_here))
 
     async def rerank(
         self,

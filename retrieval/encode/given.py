@@ -99,7 +99,7 @@ class GivenVectors:
             )
         if not np.abs(rows).max() <= LARGEST:  # also when one is NaN
             raise DataError(f"the vectors hold NaN, infinity or values beyond {LARGEST:g}", where)
-        if self.metric == "cosine" and not np.linalg.norm(rows):
+        if self.metric == "cosine" and not rows.any():
             raise DataError("the vector is zero, which has no direction for the metric cosine", where)
         return np.ascontiguousarray(rows)
 

@@ -30,12 +30,12 @@ class Generators:
 
     def warm_up(self) -> None:
         """Load the encoders, and read the texts."""
-        self._load()
+        self.engine.warm_up()
+        self._load_other()
         if self._bm25 is not None:
             self._bm25.read(self.engine.located()[0].snapshot)
 
-    def _load(self) -> None:
-        self.engine.warm_up()
+    def _load_other(self) -> None:
         if self._dense is not None:
             self._dense.warm_up()
 
@@ -51,7 +51,9 @@ class Generators:
     ) -> Found:
         """The best ``n`` of each generator for each text, all of one commit of the engine, which is asked
         with the vectors that are ``given``."""
-        self._load()  # loading a model is not encoding
+        if given is None:
+            self.engine.warm_up()  # loading a model is not encoding
+        self._load_other()
         others, results = Ragged.from_list([], 0), list[SearchResult]()
         with clock.stage("encode"):
             vectors = _vectors(self.engine, texts if given is None else given)

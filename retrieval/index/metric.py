@@ -13,6 +13,7 @@ __all__ = ["UNIT_ROUNDOFF", "prepare_documents", "prepare_queries"]
 
 UNIT_ROUNDOFF = 2.0**-24
 """Half the distance from 1 to the next float32."""
+SHORT, LIFT = 2.0**-50, np.float32(2.0**100)
 
 
 def prepare_documents(vectors: Ragged, metric: Metric) -> Ragged:
@@ -33,8 +34,17 @@ def prepare_queries(vectors: Ragged, metric: Metric) -> Ragged:
 
 def _normalise(values: FloatArray) -> FloatArray:
     """Rows to length 1; a zero row stays zero and so scores 0 against everything."""
-    # What np.linalg.norm does, without what it looks at first: a third of the time of one query.
-    norms: FloatArray = np.sqrt(np.add.reduce(values * values, axis=1, keepdims=True))
-    norms[norms == 0] = 1
+    norms = _norms(values)
+    if np.minimum.reduce(norms, axis=None, initial=1) < SHORT:
+        # Squares of so short a row are no normal numbers. By a power of two, so that no digit is lost.
+        values = values * np.where(norms < SHORT, LIFT, np.float32(1))
+        norms = _norms(values)
+        norms[norms == 0] = 1
     unit: FloatArray = values / norms
     return unit
+
+
+def _norms(values: FloatArray) -> FloatArray:
+    """What np.linalg.norm gives, without what it looks at first: a third of the time of one query."""
+    norms: FloatArray = np.sqrt(np.add.reduce(values * values, axis=1, keepdims=True))
+    return norms

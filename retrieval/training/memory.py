@@ -38,7 +38,8 @@ def check_memory(documents: int, dim: int, recipe: RecipeConfig) -> None:
         raise ConfigError(
             f"a graph of {documents:,} vectors of {left} dimensions takes {needed / 2**30:.1f} GiB while it "
             f"is built, and {there / 2**30:.1f} are free: choose index=ivf or fewer dimensions "
-            f"(reduce=pca:{max(left // 2, 1)}), make room, or use --force (in Python: force=True)"
+            f"(reduce=pca:{max(left // 2, 1)}), make room, or give build or compact --force (in Python: "
+            "force=True)"
         )
 
 

@@ -7,11 +7,9 @@ it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, BinaryIO, Literal
 
 from starlette.requests import Request
@@ -30,14 +28,13 @@ from server.schemas.documents import ItemError, WriteResponse
 from server.settings import ServerSettings
 from server.store.store import ServerStore
 from server.tasks.manager import TaskControl, TaskRecord, Tasks, TaskWork
+from server.tasks.problems import may_pass
 
 __all__ = ["INGEST", "Ingestion", "Plan"]
 
 INGEST = "ingest"
 MAX_REFUSED = 100
 """How many bad documents a refusal names."""
-FEW_DOCUMENTS, FEW_CHARACTERS = 256, 64 << 10
-"""Up to here a task's commit is short, as a request's; more may keep the engine's lock for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,8 @@ class Plan:
 
 
 class Ingestion:
-    """Writes documents to collections, in turn with the other ``writers``; a task of few documents comes
-    between them.
+    """Writes documents to collections, in turn with the other ``writers``: what was accepted first takes
+    effect first, at once or as a task.
 
     Make it before requests come: bodies that a killed server left, and no task waits for, are removed.
     """
@@ -69,7 +66,7 @@ class Ingestion:
         self._tasks, self._writers = tasks, writers
         data_dir = settings.data_dir
         self._spool = None if data_dir is None else Spool(data_dir.expanduser())
-        tasks.register_kind(INGEST, self._resumed, ended=self._forget)
+        tasks.register_kind(INGEST, self._resumed, ended=self._forget, places=writers.turns)
         if not settings.read_only:
             self._clear_orphans()
 
@@ -150,17 +147,17 @@ class Ingestion:
         plan = Plan(**{name: value for name, value in payload.items() if name != "file"})
 
         def work(control: TaskControl) -> Mapping[str, Any]:
+            turns, own = self._writers.turns, control.record.id
             with (
+                # Before the engine takes a lock: whoever has the turn may wait for that.
+                turns.of_task(collection, own, control.check, comes_again=may_pass),
                 self.spool.reading(payload["file"]) as file,
                 self._registry.lease(collection) as engine,
-                ExitStack() as turn,
             ):
                 began = time.perf_counter()
-                mine = self._writers.turns.of_task(collection, control.record.id, control.check)
-                many = partial(turn.enter_context, mine)
                 # Bounded by the size of the body alone: they are read, encoded and stored a part at a time.
                 rows = self._rows(file, plan.form, None)
-                written = _written(engine, rows, plan, _Steps(control, many))
+                written = _written(engine, rows, plan, control)
                 written.timings_ms["total"] = _ms(began, time.perf_counter())
                 return written.model_dump()
 
@@ -170,67 +167,44 @@ class Ingestion:
         return DocumentRows(file, form, max_depth=self._settings.max_json_depth, most=most)
 
 
-class _Steps:
-    """What a task does with the documents that the engine reads; it can be stopped between two. ``many`` is
-    called once, if there are more than a few, before the engine has read any: it takes locks on the way, and
-    whoever has the turn may wait for those."""
-
-    def __init__(self, control: TaskControl, many: Callable[[], object]) -> None:
-        self._control, self._many = control, many
-
-    def over(self, records: Iterator[Record]) -> Iterator[Record]:
-        """All of them; raises where the task shall stop."""
-        head, characters = list[Record](), 0
-        for record in records:
-            self._control.check()
-            head.append(record)
-            characters += len(record.document.full_text)
-            if len(head) > FEW_DOCUMENTS or characters > FEW_CHARACTERS:
-                self._many()
-                break
-        for record in chain(head, records):
-            self._control.check()
-            yield record
-
-    def tell(self, progress: BuildProgress) -> None:
-        """How far encoding is."""
-        self._control.tell("encode", progress.fraction, progress.documents)
-
-
 class _Source:
-    """Records of a body, as the engine reads them. ``brings_vectors``: members of that name are no
-    metadata."""
+    """Records of a body, as the engine reads them; a task can be stopped between two. ``brings_vectors``:
+    members of that name are no metadata."""
 
     def __init__(
         self,
         rows: DocumentRows,
         policy: ErrorPolicy,
         dates: DateFields,
-        steps: _Steps | None,
+        control: TaskControl | None,
         *,
         brings_vectors: bool,
     ) -> None:
         self.policy, self.fraction = policy, rows.fraction
-        self._rows, self._dates, self._steps = rows, dates, steps
+        self._rows, self._dates, self._control = rows, dates, control
         self._brings_vectors = brings_vectors
 
     def __iter__(self) -> Iterator[Record]:
         rows = with_vectors(self._rows) if self._brings_vectors else self._rows
         records = records_of(rows, FieldNames(vectors=self._brings_vectors), self.policy)
-        for record in records if self._steps is None else self._steps.over(records):
+        for record in records:
+            if self._control is not None:
+                self._control.check()
             yield self._dates.restored(record)
 
 
-def _written(engine: Engine, rows: DocumentRows, plan: Plan, steps: _Steps | None = None) -> WriteResponse:
+def _written(
+    engine: Engine, rows: DocumentRows, plan: Plan, control: TaskControl | None = None
+) -> WriteResponse:
     """Write them in one commit."""
     policy = ErrorPolicy("collect" if plan.on_error == "stop" else "skip")
     put = engine.upsert if plan.mode == "upsert" else engine.add
     dates = DateFields(lambda: engine.inspect().fields)
     # Members of a JSON document are never metadata; the engine refuses vectors that it makes by itself.
     brings_vectors = rows.form == "json" or isinstance(engine.encoder, GivenVectors)
-    source = _Source(rows, policy, dates, steps, brings_vectors=brings_vectors)
+    source = _Source(rows, policy, dates, control, brings_vectors=brings_vectors)
     try:
-        report = put(source, progress=None if steps is None else steps.tell)
+        report = put(source, progress=None if control is None else partial(_tell, control))
     except DataError as error:
         raise _refusal(policy, len(rows.ids)) if error.errors else error from None
     return WriteResponse(
@@ -245,6 +219,11 @@ def _written(engine: Engine, rows: DocumentRows, plan: Plan, steps: _Steps | Non
             "write": round(1000 * (report.seconds - report.encode_seconds), 3),
         },
     )
+
+
+def _tell(control: TaskControl, progress: BuildProgress) -> None:
+    """How far encoding is."""
+    control.tell("encode", progress.fraction, progress.documents)
 
 
 def _refusal(policy: ErrorPolicy, n_documents: int) -> ProblemError:

@@ -5,6 +5,10 @@ loop and hold none, but each holds a place among the writes in flight. A task th
 minutes: so that it does not keep other collections from being written to, the requests that wait for one
 collection have a share of those places, and one more is refused. Tasks have threads to wait with, and look
 meanwhile whether they shall stop.
+
+What was accepted first takes effect first: a task that is to write has its place from the moment in which it
+is accepted, long before it begins. One that could not write, and is tried again, keeps that place; who knows
+for how long, and so requests behind it are refused.
 """
 
 from __future__ import annotations
@@ -12,35 +16,47 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from starlette.requests import Request
 
 from server.working.pool import Disconnected, until_gone
 
-__all__ = ["LineFull", "Turns"]
+__all__ = ["LineBlocked", "Turns"]
 
 STEP_SECONDS = 0.1
 """How often a task that waits looks whether it shall stop."""
 
 
-class LineFull(Exception):
-    """As many requests wait for a turn as may. ``task`` is what they wait for, if it is a task."""
+class LineBlocked(Exception):
+    """No request can wait for a turn now. ``waiting`` do; ``task`` is what they wait for, if it is a task;
+    ``reason`` is why it could not write (None: as many wait as may)."""
 
-    def __init__(self, waiting: int, task: str | None) -> None:
-        super().__init__(f"{waiting} requests wait")
-        self.waiting, self.task = waiting, task
+    def __init__(self, waiting: int, task: str | None, reason: str | None = None) -> None:
+        super().__init__(reason or f"{waiting} requests wait")
+        self.waiting, self.task, self.reason = waiting, task, reason
+
+
+def _nothing() -> None:
+    """How one is told who does not wait yet."""
+
+
+def _never(_: Exception) -> bool:
+    return False
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
     """A place in a line, and how to tell whoever has it that it is the first. ``task`` is its id; None: a
-    request."""
+    request. ``is_kept``: for a task that has not begun, or is to begin again because of ``failure``."""
 
     wake: Callable[[], object]
     task: str | None = None
+    is_kept: bool = False
+    failure: str | None = None
 
 
 class Turns:
@@ -54,13 +70,13 @@ class Turns:
 
     @asynccontextmanager
     async def of_request(self, collection: str, request: Request | None = None) -> AsyncIterator[str | None]:
-        """Wait without a thread; have the turn inside. Gives the id of the task that had the turn when this
-        one came, None where none had.
+        """Wait without a thread; have the turn inside. Gives the id of the last task that came before, None
+        where none did.
 
         Give the ``request``, once its body has been read, to leave the line when its client goes away.
 
         Raises:
-            LineFull: so many wait already.
+            LineBlocked: so many wait already, or a task that comes first is tried again later.
             Disconnected: the client has gone while it waited.
         """
         loop, come = asyncio.get_running_loop(), asyncio.Event()
@@ -70,68 +86,139 @@ class Turns:
                 loop.call_soon_threadsafe(come.set)
 
         place = _Place(wake)
-        before = self._join(collection, place, self._most)
-        try:
-            if before is not None:
-                await _until(come, request)
-            yield None if before is None else before.task
-        finally:
-            self._leave(collection, place)
-
-    @contextmanager
-    def of_task(self, collection: str, task: str, check: Callable[[], None]) -> Iterator[None]:
-        """Wait on this thread; have the turn inside. ``check`` raises where the ``task`` shall stop."""
-        come = threading.Event()
-        place = _Place(come.set, task)
         before = self._join(collection, place)
         try:
-            while before is not None and not come.wait(STEP_SECONDS):
+            while not self._has_turn(collection, place):
+                await _until(come, request)
+                come.clear()
+            yield before
+        finally:
+            self._end(collection, place)
+
+    def keep(self, collection: str, task: str) -> None:
+        """Keep a place for a task that begins later, behind all who are there, until `forget`."""
+        with self._lock:
+            self._lines.setdefault(collection, deque()).append(_Place(_nothing, task, is_kept=True))
+
+    def forget(self, collection: str, task: str) -> None:
+        """Let go of the place that was kept for a task, if there is one; nobody waits for it any more."""
+        with self._lock:
+            place = self._kept_for(collection, task)
+            if place is not None:
+                self._leave(collection, place)
+
+    @contextmanager
+    def of_task(
+        self,
+        collection: str,
+        task: str,
+        check: Callable[[], None],
+        comes_again: Callable[[Exception], bool] = _never,
+    ) -> Iterator[None]:
+        """Wait on this thread; have the turn inside. ``check`` raises where the ``task`` shall stop.
+
+        A place that was kept for it is kept again where an error goes out. Where ``comes_again`` says that it
+        will be tried again after that error, requests behind it are refused until then.
+        """
+        come = threading.Event()
+        place, was_kept = self._begin(collection, task, come.set)
+        try:
+            while not come.wait(STEP_SECONDS):
                 check()
             yield
-        finally:
-            self._leave(collection, place)
+        except BaseException as error:
+            failed = isinstance(error, Exception) and comes_again(error)
+            self._end(collection, place, kept=was_kept, failure=str(error) if failed else None)
+            raise
+        self._end(collection, place)
 
     def check_room(self, collection: str) -> None:
         """Whether one more request may wait.
 
         Raises:
-            LineFull: it may not.
+            LineBlocked: it may not.
         """
         with self._lock:
-            self._check_room(self._lines.get(collection), self._most)
+            self._check_room(self._lines.get(collection, deque()))
 
     def waiting(self, collection: str) -> int:
         """How many stand in line, the one whose turn it is included."""
         with self._lock:
             return len(self._lines.get(collection, ()))
 
-    def _check_room(self, line: deque[_Place] | None, most: int) -> None:
-        requests = sum(place.task is None for place in list(line or ())[1:])
-        if line and requests >= most:
-            raise LineFull(requests, line[0].task)
+    def _check_room(self, line: deque[_Place]) -> None:
+        requests = _requests(line)
+        _check_failures(line, requests)
+        if line and requests >= self._most:
+            raise LineBlocked(requests, next((place.task for place in line if place.task), None))
 
-    def _join(self, collection: str, place: _Place, most: int | None = None) -> _Place | None:
-        """Who has the turn now; None: the new one."""
+    def _join(self, collection: str, place: _Place) -> str | None:
+        """The last task that was there before a request."""
         with self._lock:
-            line = self._lines.get(collection)
-            if most is not None:
-                self._check_room(line, most)
-            if line is None:
-                self._lines[collection] = deque([place])
-                return None
+            line = self._lines.get(collection, deque())
+            self._check_room(line)
+            before = next((other.task for other in reversed(line) if other.task), None)
             line.append(place)
-            return line[0]
+            self._lines[collection] = line
+            return before
 
-    def _leave(self, collection: str, place: _Place) -> None:
+    def _has_turn(self, collection: str, place: _Place) -> bool:
+        """Whether a request has; raises where it is not to wait for it any longer."""
         with self._lock:
             line = self._lines[collection]
-            had_the_turn = line[0] is place
-            line.remove(place)
-            following = line[0] if line and had_the_turn else None
-            if not line:
-                del self._lines[collection]
-        if following is not None:
-            following.wake()
+            _check_failures(takewhile(lambda other: other is not place, line), _requests(line))
+            return line[0] is place
+
+    def _begin(self, collection: str, task: str, wake: Callable[[], object]) -> tuple[_Place, bool]:
+        """The place of a task that begins now, and whether one was kept for it.
+
+        It comes before those that are kept for others, wherever it was: tasks of one collection begin one
+        after the other, so that those would begin never if it waited for them.
+        """
+        with self._lock:
+            line, kept = self._lines.setdefault(collection, deque()), self._kept_for(collection, task)
+            place = _Place(wake, task)
+            line.insert(next((i for i, other in enumerate(line) if other.is_kept), len(line)), place)
+            if kept is not None:
+                line.remove(kept)
+            if line[0] is place:
+                wake()
+            return place, kept is not None
+
+    def _kept_for(self, collection: str, task: str) -> _Place | None:
+        line = self._lines.get(collection, ())
+        return next((place for place in line if place.is_kept and place.task == task), None)
+
+    def _end(self, collection: str, place: _Place, *, kept: bool = False, failure: str | None = None) -> None:
+        """Leave the line, or have the place ``kept`` although there was a ``failure``."""
+        with self._lock:
+            if not kept:
+                self._leave(collection, place)
+                return
+            place.wake, place.is_kept, place.failure = _nothing, True, failure
+            for other in self._lines[collection]:
+                if failure is not None and other.task is None:
+                    other.wake()  # to be refused
+
+    def _leave(self, collection: str, place: _Place) -> None:
+        line = self._lines[collection]
+        had_the_turn = line[0] is place
+        line.remove(place)
+        if not line:
+            del self._lines[collection]
+        elif had_the_turn:
+            line[0].wake()
+
+
+def _requests(line: deque[_Place]) -> int:
+    """How many wait."""
+    return sum(place.task is None for place in islice(line, 1, None))
+
+
+def _check_failures(places: Iterable[_Place], waiting: int) -> None:
+    for place in places:
+        if place.failure is not None:
+            raise LineBlocked(waiting, place.task, place.failure)
 
 
 async def _until(come: asyncio.Event, request: Request | None) -> None:

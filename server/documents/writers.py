@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from retrieval import Engine
 from server.collections.registry import Registry
-from server.documents.turns import LineFull, Turns
+from server.documents.turns import LineBlocked, Turns
 from server.http.problems import ProblemError
 from server.tasks.manager import Tasks
 from server.working.pool import WorkPool
@@ -43,12 +43,13 @@ class Writers:
         job: Callable[[Engine, str | None], T],
         request: Request | None = None,
     ) -> T:
-        """What ``job`` makes of the engine and of the id of the task that it waited for (None: of none), on a
-        thread, after the writes to this collection that came before. Give the ``request``, once its body has
-        been read, to stop waiting when its client goes away.
+        """What ``job`` makes of the engine and of the id of the last task that it waited for (None: of none),
+        on a thread, after the writes to this collection that came, or were accepted as tasks, before. Give
+        the ``request``, once its body has been read, to stop waiting when its client goes away.
 
         Raises:
-            ProblemError: 404, 503: there is no such collection, it is not ready, or too many wait for it.
+            ProblemError: 404, 503: there is no such collection, it is not ready, too many wait for it, or a
+                task that comes first could not write to it.
             Disconnected: the client has gone, and nothing was done.
         """
 
@@ -91,19 +92,21 @@ class Writers:
     def _telling(self, collection: str) -> Iterator[None]:
         try:
             yield
-        except LineFull as full:
-            raise self._busy(collection, full) from None
+        except LineBlocked as line:
+            raise self._busy(collection, line) from None
 
-    def _busy(self, collection: str, full: LineFull) -> ProblemError:
+    def _busy(self, collection: str, line: LineBlocked) -> ProblemError:
         seconds, waits_for = 1.0, ""
-        if full.task is not None:
-            waits_for = f" for the task {full.task}"
-            seconds = self._tasks.get(full.task).progress.eta_seconds or seconds
-        told = f"{full.waiting} requests to write to '{collection}' wait{waits_for}, and that is the most"
+        if line.task is not None:
+            waits_for = f" for the task {line.task}"
+            seconds = self._tasks.get(line.task).progress.eta_seconds or seconds
+        told = f"{line.waiting} requests to write to '{collection}' wait{waits_for}, and that is the most"
+        if line.reason is not None:
+            told = f"the task {line.task} was accepted before and could not write yet ({line.reason})"
         return ProblemError(
             503,
             "collection_busy",
             f"{told}; try again later (documents can be sent with ack=task)",
             headers={"Retry-After": str(min(LONGEST_RETRY, math.ceil(seconds)))},
-            members={} if full.task is None else {"task": full.task},
+            members={} if line.task is None else {"task": line.task},
         )

@@ -99,7 +99,9 @@ async def maintain_collection(collection: str, body: Empty, request: Request, co
     def maintain() -> Maintained:
         with context.registry.lease(own) as engine:
             done = engine.maintain()
-            return Maintained(folded=done.folded, merges=done.merges, segments=done.segments)
+            return Maintained(
+                folded=done.folded, merges=done.merges, segments=done.segments, apart=done.apart
+            )
 
     return await context.writers.after_writes(own, lambda: context.upkeep_pool.run(maintain), request)
 

@@ -110,8 +110,9 @@ async def restore_snapshot(
     collection: str, snapshot: str, body: RestoreRequest, request: Request, context: Context
 ) -> Response:
     """A task. The collection goes back to the snapshot in one step, and no search fails meanwhile; what was
-    written since is lost. With another name in 'collection', which must be free (the key needs admin for it
-    too), a new collection is made. The model must be one that requests may name, or loaded already."""
+    written since, or is written before the task ends, is lost. With another name in 'collection', which must
+    be free (the key needs admin for it too), a new collection is made. The model must be one that requests
+    may name, or loaded already."""
 
     def submit() -> Response:
         own = context.registry.true_name(collection)

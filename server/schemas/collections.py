@@ -211,11 +211,12 @@ class Flushed(BaseModel):
 class Maintained(BaseModel):
     """What upkeep did."""
 
-    model_config = examples({"folded": 12, "merges": 1, "segments": 3})
+    model_config = examples({"folded": 12, "merges": 1, "segments": 3, "apart": None})
 
     folded: int = Field(description="pending documents that are in a segment now")
     merges: int
     segments: int = Field(description="segments there are now")
+    apart: str | None = Field(None, description="why segments were not merged that should be; null: none")
 
 
 class AliasItem(BaseModel):

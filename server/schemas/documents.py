@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _FILTER = {"year": {"lt": 1960}}
-_WAITED_FOR = "the task that was writing when this came, and was waited for; null: none was"
+_WAITED_FOR = "the last task that was accepted or writing when this came, and was waited for; null: none was"
 
 
 def _request(*shown: dict[str, Any]) -> ConfigDict:
@@ -79,8 +79,9 @@ class WriteQuery(Bounded):
     ack: Literal["searchable", "durable", "task"] = Field(
         "searchable",
         description="when to answer: once the documents are durable, and every later search sees them "
-        "(searchable and durable are the same), or once the request is on disk, with its task: "
-        "after what other tasks of the collection were given before, but perhaps after later requests too",
+        "(searchable and durable are the same), or once the request is on disk, with its task. Whatever was "
+        "answered first takes effect first: writes that come after the task wait for it, or are refused "
+        "(503 collection_busy) and told which task they would wait for",
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="what of a bad document: stop writes none at all, skip writes the others"

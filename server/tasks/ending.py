@@ -45,6 +45,8 @@ class Ending:
     ) -> None:
         """It has this final state."""
         before = job.record
+        kind = self._kinds.get(before.kind, Kind())
+        kind.is_over(before)  # also where its end cannot be saved
         progress = replace(before.progress, eta_seconds=None)
         values = {"state": state, "finished_at": now(), "result": result, "problem": problem}
         log = self._log.bind(task=before.id, kind=before.kind, collection=before.collection)
@@ -60,9 +62,8 @@ class Ending:
         log.info("task ended", state=state, seconds=seconds)
         if self._metrics is not None:
             self._metrics.task_ended(before.kind, state, seconds)
-        ended = self._kinds.get(before.kind, Kind()).ended
         try:
-            if ended is not None:
-                ended(replace(job.record, payload=before.payload))
+            if kind.ended is not None:
+                kind.ended(replace(job.record, payload=before.payload))
         except Exception:
             log.exception("could not clean up after a task")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from server.tasks.control import TaskControl
 from server.tasks.record import TaskRecord
 
-__all__ = ["Ended", "Job", "Kind", "Resume", "TaskMetrics", "TaskWork"]
+__all__ = ["Ended", "Job", "Kind", "Places", "Resume", "TaskMetrics", "TaskWork"]
 
 TaskWork = Callable[[TaskControl], Mapping[str, Any] | None]
 """What a task does, on a thread; what it returns becomes the result, as JSON values."""
@@ -26,12 +26,33 @@ class TaskMetrics(Protocol):
         """A task has ended in this state, so many seconds after it began (0: it never began)."""
 
 
+class Places(Protocol):
+    """Where tasks stand in line with others, from the moment in which they are accepted."""
+
+    def keep(self, collection: str, task: str) -> None:
+        """A task has been accepted; it begins later."""
+
+    def forget(self, collection: str, task: str) -> None:
+        """It has ended, whether or not it ever began."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What becomes of tasks of a kind: see `Tasks.register_kind`."""
 
     resume: Resume | None = None
     ended: Ended | None = None
+    places: Places | None = None
+
+    def accepted(self, record: TaskRecord) -> None:
+        """A task of this kind has been."""
+        if self.places is not None:
+            self.places.keep(record.collection, record.id)
+
+    def is_over(self, record: TaskRecord) -> None:
+        """A task of this kind does nothing any more."""
+        if self.places is not None:
+            self.places.forget(record.collection, record.id)
 
 
 @dataclass(slots=True, eq=False)

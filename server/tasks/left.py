@@ -37,6 +37,11 @@ class Left:
         self._store, self._lock = store, threading.Lock()
         self._records = {} if store.read_only else {each.id: each for each in store.unfinished_tasks()}
 
+    def records(self, kind: str) -> list[TaskRecord]:
+        """Those of a kind that nobody has taken up yet, oldest first."""
+        with self._lock:
+            return [record for record in self._records.values() if record.kind == kind]
+
     def lines(self) -> frozenset[Line]:
         """The lines that they are in."""
         with self._lock:

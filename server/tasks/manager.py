@@ -18,7 +18,7 @@ from server.http.problems import ProblemError
 from server.store.store import ServerStore, TaskPage
 from server.tasks.control import TaskCancelled, TaskControl
 from server.tasks.ending import Ending
-from server.tasks.jobs import Ended, Job, Kind, Resume, TaskMetrics, TaskWork
+from server.tasks.jobs import Ended, Job, Kind, Places, Resume, TaskMetrics, TaskWork
 from server.tasks.left import Left, begin_anew
 from server.tasks.problems import draining, interrupted, may_pass, too_many_tasks, unknown_task
 from server.tasks.record import TaskProgress, TaskRecord, TaskState, now
@@ -51,14 +51,24 @@ class Tasks:
         self._closing = False
         self._draining = False
 
-    def register_kind(self, kind: str, resume: Resume | None, *, ended: Ended | None = None) -> None:
+    def register_kind(
+        self,
+        kind: str,
+        resume: Resume | None,
+        *,
+        ended: Ended | None = None,
+        places: Places | None = None,
+    ) -> None:
         """Say what becomes of tasks of this kind after a restart.
 
         ``resume`` makes the work anew from a record with its payload; None: such a task has failed.
         ``ended`` is called with the record (and its payload) when a task has ended for good, whether or
-        not it ever began: to remove what the payload names.
+        not it ever began: to remove what the payload names. ``places`` are kept from the moment in which
+        a task is accepted until it has ended; for those left behind, from now on.
         """
-        self._kinds[kind] = Kind(resume, ended)
+        self._kinds[kind] = Kind(resume, ended, places)
+        for record in self._left.records(kind):
+            self._kinds[kind].accepted(record)
 
     def submit(
         self, kind: str, collection: str, work: TaskWork, *, payload: Mapping[str, Any] | None = None
@@ -77,6 +87,7 @@ class Tasks:
         with self._lock:
             self._refuse_if_full()
             self._store.add_task(record)
+            self._kinds.get(kind, Kind()).accepted(record)
             self._enqueue(Job(TaskControl(record, self._store.update_task), work))
             self._dispatch()
         return _shown(record)

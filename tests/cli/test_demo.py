@@ -45,7 +45,7 @@ def test_for_people(
     _demo(folder, library, encoders)
     done = capsys.readouterr()
     assert "3 docstrings" in done.err
-    for words in (QUESTION, "stdlib-dense, ", "stdlib-late, ", "retrieval search", "retrieval serve"):
+    for words in (QUESTION, "stdlib-dense, ", "stdlib-late, ", "retrieval search", "retrieval serve", "/ui"):
         assert words in done.out
     late = done.out.partition("stdlib-late, ")[2]
     assert late.count("«") >= 1, "no matched words are marked"

@@ -200,6 +200,9 @@ def test_the_client_is_an_engine(
         assert engine.explain(QUERIES[kind], "d1").query == ""
         hybrid: Any = {"mode": "hybrid", "hybrid": {"language": "none"}}
         assert len(engine.search("text", vectors=QUERIES[kind], **hybrid)) == 6
+        both = engine.search_batch(["text", "text 3"], vectors=[QUERIES[kind]] * 2, **hybrid)
+        assert [len(each) for each in both] == [6, 6]
+        assert both[1].hits == engine.search("text 3", vectors=QUERIES[kind], **hybrid).hits
         with pytest.raises(QueryError, match="no model"):
             engine.search("text", **hybrid)
         with pytest.raises(DataError, match=r"document 2: .*shape"):

@@ -146,6 +146,28 @@ def test_who_waits_for_a_task_holds_no_thread(serve, data_dir, held):
         assert asked[-1].result().json()["deleted"] == 1  # after the task
 
 
+def test_no_later_write_overtakes_an_accepted_task(serve, data_dir):
+    entered, gate = threading.Event(), threading.Event()
+
+    def verify(_: object) -> None:
+        entered.set()
+        assert gate.wait(60), "nobody opened the gate"
+
+    with serve_papers(serve, data_dir) as client, ThreadPoolExecutor(1) as pool:
+        context = client.app.state.context
+        context.tasks.submit("verify", "papers", verify)
+        try:
+            assert entered.wait(30)  # what else is to be done for the collection waits
+            task = client.post(PAPERS, json={"documents": [paper(7)]}, params=LATER).json()["id"]
+            deleted = pool.submit(client.post, f"{PAPERS}/delete", json={"ids": ["p7"]})
+            until_waiting(context, 2)
+        finally:
+            gate.set()
+        answer = deleted.result().json()
+        assert (answer["deleted"], answer["waited_for"]) == (1, task)
+        assert read_all(client) == []
+
+
 def test_what_waits_for_a_task_leaves_room_for_other_collections(serve, data_dir, held, assert_problem):
     data_dir.mkdir()
     given = {"papers": held, "other": HashingDense()}

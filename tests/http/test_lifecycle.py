@@ -348,6 +348,7 @@ def test_upkeep(client):
         "folded": 0,
         "merges": 0,
         "segments": 1,
+        "apart": None,
     }
     report = succeeded(client, client.post("/v1/collections/notes/diagnose", json={"queries": ["a wing"]}))
     assert {trial["name"] for trial in report["trials"]} >= {"fast"}

@@ -48,6 +48,7 @@ class Writer:
             self.upsert,
             self.upsert,
             self.later,
+            self.later_and_at_once,
             self.add,
             self.add_some,
             self.delete,
@@ -72,6 +73,17 @@ class Writer:
         task = until_ended(self.client, answer.json()["id"])
         assert task["state"] == "succeeded", task
         self.expect(task["result"], given)
+
+    def later_and_at_once(self) -> None:
+        """What was accepted first takes effect first, although the task has hardly begun."""
+        given, before = self.batch(), dict(self.own)
+        answer = self.post(given, ack="task")
+        assert answer.status_code == 202, answer.text
+        self.own.update({document["id"]: document for document in given})
+        self.dice.choice([self.upsert, self.delete, self.add])()
+        after, self.own = self.own, before
+        self.expect(until_ended(self.client, answer.json()["id"])["result"], given)
+        self.own = after
 
     def add(self) -> None:
         """All or nothing."""

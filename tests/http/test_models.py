@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import EncoderConfig
+from retrieval.errors import ConfigError
 from server.collections.models import Models
 from server.http.problems import ProblemError
 from server.settings import ServerSettings
@@ -37,6 +38,11 @@ def test_only_what_is_here_may_be_named(models):
             models.config(asked)
         assert (caught.value.status, caught.value.code) == (422, "unknown_model")
         assert "'tiny', 'late'" in caught.value.detail
+
+
+def test_no_model_is_called_as_what_has_none(folder, tmp_path):
+    with pytest.raises(ConfigError, match="'given' stands for vectors that documents bring"):
+        ServerSettings(data_dir=tmp_path, models={"given": str(folder)})
 
 
 def test_a_request_changes_settings_but_not_the_model(models, folder):

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest import mock
 from unittest.mock import MagicMock
 
 import anyio
@@ -95,6 +96,24 @@ def test_work_succeeds(tasks, store):
     assert record.result == {"ok": True, "score": None}
     assert record.created_at <= record.started_at <= record.finished_at
     assert store.task(queued.id) == record
+
+
+def test_tasks_stand_in_line_from_being_accepted_to_their_end(store):
+    store.add_task(TaskRecord("left", "ingest", "a", "queued", now(), payload={}))
+    store.add_task(TaskRecord("other", "verify", "a", "queued", now()))
+    places, gate = MagicMock(), Gate()
+    tasks = Tasks(store, make_logger())
+    tasks.register_kind("ingest", lambda record: gate, places=places)
+    assert places.mock_calls == [mock.call.keep("a", "left")]
+    new, given_up = (tasks.submit("ingest", "a", gate, payload={}).id for _ in range(2))
+    tasks.cancel(given_up)
+    tasks.resume_unfinished()
+    gate.open.set()
+    assert [ended(tasks, task_id).state for task_id in ("left", new)] == ["succeeded"] * 2
+    assert tasks.close(SECONDS)
+    kept = [mock.call.keep("a", task_id) for task_id in ("left", new, given_up)]
+    forgotten = [mock.call.forget("a", task_id) for task_id in (given_up, "left", new)]
+    assert places.mock_calls == kept + forgotten
 
 
 def test_work_without_a_result(tasks):

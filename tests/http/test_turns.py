@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
-from server.documents.turns import LineFull, Turns
+from server.documents.turns import LineBlocked, Turns
 from server.documents.writers import Writers
 from server.http.problems import ProblemError
 from server.tasks.record import TaskProgress
@@ -117,7 +118,7 @@ def test_only_so_many_requests_wait_and_they_know_for_which_task():
             waiting = [asyncio.create_task(write()) for _ in range(2)]
             await asyncio.sleep(0)
             for refused in (write(), asyncio.to_thread(turns.check_room, "a")):
-                with pytest.raises(LineFull) as caught:
+                with pytest.raises(LineBlocked) as caught:
                     await refused
                 assert (caught.value.waiting, caught.value.task) == (2, "t1")
             turns.check_room("b")
@@ -156,6 +157,100 @@ def test_whose_client_goes_leaves_the_line_but_not_once_it_has_the_turn():
     assert turns.waiting("a") == 0
 
 
+def began(turns: Turns, task: str, order: list[str], error: Exception | None = None) -> threading.Thread:
+    """A task that has the turn for a moment, on a thread of its own."""
+
+    def run() -> None:
+        with suppress(Stop), turns.of_task("a", task, carry_on, lambda failed: str(failed) != "for good"):
+            order.append(task)
+            if error is not None:
+                raise error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+async def write(turns: Turns, name: str, order: list[str]) -> str | None:
+    async with asyncio.timeout(SECONDS), turns.of_request("a") as waited_for:
+        order.append(name)
+        return waited_for
+
+
+def test_an_accepted_task_keeps_its_place_until_it_begins():
+    turns, order = Turns(9), []
+
+    async def run() -> None:
+        turns.keep("a", "t1")
+        first = asyncio.create_task(write(turns, "first", order))
+        await asyncio.sleep(0)
+        turns.keep("a", "t2")
+        second = asyncio.create_task(write(turns, "second", order))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(began(turns, "compact", order).join)  # of no kept place: it waits for none
+        await asyncio.to_thread(began(turns, "t1", order).join)
+        assert await first == "t1"
+        await asyncio.sleep(0.01)
+        assert order == ["compact", "t1", "first"]
+        await asyncio.to_thread(began(turns, "t2", order).join)
+        assert await second == "t2"
+
+    asyncio.run(run())
+    assert order == ["compact", "t1", "first", "t2", "second"] and turns.waiting("a") == 0
+
+
+def test_a_task_that_begins_earlier_than_it_was_accepted_waits_for_none_that_cannot_begin():
+    turns, order = Turns(9), []
+    turns.keep("a", "t1")
+    turns.keep("a", "t2")
+    for task in ("t2", "t1"):
+        began(turns, task, order).join(SECONDS)
+    assert order == ["t2", "t1"] and turns.waiting("a") == 0
+
+
+def test_a_place_that_is_forgotten_is_waited_for_no_longer():
+    turns, order = Turns(9), []
+
+    async def run() -> None:
+        turns.keep("a", "t1")
+        waiting = asyncio.create_task(write(turns, "first", order))
+        await asyncio.sleep(0)
+        turns.forget("a", "t1")
+        turns.forget("a", "t1")
+        assert await waiting == "t1"
+
+    asyncio.run(run())
+    assert turns.waiting("a") == 0
+
+
+@pytest.mark.parametrize("comes_again", [True, False])
+def test_who_waits_for_a_task_that_is_tried_again_later_is_refused(comes_again):
+    turns, order = Turns(9), []
+
+    async def run() -> None:
+        turns.keep("a", "t1")
+        waiting = asyncio.create_task(write(turns, "first", order))
+        await asyncio.sleep(0)
+        error = Stop("somebody writes" if comes_again else "for good")
+        await asyncio.to_thread(began(turns, "t1", order, error).join)
+        if comes_again:
+            for refused in (waiting, write(turns, "second", order)):
+                with pytest.raises(LineBlocked, match="somebody writes") as caught:
+                    await refused
+                assert caught.value.task == "t1"
+            await asyncio.to_thread(began(turns, "t1", order).join)
+            assert await write(turns, "third", order) is None
+        else:
+            await asyncio.sleep(0.01)
+            assert not waiting.done()  # until somebody says that it has ended
+            turns.forget("a", "t1")
+            assert await waiting == "t1"
+
+    asyncio.run(run())
+    assert order == (["t1", "t1", "third"] if comes_again else ["t1", "first"])
+    assert turns.waiting("a") == 0
+
+
 @pytest.mark.parametrize(("eta", "seconds"), [(None, "1"), (12.1, "13"), (500.0, "60")])
 def test_who_is_refused_is_told_for_how_long_the_task_writes(eta, seconds):
     running = SimpleNamespace(progress=TaskProgress(eta_seconds=eta))
@@ -176,3 +271,13 @@ def test_who_is_refused_is_told_for_how_long_the_task_writes(eta, seconds):
         assert caught.value.headers == {"Retry-After": seconds} and caught.value.members == {"task": "t1"}
 
     asyncio.run(run())
+
+
+def test_who_is_refused_is_told_why_the_task_could_not_write():
+    tasks = SimpleNamespace(get=lambda _: SimpleNamespace(progress=TaskProgress()))
+    writers = Writers(None, tasks, None, 9)  # type: ignore[arg-type]
+    writers.turns.keep("a", "t1")
+    began(writers.turns, "t1", [], Stop("another process writes")).join(SECONDS)
+    with pytest.raises(ProblemError, match=r"t1 was accepted .*another process writes") as caught:
+        writers.check_room("a")
+    assert (caught.value.status, caught.value.members) == (503, {"task": "t1"})

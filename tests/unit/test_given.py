@@ -114,6 +114,24 @@ def test_bad_vectors_are_refused_one_by_one(name: str, tmp_path: Path) -> None:
         late.close()
 
 
+def test_lengths_do_not_count_for_cosine_however_short(tmp_path: Path) -> None:
+    encoder, given = twin_of("dense")
+    own, sizes = documents(encoder), (1, 1e-20, 1e-30, 1e-42, 2.0**40)
+    scaled = [
+        replace(one, vectors=np.asarray(one.vectors) * np.float32(size))
+        for one, size in zip(own, sizes, strict=True)
+    ]
+    for name, some in (("i", own), ("j", scaled)):
+        Engine.build(tmp_path / name, some, given)
+    with Engine.open(tmp_path / "i") as engine, Engine.open(tmp_path / "j") as same:
+        expected, query = dict(hits(engine, encoder)), np.asarray(encoder.encode_query(["heat wings"])[0])
+        for factor in (1, 1e-30):
+            found = {hit.id: hit.score for hit in same.search(query * np.float32(factor))}
+            assert found == pytest.approx(expected, abs=1e-3)  # 1e-42 has three digits
+        alike = {one: hit for one, hit in dict(hits(same, encoder)).items() if one in ("d0", "d4")}
+        assert alike == {one: expected[one] for one in ("d0", "d4")}, "others are as they are alone"
+
+
 def test_an_index_that_encodes_takes_no_vectors(tmp_path: Path) -> None:
     encoder, _ = twin_of("dense")
     with pytest.raises(DataError, match="encodes texts by itself"):

@@ -123,6 +123,7 @@ def test_vectors_are_sent_as_float32(engine: Any, service: Service) -> None:
         (lambda e: e.search("q", hybrid={"weights": {"bm25": math.inf}}), DataError, "JSON"),
         (lambda e: e.search("q", hybrid={"weights": object()}), DataError, "JSON"),
         (lambda e: e.search_batch("q"), QueryError, "list of queries"),
+        (lambda e: e.search_batch(["q"], vectors=[]), QueryError, "1 queries, and vectors of 0"),
         (lambda e: e.rerank("q", "a"), QueryError, "list of strings"),
         (lambda e: e.rerank("q", ["a", 3]), QueryError, "3"),
         (lambda e: e.explain(np.zeros(0), "a"), QueryError, "do not fit any index"),

@@ -156,6 +156,9 @@ def test_upkeep(engine: Any, service: Service) -> None:
     assert engine.flush() == 12
     service.on("POST /collections/papers/maintain", answer({"folded": 1, "merges": 2, "segments": 3}))
     assert engine.maintain() == MaintenanceReport(1, 2, 3)
+    short = {"folded": 1, "merges": 0, "segments": 9, "apart": "memory is short"}
+    service.on("POST /collections/papers/maintain", answer(short))
+    assert engine.maintain() == MaintenanceReport(1, 0, 9, apart="memory is short")
 
 
 def test_compact(engine: Any, service: Service, pauses: list[float]) -> None:

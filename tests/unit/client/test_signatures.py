@@ -35,7 +35,7 @@ DIFFERENT = {
 }
 EXTRA = {
     "search": {"mode", "hybrid", "timeout_ms", "vectors"},  # what only a service has
-    "search_batch": {"mode", "hybrid", "timeout_ms"},
+    "search_batch": {"mode", "hybrid", "timeout_ms", "vectors"},
     "add": {"ack"},
     "upsert": {"ack"},
     "compact": {"preset"},  # names of recipes, which the engine leaves to `recipe_of`

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval import Document, Engine, IndexConfig, RuntimeConfig, SearchResult
-from retrieval.errors import ConfigError, FilterError, QueryError
+from retrieval.errors import ConfigError, EncoderError, FilterError, QueryError
 from retrieval.hybrid import BM25, Fusion, Hybrid, fuse
 from retrieval.search import accepted
 from tests.encoders import HashingDense, HashingLate
@@ -79,6 +79,15 @@ def completed(late: Engine, dense: Engine | None, query: str) -> Rankings:
     (lexical,) = BM25("none").candidates([query], snapshot, accepted(snapshot, None), 1000)
     scores = {one.id: one.score for one in lexical}
     return rankings | {"bm25": {i: scores.get(i, 0.0) for i in union}}
+
+
+def test_where_vectors_are_given_no_model_is_loaded(late: Engine) -> None:
+    vectors = np.asarray(LATE.encode_query([QUERIES[0]])[0])
+    with Engine.open(late.path) as without:
+        found = Hybrid(without, language="none").search(QUERIES[0], vectors=vectors)
+        assert told(found) == told(Hybrid(late, language="none").search(QUERIES[0]))
+        with pytest.raises(EncoderError, match="of its own"):
+            Hybrid(without, language="none").search(QUERIES[0])
 
 
 @pytest.mark.parametrize("how", ["rrf", "minmax", "zscore"])
