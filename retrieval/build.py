@@ -31,6 +31,8 @@ from retrieval.storage import (
     add_clipped,
     clipped_of,
     document_batch,
+    fields_to_write,
+    load_current,
     load_trained,
 )
 from retrieval.types import BuildProgress, Document, ProgressCallback, Record, TrainingReport
@@ -98,9 +100,8 @@ class Ingest:
         self._progress = progress
         self._config = IndexConfig.of(**catalog.meta("config"))
         self._document_encoder = DocumentEncoder(encoder, self._config.pooling)
-        self._record = catalog.codec()
-        self._trained = load_trained(root, self._record)
-        self._types = catalog.fields()
+        self._record, self._trained = load_current(root, catalog.codec, load_trained)
+        self._types = fields_to_write(catalog)
         self._next_segment = int(catalog.meta("next_number"))
         self._started = time.perf_counter()
         self._truncated_before = truncated_documents(encoder)
@@ -204,8 +205,7 @@ class Ingest:
 
     def _write(self, batch: Batch, span: _Span) -> SegmentWriter:
         """Encode a batch into a segment's files."""
-        writer = SegmentWriter(self._root, self._next_segment, self._trained, self._record.dim)
-        self._next_segment += 1
+        writer = self._next_writer()
         documents, done = list(batch.documents.values()), 0
 
         def encoded(n: int) -> None:
@@ -227,6 +227,12 @@ class Ingest:
         except BaseException:
             writer.abandon()
             raise
+        return writer
+
+    def _next_writer(self) -> SegmentWriter:
+        """An empty segment, under the next number."""
+        writer = SegmentWriter(self._root, self._next_segment, self._trained, self._record.dim)
+        self._next_segment += 1
         return writer
 
     def _register(self, writer: SegmentWriter, batch: Batch, generation: int) -> None:

@@ -2,23 +2,39 @@
 
 They are encoded and written to segments that nobody else knows of, under numbers that no segment gets. The
 writer lock is taken when all is on disk: then it is looked at once more what has come meanwhile, and the
-segments get their numbers. So the lock is held for a moment, however long the encoder takes.
+segments get their numbers. So the lock is held for a moment, however long the encoder takes. Where the index
+has been converted meanwhile, the vectors are first written anew in its new way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from retrieval.build import Batch, BuildReport, Ingest
+import numpy as np
+
+from retrieval.build import ENCODE_CHUNK, Batch, BuildReport, Ingest
 from retrieval.corpus import ErrorPolicy, FieldTypes
 from retrieval.encode import Encoder
-from retrieval.errors import DataError, IndexLockedError
-from retrieval.storage import PROVISIONAL, Catalog, DocumentTable, SegmentWriter
-from retrieval.types import Document, ProgressCallback, Record
+from retrieval.errors import DataError
+from retrieval.quantize import Codec
+from retrieval.storage import (
+    PROVISIONAL,
+    Catalog,
+    Clipped,
+    DocumentTable,
+    SegmentWriter,
+    Session,
+    clipped_of,
+    document_schema,
+    fields_to_write,
+    load_trained,
+    map_array,
+)
+from retrieval.types import Document, ProgressCallback, Ragged, Record
 
 __all__ = ["BulkAdd"]
 
@@ -67,15 +83,15 @@ class BulkAdd(Ingest):
         super().__init__(root, reading, encoder, policy, progress)
         self._replace, self._replaced, self._next_segment = replace, 0, PROVISIONAL
         self._read: set[str] = set()
-        self._types_seen = self._types.to_json()
+        self._types_seen = reading.fields()
 
-    def run(self, source: Source, session: Callable[[float], AbstractContextManager[Catalog]]) -> BuildReport:
+    def run(self, source: Source, session: Session) -> BuildReport:
         """Encode and write ``source``, then commit it in a ``session`` with the writer lock, for which it
         waits the seconds that it is given.
 
         Raises:
             DataError: a document cannot be used; see `ErrorPolicy` for which of them.
-            IndexLockedError: another process keeps the lock, or has changed how vectors are stored.
+            IndexLockedError: another process keeps the lock.
         """
         written: list[_Written] = []
         try:
@@ -87,19 +103,52 @@ class BulkAdd(Ingest):
                 batch.documents = _named(batch.documents)
                 self._count(written)
             self._policy.settle()
-            operation = "upsert" if self._replace else "add"
-            with (
-                session(COMMIT_PATIENCE) as self._catalog,
-                self._catalog.transaction(operation) as generation,
-            ):
-                with _abandoning(written):  # before the lock goes: the next writer gets the same numbers
-                    self._name(written, generation)
-                # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
-                written.clear()
+            while not self._commit(written, session):
+                pass
         except BaseException:
             _abandon(written)
             raise
         return changed(self._report(), replaced=self._replaced)
+
+    def _commit(self, written: list[_Written], session: Session) -> bool:
+        """Commit all, or where the index has been converted, write all anew; returns whether it is done."""
+        with session(COMMIT_PATIENCE) as self._catalog:
+            record, before = self._catalog.codec(), self._trained.codec
+            if record == self._record:
+                with self._catalog.transaction("upsert" if self._replace else "add") as generation:
+                    with _abandoning(written):  # before the lock goes: the next writer gets the same numbers
+                        self._name(written, generation)
+                    # A commit that fails may have happened: only `clear_leftovers` can tell.
+                    written.clear()
+                return True
+            # With the lock: the next conversion would take it away.
+            self._record, self._trained = record, load_trained(self._root, record)
+        self._clipped = Clipped()
+        for i, one in enumerate(written):
+            written[i] = one._replace(files=self._rewritten(one.files, before))
+            one.files.abandon()
+        return False
+
+    def _rewritten(self, files: SegmentWriter, before: Codec) -> SegmentWriter:
+        """A segment with the same documents, in the way in which vectors are stored now."""
+        codes, offsets = (
+            map_array(self._root, files.file("codes")),
+            map_array(self._root, files.file("offsets")),
+        )
+        writer = self._next_writer()
+        try:
+            for first in range(0, files.n_documents, ENCODE_CHUNK):
+                bounds = offsets[first : first + ENCODE_CHUNK + 1]
+                values = before.decode(codes[bounds[0] : bounds[-1]]).astype(np.float32, copy=False)
+                self._clipped += clipped_of(self._trained.codec, values)
+                writer.append(Ragged(values, bounds - bounds[0]))
+            documents = DocumentTable.mapped(self._root, files.file("documents"))
+            fields = self._types.types
+            writer.finish(document_schema(fields), [documents.rows(np.arange(len(documents)), fields)])
+        except BaseException:
+            writer.abandon()
+            raise
+        return writer
 
     def _is_taken(self, doc_id: str, ids: Container[str]) -> bool:
         """Of several documents of one id the last takes the place of the others, if it may of any."""
@@ -113,10 +162,6 @@ class BulkAdd(Ingest):
 
     def _name(self, written: Sequence[_Written], generation: int) -> None:
         """Register all segments; inside a transaction."""
-        if self._catalog.codec() != self._record:
-            raise IndexLockedError(
-                f"{self._root} stores or finds vectors otherwise than when the add began; add again"
-            )
         taken: list[dict[str, str]] = [{}] * len(written)
         if generation > self._seen + 1:
             self._observe_again(written)
@@ -136,9 +181,11 @@ class BulkAdd(Ingest):
         self._tokens = sum(one.files.n_tokens for one in written)
 
     def _observe_again(self, written: Sequence[_Written]) -> None:
-        """Find the types of fields once more, if somebody else has changed them."""
-        types = self._catalog.fields()
-        if types.to_json() == self._types_seen:
+        """Find the types of fields once more, if somebody else has changed them, or these do: then somebody
+        else may have added integers that the new types would round."""
+        types = fields_to_write(self._catalog)
+        is_same = types.to_json() == self._types_seen.to_json()
+        if is_same and not self._types.has_new_floats(self._types_seen):
             return
         for one in written:
             _observe(types, DocumentTable.mapped(self._root, one.files.file("documents")))

@@ -1,38 +1,35 @@
 """Another codec generation for an index that is there: train, write every segment anew, measure, swap.
 
-Writers wait until it is done; readers see the old generation until then. Killed at any moment it
-leaves the index as it was.
+Others commit meanwhile. What they bring is written anew too, in rounds that become shorter, and only the
+last few documents together with the swap, under the writer lock. Readers see the old generation until then.
+Killed at any moment it leaves the index as it was, but for pending documents: they may be a segment.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from retrieval.building import holding_blas, teller
-from retrieval.config import IndexConfig, RecipeConfig
-from retrieval.encode import Encoder
-from retrieval.errors import ConfigError, IndexFolderError
-from retrieval.index import Pipeline
-from retrieval.quantize import GivenCodec, ResidualCodec
-from retrieval.quantize.residual.training import choose_ncentroids
-from retrieval.reduce import held_out_error
-from retrieval.registering import merged_record, register_merged
+from retrieval.config import IndexConfig
+from retrieval.errors import IndexFolderError, IndexLockedError
+from retrieval.registering import fold_pending, merged_record, register_merged
 from retrieval.storage import (
     FEATURE,
     STRAIN,
+    WAIT_SECONDS,
     Catalog,
     CodecRecord,
     SegmentReader,
     SegmentView,
     SegmentWriter,
+    Session,
     Snapshot,
+    SnapshotKeeper,
     Trained,
     map_array,
     remove_segments,
@@ -40,230 +37,175 @@ from retrieval.storage import (
     write_merged,
     write_trained,
 )
-from retrieval.training import (
-    candidates,
-    check_geometry,
-    check_memory,
-    check_spread,
-    diagnose,
-    fit,
-    geometry_of,
-    held_out_split,
-    maxsim_spread,
-    measure,
-    pseudo_queries,
-    sample_documents,
-    shortfall,
-)
-from retrieval.types import Precision, Ragged, TrainingReport
+from retrieval.training import Conversion, Trainer
+from retrieval.types import TrainingReport
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["Converted", "convert"]
 
-TRAINING_QUERIES = 1024
-GEOMETRY_SAMPLE = 16384
-CALIBRATION_SAMPLE = 65536
-TOKENS_A_CENTROID, LEAST_TOKENS, MOST_TOKENS = 40, 1 << 17, 1 << 22
-"""Token vectors to train on, and from and to how many whatever the centroids."""
-SPREAD_QUERIES = 32
-FEW_DOCUMENTS = 16
-"""Documents below which the spread of scores says nothing."""
-LEARNERS = ("leanvec", "lemur")
-"""Reducers that learn from queries."""
+SWAP_PATIENCE = 60.0
+"""Seconds that a finished round waits for another process to stop writing, before all is thrown away."""
+FEW = 256
+"""Documents that are written anew while writers wait."""
+ROUNDS = 8
+"""After so many, what is left is no longer few only because others write faster than this: then they wait."""
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """What is asked for: another ``precision`` of the stored vectors, another ``recipe``; None keeps.
+class Converted(NamedTuple):
+    """What a conversion did, and how many documents were pending before it."""
 
-    ``queries`` are real ones, prepared; ``encoder`` makes pseudo-queries of
-    documents' texts where there are none (called when it is needed; gives None if there is none).
-    ``force``: even if the vectors do not tell documents apart, or memory seems too small. ``codec``: one
-    that was trained elsewhere (`fit`).
-    """
-
-    precision: Precision | None = None
-    recipe: RecipeConfig | None = None
-    queries: Ragged | None = None
-    encoder: Callable[[], Encoder | None] = lambda: None
-    force: bool = False
-    codec: GivenCodec | None = None
+    training: TrainingReport
+    folded: int
 
 
-def convert(root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion) -> TrainingReport:
-    """Make the new generation of everything in ``snapshot``; the caller holds both locks, and says with
-    `building` on how many threads and whom to tell.
+class _Part(NamedTuple):
+    """Segments of one snapshot, and what takes their place."""
+
+    snapshot: Snapshot
+    views: Sequence[SegmentView]
+    files: SegmentWriter
+
+
+def convert(root: Path, session: Session, snapshots: SnapshotKeeper, asked: Conversion) -> Converted:
+    """Make the new generation of everything; the caller keeps others from merging, and says with `building`
+    on how many threads and whom to tell.
 
     Raises:
         ConfigError: a recipe that does not fit these vectors, or without ``force`` this machine.
         CollapsedError: vectors that do not tell documents apart, without ``force``.
+        IndexLockedError: another process keeps the writer lock.
     """
     with holding_blas():
-        return _Converting(root, catalog, snapshot, asked).run()
+        return _Converting(root, session, snapshots, asked).run()
 
 
 class _Converting:
-    def __init__(self, root: Path, catalog: Catalog, snapshot: Snapshot, asked: Conversion) -> None:
-        self._root, self._catalog, self._snapshot = root, catalog, snapshot
-        self._asked = asked
-        self._config = IndexConfig.of(**catalog.meta("config"))
-        self._recipe = asked.recipe or self._config.recipe
-        self._precision: Precision = asked.precision or snapshot.record.config["precision"]
-        self._generation = snapshot.record.codec + 1
-        self._held_out = np.empty((0, snapshot.record.dim), dtype=np.float32)
+    def __init__(self, root: Path, session: Session, snapshots: SnapshotKeeper, asked: Conversion) -> None:
+        self._root, self._session, self._snapshots = root, session, snapshots
+        snapshot = snapshots.latest()
+        with session(WAIT_SECONDS) as catalog:
+            config = IndexConfig.of(**catalog.meta("config"))
+        self._trainer = Trainer(snapshot, config, asked)
+        self._before, self._generation = snapshot.record, snapshot.record.codec + 1
+        self._parts: list[_Part] = []
+        self._folded = 0
 
-    def run(self) -> TrainingReport:
+    def run(self) -> Converted:
         started = time.perf_counter()
-        trained, quality = self._train()
-        files = None
-        try:
-            config = {"precision": self._precision, **write_trained(self._root, self._generation, trained)}
-            files = self._write(trained)
-            warnings: list[str] = []
-            if trained.pipeline is not None:
-                config |= {"recipe": self._recipe.model_dump(mode="json")}
-                config["quality"] = quality | self._measured(files, trained, config, warnings)
-        except BaseException:
-            with suppress(IndexFolderError):  # what remains, the next writer removes
-                remove_trained(self._root, self._generation)
-            if files is not None:
-                files.abandon()
-            raise
-        # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
-        self._commit(files, self._record(trained, config))
-        self._clean(files)
-        return TrainingReport(config.get("quality"), tuple(warnings), time.perf_counter() - started)
+        trained, quality = self._trainer.train()
+        warnings: list[str] = []
+        with ExitStack() as held:
+            try:
+                written = write_trained(self._root, self._generation, trained)
+                config = {"precision": self._trainer.precision, **written}
+                self._round(trained)
+                if trained.pipeline is not None:
+                    config |= {"recipe": self._trainer.recipe.model_dump(mode="json")}
+                    config["quality"] = quality | self._measured(trained, config, warnings)
+                catalog = self._catch_up(trained, held)
+            except BaseException:
+                self._abandon()
+                raise
+            # A commit that fails or is interrupted may have happened: only `clear_leftovers` can tell.
+            self._commit(catalog, self._record(trained, config))
+        self._clean()
+        report = TrainingReport(config.get("quality"), tuple(warnings), time.perf_counter() - started)
+        return Converted(report, self._folded)
 
-    def _write(self, trained: Trained) -> SegmentWriter:
-        """Everything as one segment of the new generation."""
-        snapshot, total, tell = self._snapshot, max(len(self._snapshot), 1), teller()
-        return write_merged(
+    def _round(self, trained: Trained) -> None:
+        """Write all that is there and not written yet; others commit meanwhile."""
+        with self._session(SWAP_PATIENCE) as catalog:
+            snapshot = self._latest()
+            # An origin lies in one segment: what comes from now on has another. It is not arranged, since the
+            # recipe goes, and there may not be the memory for it.
+            self._folded += fold_pending(self._root, catalog, snapshot, Trained(snapshot.codec))
+            number, snapshot = _reserve(catalog), self._latest()
+        self._write(number, snapshot, trained)
+
+    def _catch_up(self, trained: Trained, held: ExitStack) -> Catalog:
+        """Rounds until few documents are left, which are written with the writer lock; it stays ``held``."""
+        while True:
+            with ExitStack() as session:
+                catalog = session.enter_context(self._session(SWAP_PATIENCE))
+                snapshot = self._latest()
+                left = self._left(snapshot)
+                if sum(len(view) for view in left) <= FEW or len(self._parts) > ROUNDS:
+                    if left:
+                        self._folded += sum(len(view) for view in left if view.is_pending)
+                        self._write(_reserve(catalog), snapshot, trained)
+                    held.push(session.pop_all())
+                    return catalog
+            self._round(trained)
+
+    def _latest(self) -> Snapshot:
+        snapshot = self._snapshots.latest()
+        if snapshot.record != self._before:
+            raise IndexLockedError(
+                f"{self._root} stores or finds vectors otherwise than when the training began; try again"
+            )
+        return snapshot
+
+    def _left(self, snapshot: Snapshot) -> list[SegmentView]:
+        done = {view.number for part in self._parts for view in part.views}
+        return [view for view in snapshot.segments if view.number not in done]
+
+    def _write(self, number: int, snapshot: Snapshot, trained: Trained) -> None:
+        """What is left, as one segment of the new generation."""
+        views, tell = self._left(snapshot), teller()
+        total = max(sum(len(view) for view in views), 1)
+        files = write_merged(
             self._root,
-            int(self._catalog.meta("next_number")),
+            number,
             snapshot,
-            snapshot.segments,
+            views,
             trained=trained,
             written=lambda done: tell("write the segment", done / total),
         )
+        self._parts.append(_Part(snapshot, views, files))
 
-    def _train(self) -> tuple[Trained, dict[str, Any]]:
-        """Fit on a sample, after a look at its geometry."""
-        snapshot, recipe = self._snapshot, self._recipe
-        if recipe.index == "exact" and self._precision not in ("int8", "residual"):
-            return fit(snapshot, sample_documents(snapshot, 0, 0), recipe, self._precision, None), {}
-        told: dict[str, Any] = {}
-        if recipe.index == "auto":
-            recipe = self._recipe = self._chosen(told)
-        if not self._asked.force:
-            check_memory(len(snapshot), snapshot.record.dim, recipe)
-        teller()("sample", None)
-        size = CALIBRATION_SAMPLE if recipe.index == "exact" else recipe.sample
-        tokens = None if snapshot.record.kind == "dense" else self._sample_tokens(size)
-        sample = sample_documents(snapshot, size, recipe.seed, tokens)
-        self._look_at(sample, told)
-        queries = None
-        if _learns_from_queries(recipe):
-            teller()("pseudo-queries", None)
-            queries = self._queries(TRAINING_QUERIES, recipe.seed + 1, to_train=True)
-        teller()("train", None)
-        if snapshot.record.kind == "dense":
-            values, self._held_out = held_out_split(sample.values, is_needed=recipe.reduce != "none")
-            sample = Ragged.from_matrix(values)
-        return fit(snapshot, sample, recipe, self._precision, queries, self._asked.codec), told
-
-    def _chosen(self, told: dict[str, Any]) -> RecipeConfig:
-        """What the doctor finds best on a sample; his report goes to ``told``."""
-        asked = self._recipe
-        queries = self._queries(asked.held_out, asked.seed + 3)
-        report = told["doctor"] = diagnose(self._snapshot, queries, asked)
-        if report["chosen"] is None:
-            failed = "; ".join(f"{trial['name']}: {trial['failed']}" for trial in report["trials"])
-            raise ConfigError(f"no recipe could be made of these documents ({failed}); use the preset exact")
-        return dict(candidates(self._snapshot.record.kind, asked))[report["chosen"]]
-
-    def _look_at(self, sample: Ragged, told: dict[str, Any]) -> None:
-        """The geometry of the sample; refused where it has collapsed."""
-        geometry = geometry_of(sample.values[:: max(1, len(sample.values) // GEOMETRY_SAMPLE)])
-        told["geometry"] = geometry.to_json()
-        if not self._asked.force:
-            check_geometry(geometry)
-        if self._snapshot.record.kind == "late" and len(sample) >= FEW_DOCUMENTS:
-            spread = maxsim_spread(self._queries(SPREAD_QUERIES, self._recipe.seed + 4), sample)
-            told["maxsim_spread"] = spread
-            if not self._asked.force:
-                check_spread(spread)
-
-    def _sample_tokens(self, documents: int) -> int:
-        """Token vectors to train on: enough for the centroids, and no more than memory should hold."""
-        there = sum(int(view.offsets[-1]) for view in self._snapshot.segments)
-        wanted = TOKENS_A_CENTROID * (self._recipe.ncentroids or choose_ncentroids(there, there))
-        return int(np.clip(wanted, min(documents, LEAST_TOKENS), MOST_TOKENS))
-
-    def _queries(self, size: int, seed: int, *, to_train: bool = False) -> Ragged:
-        """Real queries where they were given (if anything learns from them: half to train, half to
-        measure), else pseudo-queries."""
-        given = self._asked.queries
-        if given is not None and len(given):
-            if not _learns_from_queries(self._recipe) or len(given) == 1:
-                return _some(given, range(len(given))[:size])
-            return _some(given, range(len(given))[0 if to_train else 1 :: 2][:size])
-        return pseudo_queries(self._snapshot, self._asked.encoder(), size, seed)
-
-    def _measured(
-        self, files: SegmentWriter, trained: Trained, config: dict[str, Any], warnings: list[str]
-    ) -> dict[str, Any]:
-        """The recall curve on the new segment, before anybody can search it."""
-        teller()("pseudo-queries", None)
-        queries = self._queries(self._recipe.held_out, self._recipe.seed + 2)
+    def _measured(self, trained: Trained, config: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+        """What the first round, with nearly everything, is worth."""
+        files = self._parts[0].files
         record = merged_record(files, files.origins, self._generation, 0)
-        view = SegmentView(SegmentReader(self._root, record, trained))
-        new = self._record(trained, config)
-        curve = measure([view] if view.search is not None else [], new, trained, queries)
-        if curve.points:
-            warnings += shortfall(curve, self._recipe, self._precision)
-        strain: dict[str, Any] = {}
+        strain = None
         if record.has_file(STRAIN):
-            strain = {"strain": float(map_array(self._root, record.file(STRAIN))[0])}
-        before = self._snapshot.record.quality or {}
-        if trained.codec is self._snapshot.codec and isinstance(trained.codec, ResidualCodec):
-            strain = {"strain": before.get("strain")}  # the codes that are there were not trained now
-        rest = strain | self._reduction(trained, queries)
-        return {"curve": curve.to_json(), "documents": len(view), **rest}
-
-    def _reduction(self, trained: Trained, queries: Ragged) -> dict[str, Any]:
-        """What the reducer loses on documents that it was not fitted on."""
-        reducer = trained.pipeline.reducer if isinstance(trained.pipeline, Pipeline) else None
-        if reducer is None or not len(self._held_out) or not len(queries):
-            return {}
-        return {"reducer": asdict(held_out_error(reducer, self._held_out, queries.values))}
+            strain = float(map_array(self._root, record.file(STRAIN))[0])
+        view = SegmentView(SegmentReader(self._root, record, trained))
+        return self._trainer.measured(view, strain, trained, self._record(trained, config), warnings)
 
     def _record(self, trained: Trained, config: dict[str, Any]) -> CodecRecord:
-        return replace(self._snapshot.record, codec=self._generation, name=trained.codec.name, config=config)
+        return replace(self._before, codec=self._generation, name=trained.codec.name, config=config)
 
-    def _commit(self, files: SegmentWriter, record: CodecRecord) -> None:
-        catalog, snapshot = self._catalog, self._snapshot
-        config = self._config.replace(precision=self._precision, recipe=self._recipe)
+    def _commit(self, catalog: Catalog, record: CodecRecord) -> None:
+        now = IndexConfig.of(**catalog.meta("config"))
+        config = now.replace(precision=self._trainer.precision, recipe=self._trainer.recipe)
         with catalog.transaction("convert") as generation:
-            catalog.take_number()
             catalog.set_meta("config", config.as_json())
             catalog.keep_built()
             catalog.register.clear_pending()
-            catalog.remove_segments([view.number for view in snapshot.segments])
-            for view in snapshot.segments:
-                catalog.register.clear_tombstones(view.origins, snapshot.generation)
+            for snapshot, views, _ in self._parts:
+                catalog.remove_segments([view.number for view in views])
+                for view in views:
+                    catalog.register.clear_tombstones(view.origins, snapshot.generation)
             catalog.replace_codecs(record, [FEATURE] if record.files else [])
-            register_merged(catalog, files, files.origins, record.codec, generation)
+            for _, _, files in self._parts:
+                register_merged(catalog, files, files.origins, record.codec, generation)
 
-    def _clean(self, files: SegmentWriter) -> None:
-        if not files.n_documents:
-            files.abandon()
-        remove_segments(self._root, [view.number for view in self._snapshot.segments])
+    def _clean(self) -> None:
+        for _, views, files in self._parts:
+            if not files.n_documents:
+                files.abandon()
+            remove_segments(self._root, [view.number for view in views])
         with suppress(IndexFolderError):
-            remove_trained(self._root, self._snapshot.record.codec)
+            remove_trained(self._root, self._before.codec)
+
+    def _abandon(self) -> None:
+        with suppress(IndexFolderError):  # what remains, the next writer removes
+            remove_trained(self._root, self._generation)
+        for part in self._parts:
+            part.files.abandon()
 
 
-def _learns_from_queries(recipe: RecipeConfig) -> bool:
-    return any(word in recipe.reduce for word in LEARNERS)
-
-
-def _some(queries: Ragged, chosen: Sequence[int]) -> Ragged:
-    return Ragged.from_list([queries[i] for i in chosen], queries.dim)
+def _reserve(catalog: Catalog) -> int:
+    """A number for a segment that is written while others commit."""
+    with catalog.transaction("reserve"):
+        return catalog.take_number()

@@ -18,7 +18,6 @@ from retrieval.build import BuildReport, Ingest
 from retrieval.building import building, holding_blas, silent
 from retrieval.config import EncoderConfig, IndexConfig, RecipeConfig, RuntimeConfig
 from retrieval.contents import asked_ids
-from retrieval.conversion import Conversion
 from retrieval.copies import CopyReport, export_index, snapshot_index
 from retrieval.corpus import ErrorPolicy
 from retrieval.encode import Encoder, GivenVectors, load_encoder
@@ -35,7 +34,7 @@ from retrieval.reader import Reader
 from retrieval.search import accepted, accepted_ids
 from retrieval.storage import Catalog
 from retrieval.trainable import check_residual, check_trainable, is_trained, is_trained_later, taking
-from retrieval.training import diagnose, pseudo_queries
+from retrieval.training import Conversion, diagnose, pseudo_queries
 from retrieval.types import (
     Document,
     Precision,

@@ -1,7 +1,7 @@
 """Upkeep of an index that is written to: fold pending documents into segments, merge segments.
 
 Nothing here changes what a search finds (but an integer of a field that has become a float is one
-after it, rounded beyond 2**53). A fold is short and keeps writers out; a merge writes
+after it). A fold is short and keeps writers out; a merge, and a conversion too, writes
 its files while others commit, and only swaps them in under the lock. Where a commit fails, its
 files stay for `clear_leftovers`: only the next commit makes sure that it has failed for good.
 """
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from retrieval.building import building, silent
 from retrieval.config import RuntimeConfig
-from retrieval.conversion import Conversion, convert
+from retrieval.conversion import convert
 from retrieval.errors import ConfigError, IndexLockedError, RetrievalError
-from retrieval.registering import register_merged
+from retrieval.registering import fold_pending, register_merged
 from retrieval.storage import (
     Catalog,
     MergeStopped,
@@ -35,7 +35,7 @@ from retrieval.storage import (
     remove_segments,
     write_merged,
 )
-from retrieval.training import check_arranging
+from retrieval.training import Conversion, check_arranging
 from retrieval.types import TrainingProgress, TrainingReport
 from retrieval.writer import Writer
 
@@ -68,7 +68,7 @@ class Maintenance:
     def __init__(self, root: Path, writer: Writer, snapshots: SnapshotKeeper, runtime: RuntimeConfig) -> None:
         self._root, self._writer, self._snapshots = root, writer, snapshots
         self._runtime = runtime
-        self._busy, self._starting = threading.Lock(), threading.Lock()
+        self._busy, self._starting = threading.RLock(), threading.Lock()
         self._stopping, self._work = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._resting_until = 0.0
@@ -92,6 +92,8 @@ class Maintenance:
         self._work.set()
         if self._thread is not None:
             self._thread.join()
+        with self._busy:  # a conversion is waited for
+            pass
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -121,7 +123,8 @@ class Maintenance:
     def _keep_up(self) -> MaintenanceReport:
         folded = self.fold() if self._is_much_pending() else 0
         merges, apart = 0, None
-        with self._busy, merge_lock(self._root) as free:
+        # While there is a conversion, which takes long, the thread goes on to fold: nothing is to pile up.
+        with self._merging(waits=threading.current_thread() is not self._thread) as free:
             while free and not self._stopping.is_set():
                 snapshot = self._snapshots.latest()
                 written = [view for view in snapshot.segments if not view.is_pending]
@@ -155,20 +158,9 @@ class Maintenance:
         with building(self._runtime.threads), self._writer.session() as catalog:
             snapshot = self._snapshots.latest()
             pending = [view for view in snapshot.segments if view.is_pending]
-            if not pending:
-                return 0
-            # The segment takes the buffer's number: its documents keep their births.
-            (view,) = pending
-            arranged = force or self._too_large(snapshot, pending) is None
+            arranged = force or not pending or self._too_large(snapshot, pending) is None
             target = snapshot.trained if arranged else Trained(snapshot.codec)
-            files = write_merged(self._root, view.number, snapshot, pending, trained=target)
-            with catalog.transaction("fold") as generation:
-                catalog.register.clear_pending()
-                catalog.register.clear_tombstones(view.origins, snapshot.generation)
-                register_merged(catalog, files, files.origins, snapshot.record.codec, generation)
-            if not files.n_documents:
-                files.abandon()
-            return files.n_documents
+            return fold_pending(self._root, catalog, snapshot, target)
 
     def compact(
         self,
@@ -180,25 +172,22 @@ class Maintenance:
         """Fold, then merge everything into one segment without deleted documents, with ``force`` even where
         memory seems too small.
 
-        With a ``conversion`` it becomes a new codec generation, for which writers wait until it is done.
+        With a ``conversion`` it becomes a new codec generation, while others write: what they bring lies in
+        further segments, which the next merge brings together.
 
         Raises:
             ConfigError: it would not fit in memory; nothing was written.
         """
         with building(self._runtime.threads, tell):
-            if conversion is None:
-                return self._compacted(force)
-            with self._writer.adding():  # what is encoded now would be of the codec that goes
-                return self._converted(conversion)
+            return self._compacted(force) if conversion is None else self._converted(conversion)
 
     def _converted(self, conversion: Conversion) -> MaintenanceReport:
-        # Pending documents as they are: to fold them first would be to arrange them by the recipe that goes,
-        # for which there may not be the memory.
-        with self._alone(), self._writer.session() as catalog:
-            snapshot = self._snapshots.latest()
-            done = convert(self._root, catalog, snapshot, conversion)
-        folded = sum(len(view) for view in snapshot.segments if view.is_pending)
-        return replace(self._report(folded, 1), training=done)
+        with self._alone():
+            done = convert(self._root, self._writer.session, self._snapshots, conversion)
+        report = self._report(done.folded, 1)
+        if report.segments > 1:
+            self.wake()
+        return replace(report, training=done.training)
 
     def _compacted(self, force: bool) -> MaintenanceReport:
         if not force:
@@ -218,9 +207,22 @@ class Maintenance:
             check_arranging(snapshot, len(snapshot))
 
     @contextmanager
+    def _merging(self, *, waits: bool = True) -> Iterator[bool]:
+        """Whether nobody else merges, and nobody will. Another thread of this engine is waited for, unless
+        ``waits`` is False."""
+        if not self._busy.acquire(blocking=waits):
+            yield False
+            return
+        try:
+            with merge_lock(self._root) as free:
+                yield free
+        finally:
+            self._busy.release()
+
+    @contextmanager
     def _alone(self) -> Iterator[None]:
         """While nobody merges."""
-        with self._busy, merge_lock(self._root) as free:
+        with self._merging() as free:
             if not free:
                 raise IndexLockedError(f"{self._root} is being merged by another process; try again later")
             yield

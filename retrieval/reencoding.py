@@ -5,7 +5,7 @@ vectors any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from retrieval.build import ENCODE_CHUNK
 from retrieval.config import RecipeConfig, RuntimeConfig
-from retrieval.conversion import Conversion, convert
+from retrieval.conversion import convert
 from retrieval.encode import Encoder, GivenVectors, load_stored_encoder
 from retrieval.encode.base import check_encoder, check_fingerprint, fingerprint_of
 from retrieval.encode.documents import DocumentEncoder
@@ -38,6 +38,7 @@ from retrieval.storage import (
     remove_trained,
 )
 from retrieval.storage.pending import PendingDocuments
+from retrieval.training import Conversion
 from retrieval.types import Document, IntArray, Precision, Ragged
 
 __all__ = ["READABLE", "Lost", "Reencoder", "encode_all"]
@@ -170,8 +171,8 @@ def encode_all(
     """Encode every document anew, pending ones too, and train again what was trained: for an index whose
     calibration is lost, or no longer fits. The caller holds both locks.
 
-    It is two commits. After the first all documents are stored as float16 and scored exactly; should the
-    second, a conversion, not be possible, they stay so.
+    It is two steps. After the first, one commit, all documents are stored as float16 and scored exactly;
+    should the second, a conversion, not be possible, they stay so.
 
     Returns:
         How many documents were encoded, and whether they are stored and searched as before.
@@ -196,7 +197,7 @@ def encode_all(
         force=True,
     )
     try:
-        convert(root, catalog, SnapshotKeeper(root, catalog).latest(), wanted)
+        convert(root, lambda _: nullcontext(catalog), SnapshotKeeper(root, catalog), wanted)
     except ConfigError:
         return done, False
     return done, True

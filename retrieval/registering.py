@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from retrieval.storage import Catalog, SegmentRecord, SegmentWriter
+from retrieval.storage import Catalog, SegmentRecord, SegmentWriter, Snapshot, Trained, write_merged
 
-__all__ = ["merged_record", "register_merged"]
+__all__ = ["fold_pending", "merged_record", "register_merged"]
+
+
+def fold_pending(root: Path, catalog: Catalog, snapshot: Snapshot, trained: Trained | None = None) -> int:
+    """Write the pending documents of the newest ``snapshot`` as a segment and name it; returns how many. The
+    caller holds the writer lock. ``trained`` takes the place of the snapshot's: without a search, nothing is
+    arranged, and the segment is searched exactly."""
+    pending = [view for view in snapshot.segments if view.is_pending]
+    if not pending:
+        return 0
+    # The segment takes the buffer's number: its documents keep their births.
+    (view,) = pending
+    files = write_merged(root, view.number, snapshot, pending, trained=trained)
+    with catalog.transaction("fold") as generation:
+        catalog.register.clear_pending()
+        catalog.register.clear_tombstones(view.origins, snapshot.generation)
+        register_merged(catalog, files, files.origins, snapshot.record.codec, generation)
+    if not files.n_documents:
+        files.abandon()
+    return files.n_documents
 
 
 def register_merged(

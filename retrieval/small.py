@@ -19,7 +19,14 @@ from retrieval.encode.documents import DocumentEncoder
 from retrieval.encode.given import check_vectors
 from retrieval.errors import DataError
 from retrieval.index import prepare_documents
-from retrieval.storage import Catalog, add_clipped, clipped_of, load_codec, pending_batch
+from retrieval.storage import (
+    Catalog,
+    add_clipped,
+    clipped_of,
+    fields_to_write,
+    load_codec,
+    pending_batch,
+)
 from retrieval.types import BuildProgress, Document, ProgressCallback, Ragged, Record
 
 __all__ = ["SmallAdd"]
@@ -83,7 +90,7 @@ class SmallAdd:
 
     def _screen(self, records: Sequence[Record], catalog: Catalog) -> _Screened:
         """Leave out, or refuse, what cannot be added; of an id given twice to upsert the last counts."""
-        types = catalog.fields()
+        types = fields_to_write(catalog)
         kept: dict[str, Record] = {}
         for record in records:
             try:

@@ -26,6 +26,7 @@ from retrieval.storage import (
     add_lock,
     clear_leftovers,
     load_codec,
+    load_current,
     writer_lock,
 )
 from retrieval.types import Document, ProgressCallback, Record
@@ -79,11 +80,10 @@ class Writer:
 
     @contextmanager
     def adding(self) -> Iterator[None]:
-        """While many documents are added, or all are converted: nobody else does either, and small commits
-        go on.
+        """While many documents are added: nobody else does, and small commits go on.
 
         Raises:
-            IndexLockedError: another process is doing one of them.
+            IndexLockedError: another process does.
         """
         with self._adding:
             Catalog.check_present(self._root)
@@ -166,8 +166,7 @@ class Writer:
 
     def _head(self, records: Iterator[Record]) -> tuple[list[Record], bool]:
         """The first records, and whether they are all and few enough for a commit in the catalog."""
-        codec = self._reading.codec()
-        stored = load_codec(self._root, codec)
+        codec, stored = load_current(self._root, self._reading.codec, load_codec)
         vector = stored.width(codec.dim) * stored.dtype.itemsize
         head, size = [], 0
         for record in records:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -15,6 +15,8 @@ from retrieval.corpus.fieldtype import (
     as_floats,
     check_string,
     holds_float,
+    large_integers,
+    new_floats,
     widen,
 )
 from retrieval.errors import DataError
@@ -25,8 +27,16 @@ __all__ = ["FieldTypes", "column_of", "metadata_columns"]
 MAX_NAME_LENGTH = 256
 MAX_FIELDS = 1000
 """Each is a column of every segment: a document with thousands of its own would slow every search."""
+REMEDY = "write such integers as strings, or give floats a field of their own"
 # Types whose values fit a field of that type without a look inside.
 _SETTLED = {bool: "bool", float: "float64"}
+
+
+class _Large(NamedTuple):
+    """An integer that a float64 would round, and the id of its document."""
+
+    integer: int
+    holder: str
 
 
 class FieldTypes:
@@ -34,11 +44,16 @@ class FieldTypes:
 
     Values are booleans, 64-bit integers, floats, strings, dates, time stamps (naive, or aware:
     then kept as UTC), lists and objects of these, and null. See `fieldtype.widen` for what
-    fits together.
+    fits together; integers and floats do not, where an integer would lose digits.
+
+    ``stored`` knows the documents that were seen before: of a field's name, the type that it is to have and
+    an id, it gives one with another id whose integers that type would round, or None.
     """
 
     def __init__(self) -> None:
+        self.stored: Callable[[str, pa.DataType, str], Document | None] = lambda *_: None
         self._types: dict[str, FieldType] = {}
+        self._large: dict[str, _Large] = {}
 
     def observe(self, record: Record) -> None:
         """Make room for a record's metadata; a refused record changes nothing.
@@ -48,6 +63,7 @@ class FieldTypes:
                 with the one seen before. It names the record's place.
         """
         changed: dict[str, FieldType] = {}
+        large: dict[str, _Large] = {}
         try:
             for name, value in record.document.metadata.items():
                 known = self._types.get(name)
@@ -57,7 +73,9 @@ class FieldTypes:
                 elif value is not None and _SETTLED.get(type(value)) != known:
                     wider = widen(known, value, name)
                     if wider is not known:
+                        self._check_integers(name, wider, record.document.id)
                         changed[name] = wider
+                large |= _large_ones(changed.get(name, known), value, name, record.document.id)
         except TypeConflict as error:
             raise DataError(str(error), record.where) from None
         new = [name for name in changed if name not in self._types]
@@ -67,6 +85,32 @@ class FieldTypes:
                 f"{told}; put what differs from document to document into one object", record.where
             )
         self._types.update(changed)
+        self._large.update(large)
+
+    def has_new_floats(self, before: FieldTypes) -> bool:
+        """Whether a field of ``before``, which was widened to this, has floats in place of integers."""
+        fields = before._types.items()
+        return any(True for name, kind in fields for _ in new_floats(kind, self._types[name], name))
+
+    def _check_integers(self, name: str, wider: FieldType, doc_id: str) -> None:
+        """Refuse floats where there are integers that would be rounded.
+
+        Raises:
+            TypeConflict: it names one.
+        """
+        places = list(new_floats(self._types[name], wider, name))
+        if places and not any(place in self._large for place in places):
+            document = self.stored(name, arrow_type(wider), doc_id)
+            if document is not None:
+                found = large_integers(wider, document.metadata[name], name)
+                self._large |= {place: _Large(integer, document.id) for place, integer, _ in found}
+        for place in places:
+            if place in self._large:
+                integer, holder = self._large[place]
+                raise TypeConflict(
+                    f"field {place!r} is a float here, and as one the integer {integer} of document "
+                    f"{holder!r} would lose digits; {REMEDY}"
+                )
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -110,6 +154,24 @@ def column_of(values: list[Any], kind: pa.DataType) -> pa.Array:
     if holds_float(kind):
         values = [as_floats(value, kind) for value in values]
     return pa.array(values, type=kind)
+
+
+def _large_ones(kind: FieldType | None, value: Any, name: str, doc_id: str) -> dict[str, _Large]:
+    """By their places, the integers in a value that a float64 would round.
+
+    Raises:
+        TypeConflict: the field is one of floats.
+    """
+    found: dict[str, _Large] = {}
+    if kind is None or not isinstance(value, int | list | tuple | dict):
+        return found
+    for place, integer, is_float in large_integers(kind, value, name):
+        if is_float:
+            raise TypeConflict(
+                f"field {place!r} holds floats, and as one the integer {integer} would lose digits; {REMEDY}"
+            )
+        found[place] = _Large(integer, doc_id)
+    return found
 
 
 def _check_name(name: Any) -> None:

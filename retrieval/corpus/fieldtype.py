@@ -6,12 +6,23 @@ A type is written as JSON: a scalar's name (``"int64"``), ``{"list": T}`` or
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-__all__ = ["FieldType", "TypeConflict", "arrow_type", "as_floats", "check_string", "holds_float", "widen"]
+__all__ = [
+    "FieldType",
+    "TypeConflict",
+    "arrow_type",
+    "as_floats",
+    "check_string",
+    "holds_float",
+    "large_integers",
+    "new_floats",
+    "widen",
+]
 
 FieldType: TypeAlias = "str | dict[str, Any]"
 
@@ -126,6 +137,31 @@ def _conflict(path: str, kind: str, known: FieldType) -> TypeConflict:
     return TypeConflict(f"field {path!r} is {kind} here but {before} before")
 
 
+def large_integers(kind: FieldType, value: Any, path: str) -> Iterator[tuple[str, int, bool]]:
+    """The integers in ``value`` that a float64 would round: where each is, and whether ``kind``, which holds
+    the value, has floats there."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if float(value) != value:
+            yield path, value, kind == "float64"
+    elif isinstance(value, list | tuple) and isinstance(kind, dict):
+        for item in value:
+            yield from large_integers(kind["list"], item, f"{path}[]")
+    elif isinstance(value, dict) and isinstance(kind, dict):
+        for name, item in value.items():
+            yield from large_integers(kind["struct"][name], item, f"{path}.{name}")
+
+
+def new_floats(before: FieldType, after: FieldType, path: str) -> Iterator[str]:
+    """Where a type had integers, and has floats after it was widened."""
+    if before == "int64" and after == "float64":
+        yield path
+    elif isinstance(before, dict) and isinstance(after, dict) and "list" in before:
+        yield from new_floats(before["list"], after["list"], f"{path}[]")
+    elif isinstance(before, dict) and isinstance(after, dict):
+        for name, inner in before["struct"].items():
+            yield from new_floats(inner, after["struct"][name], f"{path}.{name}")
+
+
 def arrow_type(kind: FieldType) -> pa.DataType:
     """The Arrow type of a field type.
 
@@ -152,7 +188,7 @@ def holds_float(kind: pa.DataType) -> bool:
 def as_floats(value: Any, kind: pa.DataType) -> Any:
     """``value`` with the integers where ``kind`` has floats turned into floats.
 
-    Arrow itself refuses integers that float64 rounds (from 2**53).
+    Arrow itself refuses integers from 2**53, also those that float64 does not round.
     """
     if value is None:
         return None

@@ -1,8 +1,9 @@
 """An index on disk: a catalog that commits, and immutable files that it names."""
 
 from retrieval.storage.births import birth_keys
-from retrieval.storage.catalog import Catalog, has_catalog
+from retrieval.storage.catalog import Catalog, Session, has_catalog
 from retrieval.storage.clipping import Clipped, add_clipped, clipped_of
+from retrieval.storage.digits import fields_to_write
 from retrieval.storage.documents import DocumentTable, document_batch, document_schema
 from retrieval.storage.files import make_folder, map_array
 from retrieval.storage.folder import clear_folder, clear_leftovers, is_index_folder, remove_segments
@@ -33,6 +34,7 @@ from retrieval.storage.trained import (
     FEATURE,
     Trained,
     load_codec,
+    load_current,
     load_trained,
     remove_trained,
     remove_untrained,
@@ -60,6 +62,7 @@ __all__ = [
     "SegmentSize",
     "SegmentView",
     "SegmentWriter",
+    "Session",
     "Snapshot",
     "SnapshotKeeper",
     "StoredVectors",
@@ -76,10 +79,12 @@ __all__ = [
     "describe_index",
     "document_batch",
     "document_schema",
+    "fields_to_write",
     "file_problems",
     "has_catalog",
     "is_index_folder",
     "load_codec",
+    "load_current",
     "load_trained",
     "make_folder",
     "map_array",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from operator import index
 from pathlib import Path, PurePosixPath
@@ -32,7 +32,7 @@ from retrieval.storage.schema import (
 )
 from retrieval.storage.settings import Settings, checksum_of
 
-__all__ = ["CATALOG", "Catalog", "has_catalog"]
+__all__ = ["CATALOG", "Catalog", "Session", "has_catalog"]
 
 HISTORY = 1000
 """Commits that are remembered, beside those that segments and pending documents came with."""
@@ -294,3 +294,7 @@ class Catalog(Settings):
 
     def _meta_checksum(self) -> str:
         return checksum_of(self.rows("SELECT key, value FROM meta WHERE key != 'checksum' ORDER BY key"))
+
+
+Session = Callable[[float], AbstractContextManager[Catalog]]
+"""Gives the catalog to write to, with the writer lock, for which it waits so many seconds."""

@@ -85,7 +85,7 @@ def merge_lock(root: Path) -> Iterator[bool]:
 @contextmanager
 def add_lock(root: Path, patience: float = 0) -> Iterator[bool]:
     """Hold the lock of adding many documents, if nobody else does for ``patience`` seconds: who writes
-    segments that have no number yet holds it, and who would take their codec away. Gives whether it is
+    segments that have no number yet holds it, and a repair, which may drop their codec. Gives whether it is
     held."""
     with _held(FileLock(root / ADD_LOCK, timeout=patience)) as held:
         yield held

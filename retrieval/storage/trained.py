@@ -5,11 +5,11 @@ A generation that needs no arrays (plain floats, exact search) has no folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ __all__ = [
     "PIPELINE",
     "Trained",
     "load_codec",
+    "load_current",
     "load_trained",
     "remove_trained",
     "remove_untrained",
@@ -45,6 +46,8 @@ __all__ = [
     "without_search",
     "write_trained",
 ]
+
+T = TypeVar("T")
 
 CODECS = "codecs"
 FEATURE = "trained"
@@ -116,6 +119,20 @@ def load_codec(root: Path, record: CodecRecord) -> Codec:
     """The codec of the stored vectors alone; raises as `load_trained`."""
     with _usable(root, record, COPY):
         return codec_from_state(record.name, record.stored, _arrays(root, record, CODEC))
+
+
+def load_current(
+    root: Path, current: Callable[[], CodecRecord], load: Callable[[Path, CodecRecord], T]
+) -> tuple[CodecRecord, T]:
+    """The generation that the catalog names (``current``), and what ``load`` makes of it, while others may
+    convert the index and take its files away."""
+    while True:
+        record = current()
+        try:
+            return record, load(root, record)
+        except IndexDamagedError:
+            if record == current():
+                raise
 
 
 @contextmanager

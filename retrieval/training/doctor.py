@@ -132,6 +132,7 @@ def _judged(trial: Trial, curve: RecallCurve) -> Trial:
 def _curve(snapshot: Snapshot, sample: Ragged, queries: Ragged, recipe: RecipeConfig) -> RecallCurve:
     precision = snapshot.record.config["precision"]
     # Of codes alone, recipes are tried on what the codes say.
+    # It overwrites the sample by what is stored of it: by itself, from the second recipe on.
     trained = fit(snapshot, sample, recipe, "float16" if precision == "residual" else precision, queries)
     codec, pipeline, offsets = trained.codec, trained.pipeline, sample.offsets
     assert pipeline is not None  # only exact has none

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.building import teller
-from retrieval.index import Effort, FlatIndex, Found, Probe, Searcher
+from retrieval.building import teller, threads_to_use
+from retrieval.index import Effort, FlatIndex, Found, Pool, Probe, Searcher
 from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.lists import WIDEN
+from retrieval.index.stored import stored_tokens
 from retrieval.index.token_pipeline import TokenPipeline
 from retrieval.index.token_search import is_gathered
+from retrieval.kernels.token_rescore.cpu import maxsim_exactly
+from retrieval.quantize import Codec, Int8Codec
 from retrieval.quantize.residual import ResidualCodec
 from retrieval.search.curve import ROW_COST, CurvePoint, RecallCurve, document_cost, frontier
 from retrieval.storage import CodecRecord, Trained
@@ -23,7 +27,7 @@ from retrieval.types import IntArray, Ragged
 __all__ = ["measure"]
 
 KS = (1, 10, 100, 1000)
-DEPTHS = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 100)
+DEPTHS = (1, 1.25, 1.5, 1.75, 2, 2.1, 2.2, 2.3, 2.5, 2.75, 3, 3.5, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 100)
 """Candidates refined, as multiples of k."""
 DEEPEST = 10_000
 SCORED = (64, 128, 256, 384, 512, 1024, 2048)
@@ -134,8 +138,9 @@ def _exact(
     """Positions of segments and ordinals of the best ``k``, best first."""
     found = []
     for position, view in enumerate(views):
-        index = FlatIndex(view.codes, view.offsets, trained.codec, record.metric, view.max_norm, position)
-        found.append(index.candidates(queries, k, view.live))
+        given = view.codes, view.offsets, trained.codec, record.metric, view.max_norm, position
+        mine = FlatIndex(*given, threads=threads_to_use()).candidates(queries, k, view.live)
+        found.append(_refined(view, trained.codec, queries, mine) if record.kind == "late" else mine)
     best = []
     for pools in zip(*found, strict=True):
         scores = np.concatenate([pool.scores for pool in pools])
@@ -144,6 +149,15 @@ def _exact(
         order = np.lexsort((ordinals, segments, -scores))[:k]
         best.append((segments[order], ordinals[order]))
     return best
+
+
+def _refined(view: Searched, codec: Codec, queries: Ragged, pools: Sequence[Pool]) -> list[Pool]:
+    """Pools with exact scores: those of bytes are of rounded queries."""
+    if not isinstance(codec, Int8Codec):
+        return list(pools)
+    tokens = stored_tokens(view.codes, view.offsets, codec, view.max_norm)
+    exact = [maxsim_exactly(queries[i], tokens, pool.ordinals) for i, pool in enumerate(pools)]
+    return [replace(pool, scores=scores) for pool, scores in zip(pools, exact, strict=True)]
 
 
 def _merged(found: Sequence[Sequence[Found]]) -> list[tuple[IntArray, IntArray]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
 from retrieval.storage import SegmentView, Snapshot
@@ -9,6 +12,8 @@ from retrieval.types import FloatArray, IntArray, Ragged
 
 __all__ = ["held_out_split", "living", "sample_documents"]
 
+BLOCK = 16384
+"""Vectors decoded at a time."""
 HELD_OUT = 2048
 SMALL = 4096
 """Vectors below which none are held out of training."""
@@ -25,21 +30,29 @@ def sample_documents(snapshot: Snapshot, size: int, seed: int, tokens: int | Non
     chosen = np.arange(total)
     if total > size:
         chosen = np.sort(np.random.default_rng(seed).choice(total, size=size, replace=False))
-    parts = [np.empty((0, snapshot.record.dim), dtype=np.float32)]
-    doclens = [np.empty(0, np.int64)]
-    first = 0
-    for view, each, end in zip(snapshot.segments, ordinals, ends, strict=True):
-        mine = each[chosen[(chosen >= first) & (chosen < end)] - first]
-        doclens.append(np.asarray(view.offsets[mine + 1] - view.offsets[mine]))
-        rows = mine
-        if snapshot.record.kind == "late":
-            starts = np.asarray(view.offsets[mine])
-            before = np.cumsum(doclens[-1]) - doclens[-1]
-            rows = np.repeat(starts - before, doclens[-1]) + np.arange(int(doclens[-1].sum()))
-        parts.append(snapshot.codec.decode(view.codes[rows]))
-        first = int(end)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(doclens))])
-    return Ragged(np.concatenate(parts), offsets)
+    bounds = np.searchsorted(chosen, np.concatenate([[0], ends]))
+    mine = [
+        each[chosen[low:high] - (end - len(each))]
+        for each, end, (low, high) in zip(ordinals, ends, pairwise(bounds), strict=True)
+    ]
+    return _decoded(snapshot, mine)
+
+
+def _decoded(snapshot: Snapshot, chosen: Sequence[IntArray]) -> Ragged:
+    """The documents of these ordinals of each segment; in blocks, because all codes with their vectors would
+    be a third of the sample more."""
+    pairs = list(zip(snapshot.segments, chosen, strict=True))
+    doclens = [np.asarray(view.offsets[some + 1] - view.offsets[some]) for view, some in pairs]
+    offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *doclens]))
+    values = np.empty((int(offsets[-1]), snapshot.record.dim), dtype=np.float32)
+    at = 0
+    for (view, some), own in zip(pairs, doclens, strict=True):
+        rows = np.repeat(view.offsets[some] - (np.cumsum(own) - own), own) + np.arange(int(own.sum()))
+        for first in range(0, len(rows), BLOCK):
+            part = snapshot.codec.decode(view.codes[rows[first : first + BLOCK]])
+            values[at : at + len(part)] = part
+            at += len(part)
+    return Ragged(values, offsets)
 
 
 def _tokens(snapshot: Snapshot) -> int:
@@ -49,11 +62,11 @@ def _tokens(snapshot: Snapshot) -> int:
 
 def held_out_split(sample: FloatArray, *, is_needed: bool) -> tuple[FloatArray, FloatArray]:
     """A sample ``(n, d)`` without every 16th vector, and those, about `HELD_OUT` at most. A small sample is
-    all kept to train on, and measured on itself."""
+    all kept to train on, and measured on itself; what is held out is a copy, since `fit` overwrites."""
     if not is_needed:
         return sample, sample[:0]
     if len(sample) < SMALL:
-        return sample, sample[:HELD_OUT]
+        return sample, sample[:HELD_OUT].copy()
     chosen = np.zeros(len(sample), dtype=np.bool_)
     chosen[:: max(16, len(sample) // HELD_OUT)] = True
     return sample[~chosen], sample[chosen]

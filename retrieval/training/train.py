@@ -28,9 +28,10 @@ def fit(
 ) -> Trained:
     """Train the codec of the stored vectors and, unless everything is to be scored, the search.
 
-    ``sample`` are documents of the index, ``queries`` prepared ones, for reducers that use them;
-    ``given`` was trained elsewhere: vectors are stored by it where that can be (`stores`), else the search
-    codes by it.
+    ``sample`` are documents of the index, whose numbers are overwritten by what storing leaves of them (it
+    is the largest array there is: a copy would double the memory of training); ``queries`` are prepared ones,
+    for reducers that use them; ``given`` was trained elsewhere: vectors are stored by it where that can be
+    (`stores`), else the search codes by it.
 
     Raises:
         ConfigError: nothing to train on, or a recipe that cannot be made of such vectors.
@@ -49,10 +50,11 @@ def fit(
     if isinstance(codec, ResidualCodec):  # coding its codes again would lose a little every time
         return Trained(codec, TokenPipeline(None, TokensIndex(codec), metric))
     # What is searched are the vectors as stored: train on what storing leaves of them.
-    seen = np.asarray(codec.decode(codec.encode(sample.values)), dtype=np.float32)
-    documents = Ragged(seen, sample.offsets)
+    for first in range(0, len(sample.values), BLOCK):
+        some = sample.values[first : first + BLOCK]
+        some[:] = codec.decode(codec.encode(some))
     rest = recipe, metric, queries, threads, given
-    return Trained(codec, fit_searcher(documents, len(snapshot), tokens, *rest))
+    return Trained(codec, fit_searcher(sample, len(snapshot), tokens, *rest))
 
 
 def stores(given: GivenCodec, recipe: RecipeConfig) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 
 from retrieval import Engine, GivenVectors, IndexConfig
-from retrieval.trainable import is_trained
 from retrieval.types import TrainingProgress
 from server.collections.configs import check_fit, wanted_recipe
 from server.collections.refusals import refusing
@@ -53,11 +51,7 @@ def compacting(context: AppContext, collection: str, asked: Conversion) -> TaskW
 
     def work(control: TaskControl) -> dict[str, object]:
         control.check()
-        with (
-            context.registry.lease(collection) as engine,
-            _turn(context, collection, control, is_converted=asked.retrain or _is_untrained(engine, wanted)),
-            refusing(),
-        ):
+        with context.registry.lease(collection) as engine, refusing():
             before = sum(engine.inspect().bytes.values())
             report = engine.compact(
                 asked.precision,
@@ -110,19 +104,6 @@ def _check_encodes(engine: Engine, queries: Sequence[str] | None) -> None:
     if queries and isinstance(engine.encoder, GivenVectors):
         told = "the collection holds given vectors and has no model for texts; leave 'queries' out"
         raise invalid_request([("/queries", told)])
-
-
-def _is_untrained(engine: Engine, wanted: IndexConfig) -> bool:
-    return not is_trained(engine.located()[0].snapshot.record, wanted)
-
-
-def _turn(
-    context: AppContext, collection: str, control: TaskControl, *, is_converted: bool
-) -> AbstractContextManager[None]:
-    """The turn of those who write, which a conversion keeps waiting to its end; a merge lets them write."""
-    if not is_converted:
-        return nullcontext()
-    return context.writers.turns.of_task(collection, control.record.id, control.check)
 
 
 def _told(control: TaskControl) -> TrainingProgress:

@@ -32,7 +32,7 @@ router = make_router("/v1/collections", "maintenance")
 @api("admin")
 async def compact_collection(collection: str, body: Conversion, context: Context) -> Response:
     """One segment without deleted documents; with a precision or recipe it is converted, and what waits to be
-    trained is trained. A task: searches go on; writes wait while a conversion runs."""
+    trained is trained. A task: searches and writes go on."""
     return await start_compacting(collection, body, context)
 
 

@@ -140,7 +140,7 @@ def test_a_refused_record_changes_nothing() -> None:
 
 
 def test_missing_fields_are_null_and_integers_widen() -> None:
-    big = 2**53 + 1
+    big = 2**60
     documents = [
         Document("a", "t", "", {"n": big, "list": [big, 1.5, None], "in": {"f": big}}),
         Document("b", "t", "", {"n": 0.5, "in": {"f": 0.5, "g": "s"}}),
@@ -155,6 +155,48 @@ def test_missing_fields_are_null_and_integers_widen() -> None:
     assert columns["in"].to_pylist() == [{"f": float(big), "g": None}, {"f": 0.5, "g": "s"}, None]
     assert list(columns) == list(types.types) == ["n", "list", "in"]
     assert all(len(column) == 0 for column in metadata_columns([], types.types).values())
+
+
+BIG = 2**53 + 1
+LOSING = [
+    (BIG, 0.5, "field 'x' is a float here, and as one the integer 9007199254740993 of document 'a' would"),
+    (0.5, BIG, "field 'x' holds floats, and as one the integer 9007199254740993 would lose digits; write"),
+    ([1, -BIG], [2.5], "field 'x[]' is a float here, and as one the integer -9007199254740993 of document"),
+    ([2.5], [1, BIG], "field 'x[]' holds floats, and as one the integer"),
+    (1, [BIG, 1.5], "field 'x' is list here but int64 before"),
+    (None, [BIG, 1.5], "field 'x[]' holds floats, and as one the integer"),
+    (
+        {"a": [{"b": 2**63 - 1}]},
+        {"a": [{"b": 0.5}]},
+        "field 'x.a[].b' is a float here, and as one the integer",
+    ),
+    (
+        {"a": 0.5},
+        {"a": 2**63 - 1},
+        "field 'x.a' holds floats, and as one the integer 9223372036854775807 would",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "here", "message"), LOSING, ids=[message for *_, message in LOSING])
+def test_no_integer_loses_digits(before, here, message) -> None:
+    types = observed(before)
+    known = types.to_json()
+    for _ in range(2):
+        with pytest.raises(DataError) as error:
+            types.observe(record({"x": here}))
+        assert str(error.value).startswith(f"d.jsonl:7: {message}")
+    assert types.to_json() == known
+    types.observe(record({"x": before}))
+
+
+def test_what_floats_hold_exactly_may_become_floats() -> None:
+    for exact in (2**53, -(2**63), 2**60 + 2**20):
+        assert observed(exact, 0.5).types == observed(0.5, exact).types == {"x": pa.float64()}
+    types = observed(1)
+    with pytest.raises(DataError):
+        types.observe(record({"x": BIG, "y": b"no such value"}))
+    types.observe(record({"x": 0.5}))  # what was refused does not count
 
 
 def test_aware_time_stamps_are_kept_as_utc() -> None:

@@ -58,6 +58,8 @@ def test_a_small_sample_is_trained_on_whole(n: int) -> None:
     train, held = held_out_split(sample, is_needed=True)
     assert train is sample
     assert len(held) == min(n, 2048)
+    train += 1
+    assert (held == np.arange(held.size).reshape(held.shape)).all(), "training writes into its own"
 
 
 @pytest.mark.parametrize("n", [4096, 5000, 131072])
