@@ -42,7 +42,7 @@ class Tasks:
         self._kinds: dict[str, Kind] = {}
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Job, Future[None]]] = {}
-        """By collection: what it is busy with."""
+        """By id: what is being done."""
         self._live: dict[str, Job] = {}
         self._left = Left(store)  # now: what is submitted from here on was not left behind
         self._waiting = Waiting(self._left.lines())
@@ -237,14 +237,14 @@ class Tasks:
         self._waiting.add(job)
 
     def _dispatch(self) -> None:
-        """Begin what may begin: the oldest task of each collection that is not busy."""
+        """Begin what may begin: the oldest tasks that need not wait for those that run."""
         while not self._closing and len(self._running) < WORKERS:
-            job = self._waiting.next(self._running)
+            job = self._waiting.next(job for job, _ in self._running.values())
             if job is None:
                 return
             self._waiting.remove(job)
             future = self._executor.submit(job.context.run, self._run, job)
-            self._running[job.record.collection] = (job, future)
+            self._running[job.record.id] = (job, future)
 
     def _run(self, job: Job) -> None:
         job.began = time.monotonic()
@@ -263,7 +263,7 @@ class Tasks:
             self._ending.end(job, "succeeded", result=result)
         finally:
             with self._lock:
-                del self._running[job.record.collection]
+                del self._running[job.record.id]
                 self._dispatch()
 
     def _stopped(self, job: Job) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Sequence
 
 from server.tasks.jobs import Job
 from server.tasks.left import Line, line_of
+from server.tasks.record import TaskRecord
 
 __all__ = ["Waiting"]
+
+WRITING = "ingest"
+UPKEEP = frozenset({"compact", "diagnose", "snapshot", "verify"})
+"""Documents are written beside these: a recipe is trained for minutes while the index grows. What is neither,
+as a restore, goes on alone."""
 
 
 class Waiting:
@@ -47,18 +53,24 @@ class Waiting:
         """None waits any longer."""
         self._jobs.clear()
 
-    def next(self, busy: Container[str]) -> Job | None:
-        """The oldest one that may begin while these collections are ``busy``.
+    def next(self, running: Iterable[Job]) -> Job | None:
+        """The oldest one that may begin beside these.
 
         One that is to be tried again later keeps those of its kind waiting: documents come in the order in
         which they were accepted. Other kinds may bring what it waits for.
         """
         moment, kept = time.monotonic(), set(self._kept)
+        others = [job.record for job in running]
         for job in self._jobs:
             line = line_of(job.record)
-            if line.collection in busy or line in kept:
+            if line in kept or not all(_goes_beside(job.record, other) for other in others):
                 continue
             if job.not_before <= moment:
                 return job
             kept.add(line)
         return None
+
+
+def _goes_beside(one: TaskRecord, other: TaskRecord) -> bool:
+    kinds = {one.kind, other.kind}
+    return one.collection != other.collection or (WRITING in kinds and not UPKEEP.isdisjoint(kinds))

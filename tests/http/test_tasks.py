@@ -176,6 +176,25 @@ def test_a_collections_tasks_run_one_at_a_time_in_order(tasks):
     until(lambda: tasks.counts() == {"queued": 0, "running": 0})
 
 
+def test_documents_are_written_beside_upkeep_but_not_beside_a_restore(tasks):
+    def beside(first: str, second: str) -> bool:
+        gates = Gate(), Gate()
+        ids = [tasks.submit(kind, "a", gate).id for kind, gate in zip((first, second), gates, strict=True)]
+        gates[0].wait()
+        both = tasks.counts()["running"] == 2
+        for gate in gates:
+            gate.open.set()
+        assert [ended(tasks, each).state for each in ids] == ["succeeded"] * 2
+        until(lambda: tasks.counts() == {"queued": 0, "running": 0})
+        return both
+
+    assert beside("compact", "ingest")
+    assert beside("ingest", "verify")
+    assert not beside("restore", "ingest")
+    assert not beside("ingest", "ingest")
+    assert not beside("compact", "snapshot")
+
+
 def test_collections_do_not_wait_for_each_other_up_to_two(tasks):
     gates = [Gate() for _ in range(4)]
     ids = [tasks.submit("verify", name, gate).id for name, gate in zip("aabc", gates, strict=True)]
