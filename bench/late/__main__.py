@@ -1,12 +1,14 @@
 """How fast, how small and how good is late interaction: ours and other engines on the same token vectors.
 
     python -m bench.late --data scifact --dim 128 --document-length 180 --queries 200 --out DIR
-    python -m bench.late --data synthetic:200000 --only ours --only faiss --threads 1,2
+    python -m bench.late --data synthetic:200000 --queries 100 --only "ours tokens" --keep DIR
 
 Every engine is built from the same vectors in this one process; each has its search parameters swept,
 and the settings worth timing are timed in turns, one query at a time. Recall is against exact MaxSim in
 float32. Encoding a query costs every engine the same and is told apart. An engine that is not installed
 is skipped by name: ``pip install 'retrieval-engine[bench]'``; pyproject.toml says which cannot be there.
+With ``--keep`` indexes stay in a folder, where the next run on the same data finds those that can be opened
+again: whoever changes an engine removes its folder there.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from bench.late.truth import kept
 from bench.machine import describe_machine, summarise_machine
 from bench.peers.late import late_engines
 from bench.peers.late_base import LateEngine
+from bench.peers.ours_late import OursLate
 
 WIDTH = 190
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,9 +47,11 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="a name or part of names; repeatable")] = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="documents asked for")] = 100,
     threads: Annotated[str, typer.Option(help="threads that ask at once, by commas")] = "1,2",
+    query_threads: Annotated[str, typer.Option(help="threads that share a query of ours, by commas")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="times that every point is timed")] = 3,
     seconds: Annotated[float, typer.Option(help="what a point may take in a round")] = 2.0,
     build_threads: Annotated[int, typer.Option(min=1, help="threads that build")] = 1,
+    keep: Annotated[Path | None, typer.Option(help="folder that keeps built indexes")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for JSON and plots")] = None,
     cache: Annotated[Path, typer.Option(help="folder that keeps embeddings")] = DEFAULT_CACHE,
     collections: Annotated[Path, typer.Option(help="folder of BEIR collections")] = DEFAULT_COLLECTIONS,
@@ -59,8 +64,12 @@ def main(
     try:
         given = datasets.load(data, dim, queries, cache, collections, document_length=document_length)
         options = Options(k, _numbers(threads), rounds, seconds, build_threads)
+        sharing = _numbers(query_threads)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    for one in chosen:
+        if isinstance(one, OursLate):
+            one.query_threads = sharing
     told: list[str] = []
 
     def tell(text: str) -> None:
@@ -74,7 +83,8 @@ def main(
     )
     truth, encoding = kept(given, cache), encode_ms(given.texts, datasets.ENCODER)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        built = build_all(chosen, given.documents, Path(folder), build_threads, tell)
+        place = Path(folder) if keep is None else keep / given.corpus
+        built = build_all(chosen, given.documents, place, build_threads, tell)
         if not built:
             console.print("no engine could be built")
             raise typer.Exit(1)

@@ -37,11 +37,12 @@ BLOCK = 65_536
 
 @dataclass(frozen=True)
 class LateData:
-    """``key`` is another one for other vectors or queries. Without judgements ``qrels`` is empty;
-    ``texts`` are those of the queries, empty where there are none."""
+    """``key`` is another one for other vectors or queries, ``corpus`` for other vectors of documents. Without
+    judgements ``qrels`` is empty; ``texts`` are those of the queries, empty where there are none."""
 
     name: str
     about: str
+    corpus: str
     key: str
     documents: Tokens
     queries: Tokens
@@ -87,6 +88,7 @@ def _synthetic(n: int, n_queries: int, cache: Path, document_length: int | None)
     return LateData(
         name=f"synthetic:{n}" + _short(document_length),
         about=f"Zipf words of topics, spans as queries; {synthetic.LAW}" + _told(document_length),
+        corpus=file.stem,
         key=_key(file, chosen),
         documents=documents,
         queries=_rows(everything, chosen),
@@ -125,6 +127,7 @@ def _collection(
         about=f"tokens of {folder.name} by {ENCODER}"
         + (f", PCA to {dim} d" if documents.dim < whole else "")
         + _told(document_length),
+        corpus=files["documents"].stem,
         key=_key(files["documents"], chosen),
         documents=documents,
         queries=_rows(queries, chosen),

@@ -6,10 +6,13 @@ whole process, so that an engine which works on threads of its own gains nothing
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +21,11 @@ from threadpoolctl import threadpool_limits
 from bench.late.data import LateData
 from bench.late.truth import Truth, ndcg, recall
 from bench.memory import Peak, free_memory
-from bench.peers.late_base import AskTokens, LateBytes, LateEngine, LateSetting, Tokens
+from bench.peers.late_base import AskTokens, LateBytes, LateEngine, LateSetting, Reopening, Tokens
 from bench.timing import latencies, workers
 from retrieval.types import FloatArray
 
-__all__ = ["CUTOFF", "Built", "Options", "Point", "build_all", "encode_ms", "measure"]
+__all__ = ["CUTOFF", "Built", "Cost", "Options", "Point", "build_all", "encode_ms", "measure"]
 
 Tell = Callable[[str], None]
 CUTOFF = 10
@@ -31,6 +34,8 @@ SLACK = 1.2
 """A setting that is this many times slower than one of no less recall is not timed again."""
 LEAST = 5
 """Queries that a point is timed with at least."""
+FILES, COST = "files", "cost.json"
+"""What an engine writes, and once it is whole what that cost: in a folder of the engine's name."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,23 @@ class Options:
 
 
 @dataclass
-class Built:
-    """An engine with its index, and what that cost; ``peak`` is memory in bytes beyond that before."""
+class Cost:
+    """What a build took: ``peak`` and ``anonymous`` are memory in bytes beyond that before, with pages of
+    mapped files and without."""
 
-    engine: LateEngine
-    bytes: LateBytes
     wall_s: float
     cpu_s: float
     peak: int | None
+    anonymous: int | None
+
+
+@dataclass
+class Built:
+    """An engine with its index."""
+
+    engine: LateEngine
+    bytes: LateBytes
+    cost: Cost
 
 
 @dataclass
@@ -76,21 +90,15 @@ class Point:
 def build_all(
     engines: Sequence[LateEngine], documents: Tokens, folder: Path, threads: int, tell: Tell
 ) -> list[Built]:
-    """Those that could be built; the others are told by name, with the reason."""
+    """Those that could be built, or are in ``folder`` from an earlier call and can be opened again; the
+    others are told by name, with the reason."""
     built = []
-    for number, engine in enumerate(engines):
-        place = folder / str(number)
-        place.mkdir()
-        need = int(engine.copies * documents.floats)
-        if (free := free_memory()) is not None and free < need:
-            tell(f"skipped {engine.name}: {free >> 20} MiB of memory free, {need >> 20} wanted")
-            continue
+    for engine in engines:
+        place = folder / re.sub(r"[^a-z0-9]+", "-", engine.name.lower())
+        is_there = (place / COST).is_file() and isinstance(engine, Reopening)
         try:
-            with threadpool_limits(threads):
-                peak, wall, cpu = Peak(), time.perf_counter(), time.process_time()
-                engine.build(documents, place, threads)
-                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                one = Built(engine, engine.measure_bytes(), wall, cpu, peak.grown())
+            cost = (_reopen if is_there else _build)(engine, documents, place, threads)
+            one = Built(engine, engine.measure_bytes(), cost)
         except ImportError as error:
             tell(f"skipped {engine.name}: not available ({error})")
             continue
@@ -99,9 +107,30 @@ def build_all(
             continue
         built.append(one)
         tell(
-            f"built {engine.name}: {cpu:.1f} CPU s, {one.bytes.resident / documents.count:.0f} bytes a token"
+            f"{'opened' if is_there else 'built'} {engine.name}: {cost.cpu_s:.1f} CPU s, "
+            f"{one.bytes.resident / documents.count:.0f} bytes a token"
         )
     return built
+
+
+def _build(engine: LateEngine, documents: Tokens, place: Path, threads: int) -> Cost:
+    need = int(engine.copies * documents.floats)
+    if (free := free_memory()) is not None and free < need:
+        raise MemoryError(f"{free >> 20} MiB of memory free, {need >> 20} wanted")
+    shutil.rmtree(place, ignore_errors=True)  # left by a build that was killed
+    (place / FILES).mkdir(parents=True)
+    with threadpool_limits(threads), Peak() as peak:
+        wall, cpu = time.perf_counter(), time.process_time()
+        engine.build(documents, place / FILES, threads)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    cost = Cost(wall, cpu, peak.grown(), peak.anonymous())
+    (place / COST).write_text(json.dumps(asdict(cost)), encoding="ascii")
+    return cost
+
+
+def _reopen(engine: Reopening, documents: Tokens, place: Path, _: int) -> Cost:
+    engine.reopen(documents, place / FILES)
+    return Cost(**json.loads((place / COST).read_text(encoding="ascii")))
 
 
 def measure(

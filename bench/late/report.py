@@ -22,13 +22,16 @@ def build_table(built: Sequence[Built], data: LateData, caption: str) -> Table:
     """Bytes a token, and what building cost."""
     table = Table(title=f"{data.name}: builds, bytes a token", caption=caption)
     table.add_column("engine")
-    for name in ("resident", "on disk", "build CPU s", "build wall s", "peak MiB while building"):
+    memory = "anonymous MiB at most", "with mapped files"
+    for name in ("resident", "on disk", "build CPU s", "build wall s", *memory):
         table.add_column(name, justify="right")
     count = data.documents.count
     for one in built:
         numbers = [f"{size / count:,.1f}" for size in (one.bytes.resident, one.bytes.disk)]
-        numbers += [f"{one.cpu_s:.1f}", f"{one.wall_s:.1f}"]
-        table.add_row(one.engine.name, *numbers, "-" if one.peak is None else f"{one.peak / 2**20:,.0f}")
+        numbers += [f"{one.cost.cpu_s:.1f}", f"{one.cost.wall_s:.1f}"]
+        peaks = one.cost.anonymous, one.cost.peak
+        numbers += ["-" if peak is None else f"{peak / 2**20:,.0f}" for peak in peaks]
+        table.add_row(one.engine.name, *numbers)
     return table
 
 
@@ -81,16 +84,7 @@ def to_json(
         },
         "encode_ms": encoding,
         "skipped": skipped,
-        "engines": [
-            {
-                "name": one.engine.name,
-                "bytes": vars(one.bytes),
-                "wall_s": one.wall_s,
-                "cpu_s": one.cpu_s,
-                "peak": one.peak,
-            }
-            for one in built
-        ],
+        "engines": [{"name": one.engine.name, "bytes": vars(one.bytes), **vars(one.cost)} for one in built],
         "points": [{**vars(point), "setting": dict(point.setting)} for point in points],
     }
 

@@ -13,6 +13,7 @@ from retrieval.types import FloatArray
 
 __all__ = ["FaissTokens", "engines"]
 
+FILE = "tokens.faiss"
 SAMPLE = 262_144
 SEED = 0
 
@@ -36,20 +37,28 @@ class FaissTokens:
 
         faiss.omp_set_num_threads(threads)
         n, dim = documents.count, documents.dim
-        self._nlist = lists_for(n)
-        text = self._description.format(nlist=self._nlist, quarter=dim // 4)
+        text = self._description.format(nlist=lists_for(n), quarter=dim // 4)
         self._index: Any = faiss.index_factory(dim, text, faiss.METRIC_INNER_PRODUCT)
         if not self._index.is_trained:
             chosen = np.sort(np.random.default_rng(SEED).permutation(n)[:SAMPLE])
             self._index.train(np.asarray(documents.values[chosen], dtype=np.float32))
         for _, _, values in documents.blocks():
             self._index.add(values)
+        faiss.write_index(self._index, str(folder / FILE))
+        self._use(documents, folder)
+
+    def reopen(self, documents: Tokens, folder: Path) -> None:
+        import faiss
+
+        self._index = faiss.read_index(str(folder / FILE))
+        self._use(documents, folder)
+
+    def _use(self, documents: Tokens, folder: Path) -> None:
+        import faiss
+
         faiss.omp_set_num_threads(1)
-        path = folder / "tokens.faiss"
-        faiss.write_index(self._index, str(path))
-        self._bytes = path.stat().st_size
-        path.unlink()
-        self._documents = documents
+        self._bytes = (folder / FILE).stat().st_size
+        self._documents, self._nlist = documents, lists_for(documents.count)
         self._owners = np.repeat(np.arange(len(documents), dtype=np.int32), np.diff(documents.offsets))
 
     def settings(self, k: int) -> list[LateSetting]:

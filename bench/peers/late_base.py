@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["AskTokens", "LateBytes", "LateEngine", "LateSetting", "Tokens", "best", "maxsim", "rescored"]
+__all__ = [
+    "AskTokens",
+    "LateBytes",
+    "LateEngine",
+    "LateSetting",
+    "Reopening",
+    "Tokens",
+    "best",
+    "maxsim",
+    "rescored",
+]
 
 LateSetting = Mapping[str, float]
 """Search parameters by name."""
@@ -103,6 +113,14 @@ class LateEngine(Protocol):
 
     def close(self) -> None:
         """Let go of memory and files."""
+
+
+@runtime_checkable
+class Reopening(Protocol):
+    """An engine that may be used again without building it."""
+
+    def reopen(self, documents: Tokens, folder: Path) -> None:
+        """Do as after `LateEngine.build`, with what it left in ``folder``."""
 
 
 def maxsim(vectors: FloatArray, starts: NDArray[Any], query: FloatArray) -> FloatArray:

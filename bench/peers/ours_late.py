@@ -14,6 +14,7 @@ from retrieval.types import EncoderKind, FloatArray, Metric
 
 __all__ = ["RECIPES", "LateRecipe", "OursLate", "engines"]
 
+INDEX = "index"
 SPANS, SPAN = 256, 24
 """Pseudo-queries that a recipe is fitted and measured with: that many spans of so many tokens."""
 
@@ -62,35 +63,48 @@ class GivenTokens:
 
 
 class OursLate:
-    """One line of `RECIPES`."""
+    """One line of `RECIPES`, asked by each number of ``query_threads`` that share a query."""
 
-    shared, copies = True, 1.0
+    shared, copies = True, 0.25
+    query_threads: tuple[int, ...] = (1,)
 
     def __init__(self, name: str, recipe: LateRecipe) -> None:
         self.name, self._recipe = f"ours {name}", recipe
+        self._learns = recipe.recipe["index"] != "exact"
 
-    def build(self, documents: Tokens, folder: Path, threads: int) -> None:  # noqa: ARG002
+    def build(self, documents: Tokens, folder: Path, threads: int) -> None:
         from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig
 
-        self._folder = folder / "index"
         recipe = RecipeConfig.of(**self._recipe.recipe)
-        learns = recipe.index != "exact"
         config = IndexConfig.of(precision=self._recipe.precision, recipe=recipe)
-        runtime = RuntimeConfig.of(maintenance="manual")
+        runtime = RuntimeConfig.of(maintenance="manual", threads=threads)
         encoder = GivenTokens(documents)
         texts = (Document(str(i), str(i)) for i in range(len(documents)))
-        queries = _spans(documents, recipe.seed) if learns else None
-        Engine.build(self._folder, texts, encoder, config=config, runtime=runtime, queries=queries)
-        self._engine = Engine.open(self._folder, encoder, runtime=runtime)
-        self._learns = learns
+        queries = _spans(documents, recipe.seed) if self._learns else None
+        Engine.build(folder / INDEX, texts, encoder, config=config, runtime=runtime, queries=queries)
+        self.reopen(documents, folder)
+
+    def reopen(self, documents: Tokens, folder: Path) -> None:
+        from retrieval import Engine, RuntimeConfig
+
+        self._folder, encoder = folder / INDEX, GivenTokens(documents)
+        self._engines = {
+            threads: Engine.open(
+                self._folder, encoder, runtime=RuntimeConfig.of(maintenance="manual", query_threads=threads)
+            )
+            for threads in self.query_threads
+        }
 
     def settings(self, k: int) -> list[LateSetting]:  # noqa: ARG002
-        return list(grid(**self._recipe.sweep))
+        shared = {} if self.query_threads == (1,) else {"query_threads": self.query_threads}
+        return list(grid(**self._recipe.sweep, **shared))
 
     def prepare(self, k: int, setting: LateSetting) -> AskTokens:
         from retrieval import SearchConfig
 
-        search, params = self._engine.search, SearchConfig.of(**setting)
+        wanted = dict(setting)
+        engine = self._engines[int(wanted.pop("query_threads", self.query_threads[0]))]
+        search, params = engine.search, SearchConfig.of(**wanted)
 
         def ask(query: FloatArray) -> Any:
             hits = search(query, k, fields=(), params=params)
@@ -108,7 +122,8 @@ class OursLate:
         return LateBytes(resident + folder_bytes(self._folder / "codecs"), folder_bytes(self._folder))
 
     def close(self) -> None:
-        self._engine.close()
+        for engine in self._engines.values():
+            engine.close()
 
 
 def _spans(documents: Tokens, seed: int) -> list[FloatArray]:
