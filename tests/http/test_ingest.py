@@ -149,13 +149,13 @@ def test_who_waits_for_a_task_holds_no_thread(serve, data_dir, held):
 def test_no_later_write_overtakes_an_accepted_task(serve, data_dir):
     entered, gate = threading.Event(), threading.Event()
 
-    def verify(_: object) -> None:
+    def restore(_: object) -> None:
         entered.set()
         assert gate.wait(60), "nobody opened the gate"
 
     with serve_papers(serve, data_dir) as client, ThreadPoolExecutor(1) as pool:
         context = client.app.state.context
-        context.tasks.submit("verify", "papers", verify)
+        context.tasks.submit("restore", "papers", restore)
         try:
             assert entered.wait(30)  # what else is to be done for the collection waits
             task = client.post(PAPERS, json={"documents": [paper(7)]}, params=LATER).json()["id"]

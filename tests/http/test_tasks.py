@@ -226,7 +226,7 @@ def test_a_waiting_task_is_cancelled_at_once(tasks):
     gate, never = Gate(), Gate()
     removed = []
     tasks.register_kind("ingest", None, ended=removed.append)
-    running = tasks.submit("verify", "a", gate)
+    running = tasks.submit("restore", "a", gate)
     gate.wait()
     waiting = tasks.submit("ingest", "a", never, payload={"file": "x"})
     assert waiting.payload is None
@@ -724,7 +724,7 @@ def test_a_key_sees_only_its_collections(ask, tasks, assert_problem):
 
 def test_who_may_cancel(ask, tasks, assert_problem):
     gate = Gate()
-    running = tasks.submit("verify", "a", gate)
+    running = tasks.submit("restore", "a", gate)
     gate.wait()
     ingest, compact = (tasks.submit(kind, "a", gate) for kind in ("ingest", "compact"))
 
@@ -913,7 +913,7 @@ def test_what_was_accepted_waits_for_what_is_not_there_now(tasks, monkeypatch):
         return {"documents": 1}
 
     gate = Gate()
-    before = tasks.submit("verify", "a", gate)
+    before = tasks.submit("restore", "a", gate)
     accepted = tasks.submit("ingest", "a", work, payload={"file": "body"})
     gate.open.set()
     record = ended(tasks, accepted.id)
@@ -936,7 +936,7 @@ def test_what_is_tried_again_keeps_its_place_before_others_of_its_kind(tasks, mo
 
     tasks.register_kind("ingest", lambda record: None)
     gate = Gate()
-    tasks.submit("verify", "a", gate)
+    tasks.submit("restore", "a", gate)
     submitted = [("ingest", "old"), ("ingest", "new"), ("compact", "other")]
     ids = [tasks.submit(kind, "a", work(name)).id for kind, name in submitted]
     gate.open.set()
