@@ -78,7 +78,11 @@ class RuntimeConfig(_Config):
     )
     token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
     query_threads: int = Field(
-        default=1, ge=1, le=256, description="threads that share one late query: for few at a time"
+        default=1,
+        ge=1,
+        le=256,
+        description="threads that share one late query, the asking one among them: the same answer, sooner "
+        "where a query takes several milliseconds and few are asked at a time",
     )
     threads: int | None = Field(
         default=None,

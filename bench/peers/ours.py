@@ -17,7 +17,7 @@ from retrieval.types import FloatArray, Ragged
 __all__ = ["Recipe", "engines"]
 
 BLOCK = 8192
-PROBES = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 class Recipe:
@@ -70,7 +70,7 @@ class Recipe:
             one = Ragged.from_matrix(query[None])
             pool = candidates(one, reduce(one), k, effort, accept, work)[0]
             # The pool also keeps what lies within rounding of the k-th.
-            return pool.ordinals[np.argsort(-pool.scores, kind="stable")[:k]]
+            return pool.ordinals[(-pool.scores).argsort(kind="stable")[:k]]
 
         return ask
 

@@ -29,8 +29,10 @@ from retrieval.errors import EncoderError
 __all__ = [
     "GIVEN",
     "ConfiguredEncoder",
+    "DenseEncoder",
     "Encoder",
     "GivenVectors",
+    "LateEncoder",
     "TokenizingEncoder",
     "as_ragged",
     "check_fingerprint",

@@ -87,6 +87,11 @@ class DenseEncoder:
         """``(n, d)`` float32, in the order of ``texts``."""
         return self._encode(texts, "query", progress)
 
+    def trace_queries(self) -> bool:
+        """Encode a query that comes alone by a traced graph of the model from now on, where that gives the
+        same bits (`retrieval.encode.traced`); whether it does. Takes a second, and is for who stays."""
+        return self._model.trace_queries()
+
     def encode_document(self, texts: Sequence[str], *, progress: EncodeProgress | None = None) -> FloatArray:
         """``(n, d)`` float32, in the order of ``texts``."""
         return self._encode(texts, "document", progress)

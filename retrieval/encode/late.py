@@ -99,6 +99,11 @@ class LateEncoder:
         """Token vectors of each query, in the order of ``texts``."""
         return Ragged.from_list(self._model.encode(texts, "query", progress), self.dim)
 
+    def trace_queries(self) -> bool:
+        """Encode a query that comes alone by a traced graph of the model from now on, where that gives the
+        same bits (`retrieval.encode.traced`); whether it does. Takes a second, and is for who stays."""
+        return self._model.trace_queries()
+
     def encode_document(self, texts: Sequence[str], *, progress: EncodeProgress | None = None) -> Ragged:
         """Token vectors of each document, in the order of ``texts``."""
         return Ragged.from_list(self._model.encode(texts, "document", progress), self.dim)

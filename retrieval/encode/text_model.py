@@ -12,6 +12,7 @@ from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.encode.base import EncodeProgress
 from retrieval.encode.batching import encode_in_batches
 from retrieval.encode.runtime import library_errors
+from retrieval.encode.traced import Graph, trace
 from retrieval.errors import EncoderError
 from retrieval.types import FloatArray
 
@@ -59,6 +60,8 @@ class TextModel:
         self._token_budget = runtime.token_budget
         self._renormalize = renormalize
         self._is_dense = is_dense
+        self._backend = runtime.backend
+        self._graph: Graph | None = None
 
     def encode(self, texts: Sequence[str], task: Task, progress: EncodeProgress | None) -> list[FloatArray]:
         """One array a text, ``(d,)`` or ``(n_tokens, d)``, in the order of ``texts``.
@@ -67,7 +70,9 @@ class TextModel:
             EncoderError: the model failed.
         """
         with library_errors("cannot encode"):
-            lengths = self._lengths(texts, task)
+            # How to divide one query, nobody asks; of a document it is counted whether it was cut.
+            is_alone = len(texts) == 1 and task == "query"
+            lengths = [1] if is_alone else self._lengths(texts, task)
             return encode_in_batches(
                 texts, lengths, self._token_budget, lambda batch: self._forward(batch, task), progress
             )
@@ -93,17 +98,43 @@ class TextModel:
         """The same, bit for bit, of one text. The library first looks at each of a hundred modules, twice
         (is it to be trained, where is it); that takes half a millisecond, a short query five."""
         import torch
+
+        with torch.inference_mode():
+            features, graph = self._features(batch, task), self._graph
+            if graph is not None and task == "query" and graph.fits(features):
+                found = graph(features)
+            else:
+                found = self._outputs(features, task)
+            if self._is_dense:
+                vectors = found[0][0, : self.model.truncate_dim]
+            else:
+                vectors = found[0][0][found[1][0].bool()]
+            return [vectors.float().cpu().numpy()]
+
+    def trace_queries(self) -> bool:
+        """Have a query that comes alone run as a `Graph` from now on, where that gives the same bits;
+        whether it does. Takes a second or two."""
+        if self._backend == "torch" and self.model.device.type == "cpu":
+            with self.lock:
+                self._graph = trace(
+                    self.model,
+                    lambda text: self._features([text], "query"),
+                    lambda features: self._outputs(features, "query"),
+                )
+        return self._graph is not None
+
+    def _features(self, batch: list[str], task: Task) -> dict[str, Any]:
         from sentence_transformers.util import batch_to_device
 
         model = self.model
-        with torch.inference_mode():
-            features = model.preprocess(batch, prompt=self.prompts[task], task=task)
-            found = model(batch_to_device(features, model.device), task=task)
-            if self._is_dense:
-                vectors = found["sentence_embedding"][0, : model.truncate_dim]
-            else:
-                vectors = found["token_embeddings"][0][found["attention_mask"][0].bool()]
-            return [vectors.float().cpu().numpy()]
+        features = model.preprocess(batch, prompt=self.prompts[task], task=task)
+        given: dict[str, Any] = batch_to_device(features, model.device)
+        return given
+
+    def _outputs(self, features: dict[str, Any], task: Task) -> Sequence[Any]:
+        found = self.model(features, task=task)
+        names = ("sentence_embedding",) if self._is_dense else ("token_embeddings", "attention_mask")
+        return [found[name] for name in names]
 
     def _lengths(self, texts: Sequence[str], task: Task) -> list[int]:
         """Tokens that each text occupies in a batch; characters where no fast tokenizer counts."""

@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.base import Effort, Found, Probe
+from retrieval.index.ivf_search import IvfSearch
 from retrieval.index.metric import UNIT_ROUNDOFF
+from retrieval.index.pipeline import OneVector
 from retrieval.index.pool import Pool
 from retrieval.index.stored import stored_rows
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.probe_best.prepared import Segment
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -73,6 +76,9 @@ class Arranged:
         self._stored = stored_rows(rows, codec)
         self._largest = max_norm + offsets
         self._kernel_metric: Literal["dot", "l2"] = "l2" if metric == "l2" else "dot"
+        lists = search.lists if backend == "cpu" and isinstance(search, OneVector) else None
+        both = None if lists is None else lists.with_rows(self._stored, self._kernel_metric)
+        self._both = None if lists is None or both is None else (lists, both)
 
     def candidates(
         self,
@@ -85,8 +91,35 @@ class Arranged:
     ) -> list[Pool]:
         """What may be among the best ``k`` of each query: ``queries`` are prepared, ``probes`` the same as
         the index takes them (`Searcher.reduce_queries`)."""
-        found, values = self._search.search(probes, effort, accept), queries.values
+        values = queries.values
+        if self._both is not None and len(values) == 1 and not work.is_detailed:
+            return [self._in_one_call(*self._both, values, probes.values, k, effort, accept, work)]
+        found = self._search.search(probes, effort, accept)
         return [self._refined(values[i : i + 1], each, k, work) for i, each in enumerate(found)]
+
+    def _in_one_call(
+        self,
+        lists: IvfSearch,
+        both: Segment,
+        query: FloatArray,
+        probe: FloatArray,
+        k: int,
+        effort: Effort,
+        accept: NDArray[np.bool_] | None,
+        work: Work,
+    ) -> Pool:
+        """The candidates of one query ``(1, d)``, found and scored together."""
+        square = float(np.vdot(query, query))
+        slack, width = self._slack(square), CONFIDENCE * sqrt(square) if self._is_bounded else None
+        best = lists.best(both, probe, query, k, slack, width, effort, accept)
+        work.codes += best.scanned
+        work.vectors += best.visited
+        return self._pool(best.ordinals, best.scores, best.final, slack)
+
+    def _pool(self, ordinals: IntArray, scores: FloatArray, final: FloatArray, slack: float) -> Pool:
+        segments = np.empty(len(ordinals), np.int64)
+        segments.fill(self._segment)
+        return Pool(segments, ordinals, scores, slack, final)
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         """The candidates of one query ``(1, d)`` by their stored vectors."""
@@ -105,9 +138,7 @@ class Arranged:
         work.vectors += visited
         if work.is_detailed:
             work.pages += self._pages(found.ordinals[:visited])  # they are scored in their order
-        segments = np.empty(len(ordinals), np.int64)
-        segments.fill(self._segment)
-        return Pool(segments, ordinals, scores, slack, final)
+        return self._pool(ordinals, scores, final, slack)
 
     def _limits(
         self, found: Found, square: float, slack: float

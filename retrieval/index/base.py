@@ -19,11 +19,12 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are
-    visited (IVF), or centroids by each query token (tokens); ``ef_search`` is the width of the walk (HNSW);
-    ``scored`` documents are scored by all their codes (tokens), by so many ``threads``. Under a filter,
-    lists are added until they hold the share ``accepted`` of all accepted documents: these may lie far from
-    the query."""
+    """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are visited
+    (IVF; without a filter fewer by queries that are near few of them, and up to eight times as many by those
+    that lie between), or centroids by each query token (tokens); ``ef_search`` is the width of the walk
+    (HNSW); ``scored`` documents are scored by all their codes (tokens), by so many ``threads``. Under a
+    filter, lists are added until they hold the share ``accepted`` of all accepted documents: these may lie
+    far from the query."""
 
     depth: int = 100
     nprobe: int = 32

@@ -18,7 +18,7 @@ from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool, merge
 from retrieval.index.stored import stored_rows, stored_tokens
 from retrieval.kernels.backend import Backend, kernel
-from retrieval.kernels.blocks import over_parts
+from retrieval.kernels.helpers import over_parts
 from retrieval.kernels.rescore.prepared import Rows
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select

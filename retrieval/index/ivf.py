@@ -8,32 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, IndexDamagedError
-from retrieval.index.base import Arrays, Block, Effort, Found
-from retrieval.index.best import nothing
+from retrieval.index.base import Arrays, Block
 from retrieval.index.checking import check_keys, check_starts, take, take_permutation, under
-from retrieval.index.lists import WIDEN, Coded, encode_blocks, found_whole, load_codes, scan, store_codes
+from retrieval.index.ivf_search import IvfSearch
+from retrieval.index.lists import encode_blocks, load_codes, store_codes
 from retrieval.index.training import (
-    GROUPS_SHARE,
     TWO_LEVELS,
+    Shape,
     default_nlist,
     group_centroids,
+    shape_of_lists,
     spread,
     train_centroids,
 )
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.assign.cpu import assign_i8
-from retrieval.kernels.lists.cpu import Probed, choose_lists, probe_lists
-from retrieval.kernels.lists.prepared import Coarse, Groups, Lists, prepare_centroids
-from retrieval.kernels.sharpen.cpu import probe_whole
+from retrieval.kernels.lists.prepared import Coarse, Groups, prepare_centroids
 from retrieval.quantize import codec_from_state, fit_codec
-from retrieval.quantize.base import Codec, SearchCodec, TableCodec
-from retrieval.quantize.bits import BitsTableCodec, NestedBitsCodec
+from retrieval.quantize.base import Codec, SearchCodec
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["IvfIndex"]
@@ -48,14 +46,21 @@ class IvfIndex:
     """``centroids`` ``(nlist, d)``, in ``groups`` where there are many, and a codec.
 
     ``origin`` ``(d,)`` is subtracted from every document before it is coded; None: its list's centroid is.
+    ``shape`` is None of indexes that were trained before there was one.
     """
 
     name: ClassVar[str] = "ivf"
 
     def __init__(
-        self, centroids: FloatArray, groups: Groups | None, codec: SearchCodec, origin: FloatArray | None
+        self,
+        centroids: FloatArray,
+        groups: Groups | None,
+        codec: SearchCodec,
+        origin: FloatArray | None,
+        shape: Shape | None,
     ) -> None:
         self.centroids, self._groups, self.codec, self._origin = centroids, groups, codec, origin
+        self._shape = shape
 
     @property
     def nlist(self) -> int:
@@ -84,9 +89,11 @@ class IvfIndex:
             origin = np.zeros(sample.shape[1], np.float32)
         elif not options.get("residual", True):
             origin = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        taken = centroids[_nearest(rows, centroids, threads)] if origin is None else origin
-        codec = fit_codec(options["codec"], rows - taken, options, seed, threads)
-        return cls(centroids, groups, codec, origin)
+        lists = _nearest(rows, centroids, threads)
+        codec = fit_codec(
+            options["codec"], rows - (centroids[lists] if origin is None else origin), options, seed, threads
+        )
+        return cls(centroids, groups, codec, origin, shape_of_lists(rows, lists, centroids))
 
     def arrange(self, blocks: Iterator[Block], n: int, threads: int = 1) -> dict[str, NDArray[Any]]:
         """Lists and codes. Of the whole segment only codes are held, not vectors."""
@@ -111,13 +118,16 @@ class IvfIndex:
         check_starts(starts, "starts", n)
         ordinals = take_permutation(arrays, "ordinals", np.uint32, n)
         coded = load_codes(self.codec, dim, arrays, plain(starts), plain(ordinals))
-        coarse = self._coarse if coded.biases is None else self._coarse_l2
-        return IvfSearch(self.codec, coded, coarse, self._origin)
+        if coded.biases is not None:
+            return IvfSearch(self.codec, coded, self._coarse_l2, self._origin, None)
+        reaches = None if self._shape is None else self._shape.reaches
+        return IvfSearch(self.codec, coded, self._coarse, self._origin, reaches)
 
     @cached_property
     def _coarse(self) -> Coarse:
-        """Lists by ``q . c``."""
-        return prepare_centroids(self.centroids, None, self._groups)
+        """Lists by ``q . c``, and how far their documents spread."""
+        spreads = None if self._shape is None else self._shape.spreads
+        return prepare_centroids(self.centroids, None, self._groups, spreads)
 
     @cached_property
     def _coarse_l2(self) -> Coarse:
@@ -138,12 +148,15 @@ class IvfIndex:
             arrays["groups/members"] = self._groups.members
         if self._origin is not None:
             arrays["origin"] = self._origin
+        if self._shape is not None:
+            arrays["spreads"], arrays["reaches"] = self._shape
         arrays |= {f"codec/{name}": array for name, array in codec_arrays.items()}
         return {
             "dim": dim,
             "nlist": nlist,
             "n_groups": 0 if self._groups is None else len(self._groups.centroids),
             "residual": self._origin is None,
+            "shape": self._shape is not None,
             "codec": {"name": self.codec.name, "config": config},
         }, arrays
 
@@ -155,7 +168,8 @@ class IvfIndex:
             IndexFormatError: a part that this version does not know.
             IndexDamagedError: arrays that do not fit.
         """
-        check_keys(config, {"dim", "nlist", "n_groups", "residual", "codec"}, "ivf index")
+        config = {"shape": False, **config}  # indexes that were trained before there was one lack the word
+        check_keys(config, {"dim", "nlist", "n_groups", "residual", "shape", "codec"}, "ivf index")
         dim, nlist, n_groups = config["dim"], config["nlist"], config["n_groups"]
         centroids = plain(take(arrays, "centroids", np.float32, (nlist, dim)))
         groups = _groups_from(under(arrays, "groups"), nlist, n_groups, dim) if n_groups else None
@@ -166,7 +180,10 @@ class IvfIndex:
             raise IndexDamagedError(
                 f"the codec {stored['name']!r} of the index cannot be searched; run verify"
             )
-        return cls(centroids, groups, codec, origin)
+        shape = None
+        if config["shape"]:
+            shape = Shape(*(take(arrays, name, np.float32, (nlist,)) for name in Shape._fields))
+        return cls(centroids, groups, codec, origin, shape)
 
 
 def _nearest(values: FloatArray, centroids: FloatArray, threads: int = 1) -> IntArray:
@@ -185,75 +202,3 @@ def _groups_from(arrays: Arrays, nlist: int, n_groups: int, dim: int) -> Groups:
     check_starts(starts, "groups/starts", nlist)
     members = take_permutation(arrays, "members", np.int64, nlist)
     return Groups(take(arrays, "centroids", np.float32, (n_groups, dim)), starts, members, None)
-
-
-class IvfSearch:
-    """One segment's lists."""
-
-    def __init__(self, codec: SearchCodec, coded: Coded, coarse: Coarse, origin: FloatArray | None) -> None:
-        self._codec, self._coded, self._coarse, self._origin = codec, coded, coarse, origin
-        self._grid = codec.grid if isinstance(codec, BitsTableCodec | NestedBitsCodec) else None
-        self._n_documents = int(coded.starts[-1])
-
-    def search(
-        self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
-    ) -> list[Found]:
-        """See `SegmentSearch.search`; ``effort.nprobe`` is cut to the number of lists."""
-        queries = np.asarray(queries, np.float32)
-        nlist = len(self._coarse.centroids)
-        nprobe = min(max(1, effort.nprobe), nlist)
-        if accept is not None and effort.accepted and nprobe < nlist:
-            nprobe = self._enough_lists(queries, nprobe, effort.accepted, accept)
-        enough = max(8 * nprobe, nlist // GROUPS_SHARE)
-        depth, coded = min(effort.depth, self._n_documents), self._coded.lists
-        if coded is not None and depth < 1:
-            return [nothing() for _ in queries]
-        if coded is not None and (self._coded.whole is None or self._grid is not None):
-            return self._probe(queries, coded, nprobe, depth, accept, enough)
-        lists, bases = choose_lists(queries, self._coarse, nprobe, enough)
-        if self._origin is not None:
-            bases = np.repeat((queries @ self._origin)[:, None], lists.shape[1], axis=1)
-        elif self._coded.biases is not None:
-            bases = bases - self._coarse.biases[lists]  # a document's own bias takes its place
-        return scan(self._codec, self._coded, queries, lists, bases, effort.depth, accept)
-
-    def _enough_lists(self, queries: FloatArray, nprobe: int, share: float, accept: NDArray[np.bool_]) -> int:
-        """How many lists hold the ``share`` of the accepted documents, for every query, if not ``nprobe``: a
-        filter may accept only what is far from the query."""
-        coded, nlist = self._coded, len(self._coarse.centroids)
-        among = accept if coded.ordinals is None else accept[coded.ordinals]
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(among)])
-        counts = before[coded.starts[1:]] - before[coded.starts[:-1]]
-        lists, _ = choose_lists(queries, self._coarse, nlist, nlist)
-        reached = np.cumsum(counts[lists], axis=1) >= share * before[-1]
-        return max(nprobe, int(reached.argmax(axis=1).max(initial=0)) + 1)
-
-    def _probe(
-        self,
-        queries: FloatArray,
-        coded: Lists,
-        nprobe: int,
-        depth: int,
-        accept: NDArray[np.bool_] | None,
-        enough: int,
-    ) -> list[Found]:
-        """All steps in one call."""
-        coarse, origin, whole = self._coarse, self._origin, self._coded.whole
-        if whole is not None and self._grid is not None:
-            several = min(WIDEN * depth, self._n_documents)
-            best, scanned = probe_whole(
-                queries, coarse, coded, whole, nprobe, several, depth, self._grid, origin, accept, enough
-            )
-            return found_whole(best, scanned)
-        tables = self._grid or cast(TableCodec, self._codec).tables(queries)
-        return _found(probe_lists(queries, coarse, coded, nprobe, depth, tables, origin, accept, enough))
-
-
-def _found(probed: Probed) -> list[Found]:
-    """An answer of `probe_lists` in parts, a query each."""
-    estimates, ordinals, errors, found, scanned = probed
-    has_errors = errors.shape[1] > 0
-    return [
-        Found(ordinals[q, :n], estimates[q, :n], errors[q, :n] if has_errors else None, seen)
-        for q, (n, seen) in enumerate(zip(found.tolist(), scanned.tolist(), strict=True))
-    ]

@@ -14,6 +14,7 @@ from retrieval.errors import IndexFormatError
 from retrieval.index.base import Arrays, Block, Effort, Found, SegmentSearch, VectorIndex
 from retrieval.index.checking import under
 from retrieval.index.funnel import FunnelIndex
+from retrieval.index.ivf_search import IvfSearch
 from retrieval.index.pieces import Pieces
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.quantize import Codec, VectorCodec
@@ -28,6 +29,11 @@ class OneVector:
 
     def __init__(self, search: SegmentSearch) -> None:
         self._search = search
+
+    @property
+    def lists(self) -> IvfSearch | None:
+        """The search itself, if it is of lists."""
+        return self._search if isinstance(self._search, IvfSearch) else None
 
     def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
         """See `Probe.search`."""

@@ -7,16 +7,26 @@ shortest, and with it the error of its code.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from retrieval.building import teller
 from retrieval.kernels.assign.cpu import assign_i8
 from retrieval.kernels.assign.kmeans import kmeans
-from retrieval.kernels.lists.prepared import Groups
+from retrieval.kernels.lists.prepared import NEAREST, Groups
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["GROUPS_SHARE", "TWO_LEVELS", "default_nlist", "group_centroids", "spread", "train_centroids"]
+__all__ = [
+    "GROUPS_SHARE",
+    "TWO_LEVELS",
+    "Shape",
+    "default_nlist",
+    "group_centroids",
+    "shape_of_lists",
+    "spread",
+    "train_centroids",
+]
 
 ROWS_A_LIST = 64
 """Vectors a list that k-means sees."""
@@ -29,6 +39,37 @@ TWO_LEVELS = 8192
 """Lists from which on the nearest ones are looked up among groups of them."""
 GROUPS_SHARE = 4
 """One in so many lists is looked at then: of 4096, in half the time, 94 % of the nearest 32 are found."""
+SPREAD = 0.35
+"""How many times the distance of a list's documents from its centroid they are taken to reach towards a
+query. Of 200,000 token vectors in 1792 lists, 0.3 to 0.5 find the same with a quarter to a third less codes
+than 0 does; 0.2 and 0.8 with more."""
+PRIOR = 8
+"""Documents of a mean list that each list's own are averaged with: some have few in the sample."""
+ASKED = 512
+"""Documents that are asked for as queries, to learn how far lists lie behind one another."""
+
+
+class Shape(NamedTuple):
+    """What the choice of lists knows of them beside their centroids, ``(nlist,)`` float32 each: `SPREAD`
+    times the root mean square distance of a list's documents from its centroid; and how far below the mean
+    score of the `NEAREST` lists the one at each rank lies, the median of queries of length 1."""
+
+    spreads: FloatArray
+    reaches: FloatArray
+
+
+def shape_of_lists(rows: FloatArray, lists: IntArray, centroids: FloatArray) -> Shape:
+    """Measured on ``rows`` ``(n, d)``, of which ``lists`` ``(n,)`` are the nearest centroids."""
+    nlist, squares = len(centroids), np.square(rows - centroids[lists]).sum(axis=1, dtype=np.float64)
+    counts, totals = np.bincount(lists, minlength=nlist), np.bincount(lists, squares, minlength=nlist)
+    spreads = SPREAD * np.sqrt((totals + PRIOR * squares.mean()) / (counts + PRIOR))
+    asked = rows[spread(len(rows), ASKED)]
+    lengths = np.sqrt(np.square(asked).sum(axis=1, dtype=np.float64))
+    asked = asked[lengths > 0] / lengths[lengths > 0, None]
+    scores = -np.sort(-(asked @ centroids.T.astype(np.float64) + spreads), axis=1)
+    behind = scores[:, :NEAREST].mean(axis=1, keepdims=True) - scores
+    reaches = np.median(behind, axis=0) if len(asked) else np.zeros(nlist)
+    return Shape(spreads.astype(np.float32), reaches.astype(np.float32))
 
 
 def default_nlist(n: int) -> int:

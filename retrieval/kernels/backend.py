@@ -33,6 +33,7 @@ OPERATIONS = {
     "residuals": ("product_codes", "product_values", "bucket_codes", "bucket_values", "inverse_norms"),
     "rescore": ("rescore", "rescore_best", "score_exactly"),
     "sharpen": ("sharpen", "probe_whole"),
+    "probe_best": ("probe_best",),
     "token_rescore": ("maxsim_stored", "best_exactly", "maxsim_exactly"),
 }
 """Operation (a folder) -> its functions."""

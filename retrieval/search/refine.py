@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Pool
-from retrieval.kernels.blocks import over_parts
 from retrieval.kernels.rescore.cpu import score_exactly
 from retrieval.kernels.token_rescore.cpu import maxsim_exactly
 from retrieval.search.prepared import Prepared
@@ -35,11 +34,7 @@ def refine(query: FloatArray, pool: Pool, prepared: Prepared) -> FloatArray:
             scores[mine] = maxsim_exactly(query, some, np.arange(len(some.offsets) - 1))
         else:
             tokens = prepared.tokens(position)
-            scores[mine] = over_parts(
-                lambda some, own=tokens: maxsim_exactly(query, own, some),  # type: ignore[misc]
-                pool.ordinals[mine],
-                prepared.threads,
-            )
+            scores[mine] = maxsim_exactly(query, tokens, pool.ordinals[mine], prepared.threads)
     return scores
 
 

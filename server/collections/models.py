@@ -11,14 +11,14 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from retrieval import Encoder, EncoderConfig, GivenVectors, RuntimeConfig, inspect_index, load_encoder
-from retrieval.encode import is_local, resolve_config
+from retrieval.encode import DenseEncoder, LateEncoder, is_local, resolve_config
 from retrieval.errors import ConfigError, EncoderError, MissingExtraError
 from retrieval.types import EncoderKind
 from server.collections.refusals import refusal
 from server.http.problems import ProblemError
 from server.settings import ServerSettings
 from server.working.batching import BatchingEncoder
-from server.working.model_thread import ModelThread
+from server.working.model_thread import ModelThread, on_one_core
 
 __all__ = ["Known", "Models"]
 
@@ -102,7 +102,10 @@ class Models:
         with self._loading:
             found = self._loaded.get(config)
             if found is None:
-                found = self._batching(load_encoder(config, self._runtime))
+                encoder = load_encoder(config, self._runtime)
+                if isinstance(encoder, DenseEncoder | LateEncoder):
+                    on_one_core(encoder.trace_queries)
+                found = self._batching(encoder)
                 self._loaded[config] = found
                 if config in map(self._listed_config, self._listed):
                     self._kept[config] = found

@@ -9,6 +9,7 @@ from retrieval.kernels.centroid_scores.avx512 import keep, per_lane
 from retrieval.kernels.centroid_scores.reference import BLOCK, COLUMNS
 from retrieval.kernels.maxsim.blocks import inner
 from retrieval.kernels.maxsim.lanes import load_sums
+from retrieval.kernels.maxsim.packing import LANES, from_line
 from retrieval.kernels.maxsim.tiles import AHEAD, products
 from retrieval.kernels.maxsim.tiles import BLOCK as TOGETHER
 from retrieval.kernels.simd.arithmetic import add
@@ -42,7 +43,7 @@ def score_first(stored, packed, lanes, numbers, units, out, shape, config):  # t
     start, _, scales = per_lane(numbers, units, lanes)
     pairs, steps = len(start) // COLUMNS, n // TOGETHER
     table, rows, maxima = out[0].reshape(-1), out[1].reshape(pairs, -1), out[2].reshape(pairs, -1)
-    sums = np.empty(2 * TOGETHER * COLUMNS, np.int32)
+    sums = from_line(np.empty(2 * TOGETHER * COLUMNS + LANES, np.int32))
     start_tiles(config)
     for pair in range(pairs):
         low, high = load_i32(start, COLUMNS * pair), load_i32(start, COLUMNS * pair + COLUMNS // 2)

@@ -10,13 +10,16 @@ Every document's score is added in the same order either way.
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NoReturn
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from retrieval.kernels.arrays import plain
+from retrieval.kernels.helpers import over_turns
+from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["gather"]
@@ -24,6 +27,8 @@ __all__ = ["gather"]
 BUCKET_BITS = 14
 BUCKET = 1 << BUCKET_BITS
 BLOCK = 1 << 15  # documents whose cells, sums and maxima are filled at a time
+SHARED = 1 << 17  # postings that are worth a thread of their own
+BLOCKS = 4  # for each thread: to find where a block begins takes as long as some thousand postings
 DENSE_DOCUMENTS = 1 << 17  # up to here adding up all documents takes little time anyway
 DENSE_SHARE = 2  # and with one posting for this many documents it is worth it
 NOTHING, NOTHING_BITS = np.float32(-0.0), np.int32(-(2**31))
@@ -86,37 +91,62 @@ def _add(cells: Any, sums: Any) -> None:
         cells[i] = NOTHING
 
 
-@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
-def _left(cursors: Any, ends: Any) -> int:
-    """The first posting that no document took, or -1."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def _seek(cursors: Any, begins: Any, ends: Any, postings: Any, base: Any) -> None:
+    """Each cursor to the first posting of its run that is document ``base`` or a later one."""
     for q in range(len(cursors)):
         for p in range(cursors.shape[1]):
-            if cursors[q, p] < ends[q, p]:
-                return int(cursors[q, p])
-    return -1
+            low, high = begins[q, p], ends[q, p]
+            while low < high:
+                middle = (low + high) >> 1
+                if np.int64(postings[middle]) < base:
+                    low = middle + 1
+                else:
+                    high = middle
+            cursors[q, p] = low
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _dense(
-    begins: Any, ends: Any, gains: Any, postings: Any, n_documents: int, accept: Any, start: Any
-) -> Any:
-    room = min(n_documents, BLOCK)
-    cells, sums = np.full(room, NOTHING), np.empty(room, np.float32)
-    cursors, everywhere, found, wrong = begins.copy(), len(accept) == 0, 0, -1
-    ordinals, scores = np.empty(n_documents + 1, np.int64), np.empty(n_documents + 1, np.float32)
-    for base in range(0, n_documents, BLOCK):
-        n = min(BLOCK, n_documents - base)
+    begins: Any,
+    ends: Any,
+    gains: Any,
+    postings: Any,
+    n_documents: int,
+    accept: Any,
+    start: Any,
+    block: int,
+    turns: Any,
+    ordinals: Any,
+    scores: Any,
+    told: Any,
+) -> None:
+    """Blocks of ``block`` documents in turns. Block ``b`` has ``told[b, 0]`` documents (-1: its postings go
+    back) from ``told[b, 1]`` postings, and begins at ``told[b, 2]`` of the outputs: where the one before it
+    ends, if the same thread took that, too."""
+    cells, sums = np.full(min(n_documents, block), NOTHING), np.empty(min(n_documents, block), np.float32)
+    cursors, everywhere, place, count, found = begins.copy(), len(accept) == 0, 0, 0, 0
+    b, stop = take(turns, len(told))
+    while b < len(told):
+        base, wrong = b * block, -1
+        n = min(block, n_documents - base)
+        if base != place:
+            _seek(cursors, begins, ends, postings, base)
+            found = base + b  # every block before it has room for what it has, and for one more
+        told[b, 1] -= cursors.sum()
         sums[:] = NOTHING
         for q in range(len(gains)):
-            wrong = _write(cursors[q], ends[q], gains[q], postings, base, cells[:n])
-            if wrong >= 0:
-                return ordinals[:0], scores[:0], wrong
+            wrong = max(wrong, _write(cursors[q], ends[q], gains[q], postings, base, cells[:n]))
             _add(cells[:n], sums[:n])
-        bits = sums.view(np.int32)
+        told[b, 1] += cursors.sum()
+        bits, told[b, 2] = sums.view(np.int32), found
         for i in range(n):  # each is written over the last one that did not count
             ordinals[found], scores[found] = base + i, start + sums[i]
             found += int((bits[i] != NOTHING_BITS) & (everywhere or accept[base + i]))
-    return ordinals[:found], scores[:found], _left(cursors, ends)
+        told[b, 0] = found - told[b, 2] if wrong < 0 else -1
+        place, count = base + n, count + 1
+        b, stop = follow(turns, b, stop, len(told))
+    finish(turns, count)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -173,8 +203,10 @@ def gather(
     n_documents: int,
     accept: NDArray[np.bool_] | None = None,
     missing: FloatArray | None = None,
+    threads: int = 1,
 ) -> tuple[IntArray, FloatArray]:
-    """See `retrieval.kernels.gather.reference.gather`; the same up to rounding.
+    """See `retrieval.kernels.gather.reference.gather`; the same up to rounding. So many ``threads`` may share
+    it.
 
     Raises:
         ValueError: shapes or types that do not fit, NaN or infinity, a centroid or document that is
@@ -188,12 +220,39 @@ def gather(
             raise ValueError(f"missing must be one finite score per query token, got {missing.shape}")
         scores = scores - missing[:, None].astype(np.float32)
         start = np.float32(missing.sum(dtype=np.float64))
-    few = n_documents > DENSE_DOCUMENTS and (ends - begins).sum() * DENSE_SHARE < n_documents
-    accumulate = _bucketed if few else _dense
-    ordinals, found, wrong = accumulate(begins, ends, scores, plain(postings), n_documents, accept, start)
-    if wrong >= 0:
-        raise ValueError(f"posting {wrong} is document {postings[wrong]}: there are {n_documents} documents")
-    return ordinals, found
+    count = int((ends - begins).sum())
+    given = begins, ends, scores, plain(postings), n_documents, accept, start
+    if n_documents > DENSE_DOCUMENTS and count * DENSE_SHARE < n_documents:
+        ordinals, found, wrong = _bucketed(*given)
+        if wrong >= 0:
+            _refuse(postings, wrong, n_documents)
+        return ordinals, found
+    return _in_blocks(given, count, min(threads, count // SHARED))
+
+
+def _in_blocks(given: tuple[Any, ...], count: int, threads: int) -> tuple[IntArray, FloatArray]:
+    """`_dense` of ``count`` postings."""
+    begins, ends, _, postings, n_documents, *_ = given
+    block = BLOCK if threads < 2 else min(BLOCK, -(-n_documents // (BLOCKS * threads)))
+    told = np.zeros((-(-n_documents // block), 3), np.int64)
+    room = n_documents + len(told)
+    ordinals, scores = np.empty(room, np.int64), np.empty(room, np.float32)
+    over_turns(lambda turns: _dense(*given, block, turns, ordinals, scores, told), len(told), threads, 1)
+    if (told[:, 0] < 0).any() or told[:, 1].sum() != count:
+        for first, last in zip(begins.reshape(-1), ends.reshape(-1), strict=True):
+            run = postings[first:last].astype(np.int64)
+            wrong = (run < np.maximum.accumulate(run)) | (run < 0) | (run >= n_documents)
+            if wrong.any():
+                _refuse(postings, first + int(wrong.argmax()), n_documents)
+    parts = [slice(begin, begin + n) for n, _, begin in told.tolist()]
+    if all(one.stop == following.start for one, following in pairwise(parts)):
+        whole = slice(0, parts[-1].stop if parts else 0)
+        return ordinals[whole], scores[whole]
+    return np.concatenate([ordinals[one] for one in parts]), np.concatenate([scores[one] for one in parts])
+
+
+def _refuse(postings: NDArray[Any], wrong: int, n_documents: int) -> NoReturn:
+    raise ValueError(f"posting {wrong} is document {postings[wrong]}: there are {n_documents} documents")
 
 
 def _as_runs(

@@ -20,8 +20,9 @@ def gather(
     n_documents: int,
     accept: NDArray[np.bool_] | None = None,
     missing: FloatArray | None = None,
+    threads: int = 1,
 ) -> tuple[IntArray, FloatArray]:
-    """Score every accepted document that a probed centroid names.
+    """Score every accepted document that a probed centroid names; ``threads`` may share the work.
 
     Query token ``q`` probes the centroids ``probes[q]`` ``(n_q, n_probe)``, which score
     ``probe_scores[q]`` float32. Centroid ``c`` stands in the documents

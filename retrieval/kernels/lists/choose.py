@@ -11,6 +11,7 @@ from numba import njit
 
 from retrieval.kernels.lists.keys import append, cut, estimate_of, inline
 from retrieval.kernels.lists.places import bytes_at, floats_at, integers_at
+from retrieval.kernels.lists.prepared import NEAREST
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd import memory as mem
 from retrieval.kernels.simd import selection as pick
@@ -22,6 +23,8 @@ __all__ = ["choose"]
 
 ROWS_AHEAD = 4
 """Centroids ahead that are asked for; they lie anywhere."""
+SPARE = 4
+"""Lists that are scored in float beside half as many again as products of bytes say are near enough."""
 CODES_AHEAD = 4096
 
 _inner = njit(nogil=True, error_model="numpy", _nrt=False)
@@ -88,29 +91,33 @@ def _sixteen(levels, packed, p, size):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _offer(total, unit, biases, t, bound, keys, count):  # type: ignore[no-untyped-def]
-    x = v.add(v.multiply(v.to_f32(total), unit), mem.load_f32(biases, t))
+def _offer(total, units, added, t, bound, keys, count):  # type: ignore[no-untyped-def]
+    unit, length = units
+    x = v.add(v.multiply(v.to_f32(total), unit), mem.load_f32(added[0], t))
+    x = v.fma(length, mem.load_f32(added[1], t), x)
     return append(keys, count, x, np.uint16(~pick.mask_exceeds_f32(v.splat_f32(bound), x)), t)
 
 
 @_inner
-def _look_at(levels, unit, packed, biases, first, last, room, none, state, wanted):  # type: ignore[no-untyped-def]
-    """Offer the sixteens ``first:last``; ``state``, before and after, is the keys' count, limit and bound."""
+def _look_at(levels, units, packed, added, first, last, room, none, state, wanted):  # type: ignore[no-untyped-def]
+    """Offer the sixteens ``first:last``; ``state``, before and after, is the keys' count, limit and bound.
+
+    ``units`` are of a product of bytes and of a spread, ``added`` the biases and the spreads."""
     count, limit, bound = state
     keys, size = room[0], len(levels) * 16
-    wide, g = v.splat_f32(unit), first
+    wide, g = (v.splat_f32(units[0]), v.splat_f32(units[1])), first
     while g < last:
         t = g * 16
         if last - g >= 4:
             a, b, c, d = _four_sixteens(levels, packed, g * size, size)
-            count = _offer(a, wide, biases, t, bound, keys, count)
-            count = _offer(b, wide, biases, t + 16, bound, keys, count)
-            count = _offer(c, wide, biases, t + 32, bound, keys, count)
-            count = _offer(d, wide, biases, t + 48, bound, keys, count)
+            count = _offer(a, wide, added, t, bound, keys, count)
+            count = _offer(b, wide, added, t + 16, bound, keys, count)
+            count = _offer(c, wide, added, t + 32, bound, keys, count)
+            count = _offer(d, wide, added, t + 48, bound, keys, count)
             g += 4
         else:
             a = _sixteen(levels, packed, g * size, size)
-            count = _offer(a, wide, biases, t, bound, keys, count)
+            count = _offer(a, wide, added, t, bound, keys, count)
             g += 1
         if count > limit:
             bound, count = cut(room, count, wanted, none), wanted
@@ -119,7 +126,7 @@ def _look_at(levels, unit, packed, biases, first, last, room, none, state, wante
 
 
 @_inner
-def _exact(query, centroids, biases, members, keys, count):  # type: ignore[no-untyped-def]
+def _exact(query, length, centroids, biases, spreads, members, keys, count):  # type: ignore[no-untyped-def]
     """Keys of exact scores and lists in the place of those of rough scores and places among the members."""
     dim = len(query)
     for i in range(count + ROWS_AHEAD):
@@ -129,7 +136,8 @@ def _exact(query, centroids, biases, members, keys, count):  # type: ignore[no-u
                 mem.prefetch(centroids, row + j)
         if i >= ROWS_AHEAD:
             one = members[keys[i - ROWS_AHEAD] & 0xFFFFFFFF]
-            keys[i - ROWS_AHEAD] = _key(_product(query, centroids, one * dim, dim) + biases[one], one)
+            score = _product(query, centroids, one * dim, dim) + biases[one]
+            keys[i - ROWS_AHEAD] = _key(score + length * spreads[one], one)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -146,8 +154,20 @@ def _order_runs(query, supers, super_biases, sizes, enough, keys, spare, order):
     return taken
 
 
+@_inner
+def _within(keys, count, drop, least):  # type: ignore[no-untyped-def]
+    """How many of the sorted keys, ``least`` at least, are within ``drop`` of the mean of the first ones."""
+    near, mean = min(count, NEAREST), np.float32(0)
+    for i in range(near):
+        mean += estimate_of(keys[i]) / np.float32(near)
+    n = min(count, least)
+    while n < count and estimate_of(keys[n]) >= mean - drop:
+        n += 1
+    return n
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def choose(queries, places, step, enough, lists, bases):  # type: ignore[no-untyped-def]
+def choose(queries, places, step, enough, reach, least, lists, bases):  # type: ignore[no-untyped-def]
     """`reference.choose_lists` into ``lists`` and ``bases``, which have at least one column; whether all
     queries are finite."""
     centroids, biases, packed, packed_biases = (
@@ -157,7 +177,8 @@ def choose(queries, places, step, enough, lists, bases):  # type: ignore[no-unty
         floats_at(places, 3),
     )
     members, runs, sizes = integers_at(places, 4), integers_at(places, 5), integers_at(places, 6)
-    supers, super_biases = floats_at(places, 7), floats_at(places, 8)
+    supers, super_biases, spreads = floats_at(places, 7), floats_at(places, 8), floats_at(places, 9)
+    added = packed_biases, floats_at(places, 10)
     n_queries, dim = queries.shape
     n_probe, none = lists.shape[1], lists.reshape(-1)[:0]
     wanted = n_probe + n_probe // 2 + 16
@@ -173,20 +194,28 @@ def choose(queries, places, step, enough, lists, bases):  # type: ignore[no-unty
         if len(super_biases):
             n_runs = _order_runs(query, supers, super_biases, sizes, enough, memory[0], memory[1], order)
         state = 0, first_limit(wanted, length), np.float32(-np.inf)
-        unit = np.float32(step * np.float64(largest) / 127)
+        length = np.sqrt(_product(query, query, 0, dim))
+        units, drop = (np.float32(step * np.float64(largest) / 127), length), length * np.float32(reach)
         for r in order[:n_runs]:
-            state = _look_at(
-                levels, unit, packed, packed_biases, runs[r], runs[r + 1], room, none, state, wanted
-            )
+            state = _look_at(levels, units, packed, added, runs[r], runs[r + 1], room, none, state, wanted)
         count = state[0]
         if count > wanted:
             cut(room, count, wanted, none)
             count = wanted
-        _exact(query, centroids, biases, members, memory[0], count)
-        found = sort_best(memory[0], 0, count, n_probe, memory[1], lists[q])
+        keys = memory[0]
+        if reach < np.inf:
+            keys = memory[2]
+            sort_best(memory[0], 0, count, count, memory[1], keys)
+            near = _within(keys, count, drop, least)
+            count = min(count, near + near // 2 + SPARE)
+        _exact(query, length, centroids, biases, spreads, members, keys, count)
+        found = sort_best(keys, 0, count, n_probe, memory[1], lists[q])
+        if reach < np.inf:
+            found = _within(lists[q], found, drop, least)
         for i in range(found):
-            bases[q, i] = estimate_of(lists[q, i])
+            score = estimate_of(lists[q, i])
             lists[q, i] &= 0xFFFFFFFF
+            bases[q, i] = score - length * spreads[lists[q, i]]
         lists[q, found:] = -1
         bases[q, found:] = -np.inf
     return True

@@ -68,11 +68,16 @@ def scan_lists(
 
 
 def choose_lists(
-    queries: FloatArray, coarse: Coarse, n_probe: int, n_members: int | None = None
+    queries: FloatArray,
+    coarse: Coarse,
+    n_probe: int,
+    n_members: int | None = None,
+    reach: float = np.inf,
+    n_least: int = 1,
 ) -> tuple[IntArray, FloatArray]:
     """See `retrieval.kernels.lists.reference.choose_lists`; the same up to rounding.
 
-    With AVX-512 half as many lists again and 16 more are taken by products of bytes, and scored in float:
+    With AVX-512 half as many lists again and some more are taken by products of bytes, and scored in float:
     a list could only be missed by those whose products differ less than the bytes' rounding.
     """
     queries = check_choice(queries, coarse, n_probe)
@@ -81,9 +86,9 @@ def choose_lists(
     lists, bases = np.empty((n_queries, size), np.int64), np.empty((n_queries, size), np.float32)
     enough = max(n_looked_at(size, nlist) if n_members is None else n_members, 1)
     if simd_level() == "avx512":
-        finite = _vectors("choose")(queries, coarse.places, coarse.step, enough, lists, bases)
+        finite = _vectors("choose")(queries, coarse.places, coarse.step, enough, reach, n_least, lists, bases)
     else:
-        finite = _portable("choose")(queries, coarse, enough, lists, bases)
+        finite = _portable("choose")(queries, coarse, enough, reach, n_least, lists, bases)
     if not finite:
         raise ValueError("queries hold NaN or infinite numbers")
     return lists, bases
@@ -99,6 +104,8 @@ def probe_lists(
     origin: FloatArray | None = None,
     accept: NDArray[np.bool_] | None = None,
     n_members: int | None = None,
+    reach: float = np.inf,
+    n_least: int = 1,
 ) -> Probed:
     """See `retrieval.kernels.lists.reference.probe_lists`; the same up to rounding."""
     queries = check_choice(queries, coarse, n_probe)
@@ -106,8 +113,8 @@ def probe_lists(
     turn = (tables.signs, tables.size, tables.levels) if isinstance(tables, Grid) else _NO_TURN
     is_short = isinstance(tables, Grid) and tables.dim < SHORTEST
     if simd_level() != "avx512" or is_short or not len(queries):
-        steps = choose_lists, grid_tables, scan_lists
-        return step_by_step(*steps, queries, coarse, coded, n_probe, depth, tables, origin, accept, n_members)
+        steps, how_many = (choose_lists, grid_tables, scan_lists), (n_members, reach, n_least)
+        return step_by_step(*steps, queries, coarse, coded, n_probe, depth, tables, origin, accept, *how_many)
     n_queries, size = len(queries), min(n_probe, len(coarse.centroids))
     enough = max(n_looked_at(size, len(coarse.centroids)) if n_members is None else n_members, 1)
     mask = check_mask(accept)
@@ -121,6 +128,8 @@ def probe_lists(
         coarse.places,
         coarse.step,
         enough,
+        reach,
+        n_least,
         size,
         coded.places,
         start,

@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-__all__ = ["bytes_at", "floats_at", "integers_at", "words_at"]
+__all__ = ["bytes_at", "doubles_at", "floats_at", "integers_at", "signs_at", "words_at"]
 
 _inline = njit(nogil=True, error_model="numpy", forceinline=True)
 
@@ -41,6 +41,18 @@ def floats_at(places, i):  # type: ignore[no-untyped-def]
 def integers_at(places, i):  # type: ignore[no-untyped-def]
     """`bytes_at` of int64."""
     return carray(_pointer(places[2 * i]), (places[2 * i + 1],), np.int64)
+
+
+@_inline
+def signs_at(places, i):  # type: ignore[no-untyped-def]
+    """`bytes_at` of int8."""
+    return carray(_pointer(places[2 * i]), (places[2 * i + 1],), np.int8)
+
+
+@_inline
+def doubles_at(places, i):  # type: ignore[no-untyped-def]
+    """`bytes_at` of float64."""
+    return carray(_pointer(places[2 * i]), (places[2 * i + 1],), np.float64)
 
 
 @_inline

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from retrieval.kernels.host import picks_bytes
 from retrieval.kernels.lists.door import BAD_DOCUMENT, BAD_ENTRY, BAD_LIST, DOUBLE_LIST
 from retrieval.kernels.lists.prepared import GROUP, Coarse, Lists
+from retrieval.kernels.lists.steps import n_within
 from retrieval.kernels.pq_scan.cpu import quantize_tables
 from retrieval.kernels.pq_scan.halves import _eight
 from retrieval.kernels.simd.halves import load_32i8, store_8i32
@@ -258,17 +259,28 @@ def _members(query: FloatArray, coarse: Coarse, enough: int) -> IntArray:
     return np.sort(seen[seen >= 0])
 
 
-def choose(queries: FloatArray, coarse: Coarse, enough: int, lists: IntArray, bases: FloatArray) -> bool:
+def choose(
+    queries: FloatArray,
+    coarse: Coarse,
+    enough: int,
+    reach: float,
+    least: int,
+    lists: IntArray,
+    bases: FloatArray,
+) -> bool:
     """See `retrieval.kernels.lists.choose.choose`, with a `Coarse` for its places; all is in float."""
     if not np.isfinite(queries).all():
         return False
     lists[:], bases[:] = -1, -np.inf
     for q, query in enumerate(queries):
         seen = _members(query, coarse, enough)
-        scores = _scores(query, coarse.centroids, coarse.biases, seen)
+        length = np.float32(np.sqrt(query @ query))
+        scores = _scores(query, coarse.centroids, coarse.biases, seen) + length * coarse.spreads[seen]
         if len(seen) > 4 * lists.shape[1]:
             kept = scores >= np.partition(scores, -lists.shape[1])[-lists.shape[1]]
             seen, scores = seen[kept], scores[kept]
         best = np.argsort(-scores, kind="stable")[: lists.shape[1]]
-        lists[q, : len(best)], bases[q, : len(best)] = seen[best], scores[best]
+        best = best[: n_within(scores[best], length * np.float32(reach), least)]
+        lists[q, : len(best)] = seen[best]
+        bases[q, : len(best)] = scores[best] - length * coarse.spreads[seen[best]]
     return True

@@ -12,10 +12,12 @@ from retrieval.kernels.arrays import plain
 from retrieval.kernels.pq_scan.reference import BLOCK
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["GROUP", "Coarse", "Groups", "Lists", "prepare_centroids", "prepare_lists"]
+__all__ = ["GROUP", "NEAREST", "Coarse", "Groups", "Lists", "places_of", "prepare_centroids", "prepare_lists"]
 
 GROUP = 16
 """Centroids whose bytes lie together: one 32-bit lane each."""
+NEAREST = 4
+"""Lists whose mean score is what the reach of a choice is measured from."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,7 +41,7 @@ class Lists:
 
     def __post_init__(self) -> None:
         _check_lists(self.blocks, self.starts, *self._numbers())
-        object.__setattr__(self, "places", _places(self.blocks, self.starts, *self._numbers()))
+        object.__setattr__(self, "places", places_of(self.blocks, self.starts, *self._numbers()))
 
     def _numbers(self) -> tuple[FloatArray, FloatArray, NDArray[np.uint32], FloatArray]:
         return self.scales, self.biases, self.ordinals, self.errors
@@ -65,8 +67,9 @@ class Coarse:
     ``packed`` ``(n_sixteens, ceil(d / 4), 16, 4)`` holds the centroids less their mean as bytes,
     ``c ~ (code - 128) * step``, in the order of ``members`` ``(16 * n_sixteens,)``: -1 is padding. Run
     ``r`` is the sixteens ``runs[r]:runs[r + 1]``; there is one run, or one for each of ``supers``
-    ``(n_runs, d)``, whose biases are ``super_biases``. ``sizes`` counts a run's lists. ``places`` is as in
-    `Lists`.
+    ``(n_runs, d)``, whose biases are ``super_biases``. ``sizes`` counts a run's lists. ``spreads`` say how
+    far from its centroid a list's documents reach towards a query of length 1, ``packed_spreads`` the same
+    in the order of ``members``. ``places`` is as in `Lists`.
     """
 
     centroids: FloatArray
@@ -78,12 +81,14 @@ class Coarse:
     sizes: IntArray
     supers: FloatArray
     super_biases: FloatArray
+    spreads: FloatArray
+    packed_spreads: FloatArray
     step: float
     places: IntArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_coarse(self)
-        object.__setattr__(self, "places", _places(*self._arrays()))
+        object.__setattr__(self, "places", places_of(*self._arrays()))
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
         return (
@@ -96,13 +101,15 @@ class Coarse:
             self.sizes,
             self.supers,
             self.super_biases,
+            self.spreads,
+            self.packed_spreads,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy's arrays lie elsewhere
         return Coarse, (*self._arrays(), self.step)
 
 
-def _places(*arrays: NDArray[Any]) -> IntArray:
+def places_of(*arrays: NDArray[Any]) -> IntArray:
     """Address and number of elements of each."""
     return np.array([x for a in arrays for x in (a.__array_interface__["data"][0], a.size)], np.int64)
 
@@ -187,6 +194,8 @@ def _check_coarse(coarse: Coarse) -> None:
         (coarse.sizes, np.int64, (n_runs,)),
         (coarse.supers, np.float32, (len(coarse.supers), d)),
         (coarse.super_biases, np.float32, (len(coarse.supers),)),
+        (coarse.spreads, np.float32, (nlist,)),
+        (coarse.packed_spreads, np.float32, (n_packed,)),
     )
     fits = all(a.dtype == dtype and a.shape == shape and a.flags.c_contiguous for a, dtype, shape in shapes)
     grows = fits and coarse.runs[0] == 0 and coarse.runs[-1] * GROUP == n_packed
@@ -215,12 +224,16 @@ def _biases(name: str, array: FloatArray | None, n: int) -> FloatArray:
 
 
 def prepare_centroids(
-    centroids: FloatArray, biases: FloatArray | None = None, groups: Groups | None = None
+    centroids: FloatArray,
+    biases: FloatArray | None = None,
+    groups: Groups | None = None,
+    spreads: FloatArray | None = None,
 ) -> Coarse:
     """Round and pack the centroids ``(nlist, d)`` for `choose_lists`.
 
     ``biases`` ``(nlist,)`` are added to a list's product with the query (for l2: minus half the centroid's
-    squared length). With ``groups`` only the lists of the nearest groups are looked at.
+    squared length), ``spreads`` ``(nlist,)`` times the query's length only where lists are compared. With
+    ``groups`` only the lists of the nearest groups are looked at.
 
     Raises:
         ValueError: a type or shape that does not fit, NaN or infinity, groups that do not hold every
@@ -228,7 +241,7 @@ def prepare_centroids(
     """
     centroids = _matrix("centroids", centroids)
     nlist, d = centroids.shape
-    added = _biases("biases", biases, nlist)
+    added, spread = _biases("biases", biases, nlist), _biases("spreads", spreads, nlist)
     if groups is None:
         order, starts = np.arange(nlist), np.array([0, nlist])
         supers, super_biases = plain(np.empty((0, d), np.float32)), plain(np.empty(0, np.float32))
@@ -246,6 +259,7 @@ def prepare_centroids(
     packed = codes.reshape(-1, GROUP, width // 4, 4).transpose(0, 2, 1, 3)
     packed_biases = np.full(len(members), np.nan, np.float32)  # beside the padding: never among the best
     packed_biases[members >= 0] = added[members[members >= 0]]
+    packed_spreads = np.where(members >= 0, spread[members], np.float32(0))
     return Coarse(
         centroids,
         added,
@@ -256,6 +270,8 @@ def prepare_centroids(
         plain(np.diff(starts)),
         supers,
         super_biases,
+        spread,
+        plain(packed_spreads),
         step,
     )
 

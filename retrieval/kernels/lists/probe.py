@@ -68,6 +68,8 @@ def probe(  # type: ignore[no-untyped-def]
     coarse,
     step,
     enough,
+    reach,
+    n_least,
     n_probe,
     coded,
     origin,
@@ -84,7 +86,7 @@ def probe(  # type: ignore[no-untyped-def]
     """
     n_queries, dim = queries.shape
     lists, bases = np.empty((n_queries, n_probe), np.int64), np.empty((n_queries, n_probe), np.float32)
-    if not choose(queries, coarse, step, enough, lists, bases):
+    if not choose(queries, coarse, step, enough, reach, n_least, lists, bases):
         return NOT_FINITE
     rebase(queries, origin, coded, coarse, lists, bases)
     if not len(tables):

@@ -17,7 +17,7 @@ from retrieval.kernels.lists.prepared import (
     prepare_centroids,
     prepare_lists,
 )
-from retrieval.kernels.lists.steps import Probed, step_by_step
+from retrieval.kernels.lists.steps import Probed, n_within, step_by_step
 from retrieval.kernels.pq_scan.reference import quantize_tables, unpack_codes
 from retrieval.kernels.tables.prepared import Grid
 from retrieval.kernels.tables.reference import grid_tables
@@ -47,13 +47,21 @@ def n_looked_at(n_probe: int, nlist: int) -> int:
 
 
 def choose_lists(
-    queries: FloatArray, coarse: Coarse, n_probe: int, n_members: int | None = None
+    queries: FloatArray,
+    coarse: Coarse,
+    n_probe: int,
+    n_members: int | None = None,
+    reach: float = np.inf,
+    n_least: int = 1,
 ) -> tuple[IntArray, FloatArray]:
-    """The ``n_probe`` lists of highest ``q . c + bias``: ``(lists (n_q, n_probe) int64, bases float32)``.
+    """The ``n_probe`` lists of highest ``q . c + bias + |q| spread``: ``(lists (n_q, n_probe) int64, bases
+    float32)``.
 
-    Best first, ties by list; ``n_probe`` is cut to the number of lists (with groups: places beyond what the
-    visited groups have are -1, with a base of minus infinity). Bases are float32 products with the
-    bias. With groups only the lists of the best groups are looked at, so many that they have at least
+    Best first, ties by list; ``n_probe`` is cut to the number of lists. Bases are float32 products with the
+    bias, without the spread. Left out are lists, all but ``n_least``, that lie further than ``|q| reach``
+    below the mean of the first four: a query that is far from most lists visits fewer of them. Their places
+    (with groups: also those beyond what the visited groups have) are -1, with a base of minus infinity. With
+    groups only the lists of the best groups are looked at, so many that they have at least
     ``n_members`` (default: `n_looked_at`).
 
     Raises:
@@ -73,9 +81,12 @@ def choose_lists(
             ]
             seen = np.concatenate(parts)
         seen = np.sort(seen[seen >= 0])
-        scores = coarse.centroids[seen] @ query + coarse.biases[seen]
+        length = np.float32(np.sqrt(query @ query))
+        own = coarse.centroids[seen] @ query + coarse.biases[seen]
+        scores = own + length * coarse.spreads[seen]
         best = np.argsort(-scores, kind="stable")[:size]
-        lists[q, : len(best)], bases[q, : len(best)] = seen[best], scores[best]
+        best = best[: n_within(scores[best], length * np.float32(reach), n_least)]
+        lists[q, : len(best)], bases[q, : len(best)] = seen[best], own[best]
     return lists, bases
 
 
@@ -154,6 +165,8 @@ def probe_lists(
     origin: FloatArray | None = None,
     accept: NDArray[np.bool_] | None = None,
     n_members: int | None = None,
+    reach: float = np.inf,
+    n_least: int = 1,
 ) -> Probed:
     """`choose_lists`, the tables of a `Grid` unless they are given, and `scan_lists`: the best ``depth``
     documents of the nearest lists.
@@ -166,5 +179,5 @@ def probe_lists(
         ValueError: as `choose_lists` and `scan_lists`; centroids, lists and tables that do not fit each
             other.
     """
-    steps = choose_lists, grid_tables, scan_lists
-    return step_by_step(*steps, queries, coarse, coded, n_probe, depth, tables, origin, accept, n_members)
+    steps, how_many = (choose_lists, grid_tables, scan_lists), (n_members, reach, n_least)
+    return step_by_step(*steps, queries, coarse, coded, n_probe, depth, tables, origin, accept, *how_many)

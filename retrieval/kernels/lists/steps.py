@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.kernels.lists.prepared import Coarse, Lists
+from retrieval.kernels.lists.prepared import NEAREST, Coarse, Lists
 from retrieval.kernels.tables.prepared import Grid
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Probed", "step_by_step"]
+__all__ = ["Probed", "n_within", "step_by_step"]
 
 
 class Probed(NamedTuple):
@@ -24,6 +24,13 @@ class Probed(NamedTuple):
     errors: FloatArray
     found: IntArray
     scanned: IntArray
+
+
+def n_within(scores: FloatArray, drop: np.float32, least: int) -> int:
+    """How many of some lists, best first, ``least`` at least, score no more than ``drop`` below the mean of
+    the `NEAREST` first ones."""
+    near = scores >= scores[:NEAREST].mean(dtype=np.float32) - drop if len(scores) else scores > 0
+    return max(int(np.count_nonzero(near)) if drop < np.inf else len(scores), min(least, len(scores)))
 
 
 def step_by_step(
@@ -39,9 +46,11 @@ def step_by_step(
     origin: FloatArray | None,
     accept: NDArray[np.bool_] | None,
     n_members: int | None,
+    reach: float,
+    n_least: int,
 ) -> Probed:
     """`retrieval.kernels.lists.reference.probe_lists` by three functions of one backend."""
-    lists, bases = choose_lists(queries, coarse, n_probe, n_members)
+    lists, bases = choose_lists(queries, coarse, n_probe, n_members, reach, n_least)
     if origin is not None:
         bases = np.repeat((queries @ origin)[:, None], lists.shape[1], axis=1)
     elif len(coded.biases):

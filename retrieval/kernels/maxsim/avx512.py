@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from retrieval.kernels import host
+from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.maxsim import tiles
 from retrieval.kernels.maxsim.blocks import (
     AS_IS,
@@ -44,6 +45,7 @@ from retrieval.kernels.maxsim.packing import LANES, LINE, pack, pack_single, to_
 from retrieval.kernels.maxsim.single import score_single
 from retrieval.kernels.simd.arithmetic import add
 from retrieval.kernels.simd.memory import load_bf16, load_f16, store_f32
+from retrieval.kernels.turns import finish, take
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["maxsim", "maxsim_bf16", "maxsim_i8"]
@@ -215,8 +217,8 @@ def _score_all(values, offsets, ordinals, shape, packed, constant, sums, wide, p
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score(values, offsets, ordinals, shape, packed, constant, scores):  # type: ignore[no-untyped-def]
-    """MaxSim of a packed query with the documents of ``ordinals`` (none: all), into ``scores``.
+def _score(values, offsets, ordinals, shape, packed, constant, turns, scores):  # type: ignore[no-untyped-def]
+    """MaxSim of a packed query with the documents of ``ordinals`` (none: all, in one turn), into ``scores``.
 
     ``values`` are the bytes of all tokens; ``shape`` is (bytes of a token, widening, groups of 16
     query tokens, steps, bytes to prefetch a step); ``constant`` is subtracted from every sum.
@@ -225,20 +227,14 @@ def _score(values, offsets, ordinals, shape, packed, constant, scores):  # type:
     sums = np.empty(16 * BLOCK * shape[2], scores.dtype)
     wide = np.empty(2 * BLOCK * shape[0] if shape[1] else 0, np.uint8)
     rows, spans = np.empty(BLOCK, np.int64), np.empty((BLOCK, 3), np.int64)
-    _score_all(
-        values,
-        offsets,
-        ordinals,
-        shape,
-        packed,
-        constant,
-        sums,
-        wide,
-        np.empty_like(wide),
-        rows,
-        spans,
-        scores,
-    )
+    pool, count = np.empty_like(wide), 0
+    first, stop = take(turns, len(scores))
+    while first < stop:
+        some, out = ordinals[first:stop], scores[first:stop]
+        _score_all(values, offsets, some, shape, packed, constant, sums, wide, pool, rows, spans, out)
+        count += stop - first
+        first, stop = take(turns, len(scores))
+    finish(turns, count)
 
 
 def _run(
@@ -249,6 +245,7 @@ def _run(
     ordinals: IntArray,
     constant: Any,
     scores: NDArray[Any],
+    threads: int = 1,
 ) -> None:
     """Pack the query and score; values go as bytes, so that few functions are compiled."""
     octets = values.view(np.ndarray).reshape(-1).view(np.uint8)
@@ -262,7 +259,9 @@ def _run(
     steps = -(-(2 * stride if widening else stride) // 4)
     groups = -(-len(query) // LANES)
     shape = (stride, widening, groups, steps, BLOCK * stride // steps)
-    _score(octets, offsets, ordinals, shape, pack(query), constant, scores)
+    given = octets, offsets, ordinals, shape, pack(query), constant
+    threads = threads if len(ordinals) else 1
+    over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)
 
 
 def maxsim(
@@ -293,11 +292,12 @@ def maxsim_i8(
     offsets: IntArray,
     ordinals: IntArray,
     scores: NDArray[np.int32],
+    threads: int = 1,
 ) -> None:
     """See `retrieval.kernels.maxsim.cpu.maxsim_i8`."""
     if len(query_i8) > 1 and tiles.fits(values_u8, offsets):
-        tiles.maxsim_i8(query_i8, values_u8, offsets, ordinals, scores)
+        tiles.maxsim_i8(query_i8, values_u8, offsets, ordinals, scores, threads)
         return
     # Sums wrap around in 32 bits, and back when what the 128 added to values brought is taken off.
     constant = np.int64(128 * int(query_i8.sum(dtype=np.int64)))
-    _run(query_i8, values_u8, AS_IS, offsets, ordinals, constant, scores)
+    _run(query_i8, values_u8, AS_IS, offsets, ordinals, constant, scores, threads)

@@ -1,6 +1,7 @@
 """MaxSim on the processor: arguments are checked here, and the level of the machine does the work.
 
-Everything is serial, runs without the GIL and may be called from many threads at once.
+Everything runs without the GIL and may be called from many threads at once; what takes no ``threads`` is
+serial.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def maxsim_i8(
     values_u8: NDArray[np.uint8],
     offsets: IntArray,
     ordinals: IntArray | None = None,
+    threads: int = 1,
 ) -> NDArray[np.int32]:
-    """See `retrieval.kernels.maxsim.reference.maxsim_i8`; equal.
+    """See `retrieval.kernels.maxsim.reference.maxsim_i8`; equal. So many ``threads`` may share it.
 
     Raises:
         ValueError: a shape, dtype or range does not fit, or a score may leave int32.
@@ -69,7 +71,7 @@ def maxsim_i8(
     query_i8 = check_i8_query(query_i8)
     offsets, ordinals, n = check_documents(values_u8, ("uint8",), query_i8.shape[1], offsets, ordinals)
     scores = np.empty(n, dtype=np.int32)
-    _level(values_u8).maxsim_i8(query_i8, values_u8, offsets, ordinals, scores)
+    _level(values_u8).maxsim_i8(query_i8, values_u8, offsets, ordinals, scores, threads)
     return scores
 
 

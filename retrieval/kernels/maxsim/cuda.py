@@ -128,7 +128,11 @@ def maxsim(query: FloatArray, values: Any, offsets: IntArray, ordinals: IntArray
 
 
 def maxsim_i8(
-    query_i8: NDArray[np.int8], values_u8: Any, offsets: IntArray, ordinals: IntArray | None = None
+    query_i8: NDArray[np.int8],
+    values_u8: Any,
+    offsets: IntArray,
+    ordinals: IntArray | None = None,
+    threads: int = 1,
 ) -> NDArray[np.int32]:
     """See `retrieval.kernels.maxsim.reference.maxsim_i8`; equal.
 

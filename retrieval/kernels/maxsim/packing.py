@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.types import FloatArray
 
-__all__ = ["LANES", "LINE", "pack", "pack_single", "to_bf16"]
+__all__ = ["LANES", "LINE", "from_line", "pack", "pack_single", "to_bf16"]
 
 LANES = 16
 """Query tokens in a vector: a group."""
@@ -60,6 +60,13 @@ def _to_lanes(words, packed):  # type: ignore[no-untyped-def]
         at = group // 2 * 2 * steps + group % 2 if paired else group * steps
         for step in range(steps):
             packed[LANES * (at + step * (1 + paired)) + lane] = words[t, step] if t < n_q else 0
+
+
+@njit(nogil=True, error_model="numpy")
+def from_line(room):  # type: ignore[no-untyped-def]
+    """The flat array from its first number that begins a cache line, at most 63 bytes less: a vector, or a
+    row of a tile, that lies on two lines is read and written twice."""
+    return room[(LINE - room.ctypes.data % LINE) % LINE // room.itemsize :]
 
 
 def pack_single(query: NDArray[Any]) -> NDArray[Any]:

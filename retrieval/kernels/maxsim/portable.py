@@ -13,8 +13,10 @@ import numpy as np
 from numba import config, njit
 from numpy.typing import NDArray
 
+from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.maxsim.pairs import GROUP, inner, multiply_four, pack_pairs
 from retrieval.kernels.simd.halves import load_8i32, maximum_8i32, store_8i32, zero_8i32
+from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["maxsim", "maxsim_bf16", "maxsim_i8"]
@@ -117,9 +119,11 @@ def _score_halves(query, halves, brain, offsets, ordinals, scores):  # type: ign
 
 
 @_kernel
-def _score_octets(query, offs, values, offsets, ordinals, scores):  # type: ignore[no-untyped-def]
+def _score_octets(query, offs, values, offsets, ordinals, turns, scores):  # type: ignore[no-untyped-def]
     """One token at a time against each query token; ``offs`` is what the bytes' 128 adds to each product."""
-    for i in range(len(scores)):
+    n, count = len(scores), 0
+    i, end = take(turns, n)
+    while i < n:
         at = ordinals[i] if len(ordinals) else i
         start, stop = offsets[at], offsets[at + 1]
         scores[i] = 0
@@ -128,6 +132,8 @@ def _score_octets(query, offs, values, offsets, ordinals, scores):  # type: igno
             for t in range(start + 1, stop):  # the difference fits 32 bits, whatever the product does
                 best = max(best, np.int32(_product(query, q, values, t) - offs[q]))
             scores[i] += best
+        count, (i, end) = count + 1, follow(turns, i, end, n)
+    finish(turns, count)
 
 
 @inner
@@ -154,13 +160,14 @@ def _fold_pairs(packed, rows, last, width, best):  # type: ignore[no-untyped-def
 
 
 @_kernel
-def _score_pairs(packed, n_q, values, offsets, ordinals, scores):  # type: ignore[no-untyped-def]
+def _score_pairs(packed, n_q, values, offsets, ordinals, turns, scores):  # type: ignore[no-untyped-def]
     d = values.shape[1]
     width = d + d % 2
     best = np.empty(len(packed) // width, np.int32)
     rows = np.zeros((CHUNK, width), np.int16)
-    flat = rows.reshape(-1)
-    for i in range(len(scores)):
+    flat, n, count = rows.reshape(-1), len(scores), 0
+    i, end = take(turns, n)
+    while i < n:
         at = ordinals[i] if len(ordinals) else i
         start, stop = offsets[at], offsets[at + 1]
         best[:] = -(2**31)
@@ -171,6 +178,8 @@ def _score_pairs(packed, n_q, values, offsets, ordinals, scores):  # type: ignor
                     rows[t - first, k] = np.int16(values[t, k]) - np.int16(128)
             _fold_pairs(packed, flat, last - first, width, best)
         scores[i] = best[:n_q].sum() if stop > start else 0
+        count, (i, end) = count + 1, follow(turns, i, end, n)
+    finish(turns, count)
 
 
 def maxsim(
@@ -200,15 +209,25 @@ def maxsim_i8(
     offsets: IntArray,
     ordinals: IntArray,
     scores: NDArray[np.int32],
+    threads: int = 1,
 ) -> None:
     """See `retrieval.kernels.maxsim.cpu.maxsim_i8`."""
     values = _readable(values_u8, np.uint8)
     if len(query_i8) > FEW and not config.DISABLE_JIT:
-        _score_pairs(pack_pairs(query_i8), len(query_i8), values, offsets, ordinals, scores)
+        packed, n_q = pack_pairs(query_i8), len(query_i8)
+        over_turns(
+            lambda turns: _score_pairs(packed, n_q, values, offsets, ordinals, turns, scores),
+            len(scores),
+            threads,
+        )
     else:
         query = query_i8.astype(np.int16)
         offs = (128 * query.sum(axis=1, dtype=np.int64)).astype(np.int32)
-        _score_octets(query, offs, values, offsets, ordinals, scores)
+        over_turns(
+            lambda turns: _score_octets(query, offs, values, offsets, ordinals, turns, scores),
+            len(scores),
+            threads,
+        )
 
 
 def _padded(query: NDArray[Any]) -> NDArray[Any]:

@@ -40,8 +40,10 @@ def maxsim_i8(
     values_u8: NDArray[np.uint8],
     offsets: IntArray,
     ordinals: IntArray | None = None,
+    threads: int = 1,
 ) -> NDArray[np.int32]:
-    """As `maxsim`, in integers: ``values_u8`` holds values of -128 to 127, plus 128."""
+    """As `maxsim`, in integers: ``values_u8`` holds values of -128 to 127, plus 128. ``threads`` may share
+    the work."""
     values = values_u8.astype(np.int64) - 128
     return _score(query_i8.astype(np.int64), values, offsets, ordinals).astype(np.int32)
 

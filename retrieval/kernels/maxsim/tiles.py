@@ -13,9 +13,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from retrieval.kernels import host
+from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.maxsim.blocks import inner
 from retrieval.kernels.maxsim.lanes import largest, load_sums, lowest, total, zero
-from retrieval.kernels.maxsim.packing import LANES, LINE, pack
+from retrieval.kernels.maxsim.packing import LANES, LINE, from_line, pack
 from retrieval.kernels.simd.arithmetic import add
 from retrieval.kernels.simd.memory import prefetch
 from retrieval.kernels.simd.tiles import (
@@ -28,6 +29,7 @@ from retrieval.kernels.simd.tiles import (
     store_tiles,
     tile_width,
 )
+from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import IntArray
 
 __all__ = ["BLOCK", "Shape", "fits", "maxsim_i8", "products", "shape_of"]
@@ -108,21 +110,26 @@ def _score_document(octets, start, length, last, following, shape, packed, sums)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score(octets, offsets, ordinals, shape, config, packed, constant, scores):  # type: ignore[no-untyped-def]
+def _score(octets, offsets, ordinals, shape, config, packed, constant, turns, scores):  # type: ignore[no-untyped-def]
     """As `retrieval.kernels.maxsim.avx512._score`."""
-    sums, last = np.empty(4 * BLOCK * LANES, np.int32), len(octets) // shape[0] - ROWS
+    sums, last = from_line(np.empty(4 * BLOCK * LANES + LANES, np.int32)), len(octets) // shape[0] - ROWS
     start_tiles(config)
-    for i in range(len(scores)):
+    n, count = len(scores), 0
+    i, stop = take(turns, n)
+    while i < n:
+        after, end = follow(turns, i, stop, n)
         at = ordinals[i] if len(ordinals) else i
         start, length = offsets[at], offsets[at + 1] - offsets[at]
         following = start + length
-        if i + 1 < len(ordinals):
-            following = offsets[ordinals[i + 1]]
+        if after < len(ordinals):
+            following = offsets[ordinals[after]]
         scores[i] = 0
         if length:
             scores[i] = (
                 _score_document(octets, start, length, last, following, shape, packed, sums) - constant
             )
+        count, i, stop = count + 1, after, end
+    finish(turns, count)
     end_tiles()
 
 
@@ -132,10 +139,12 @@ def maxsim_i8(
     offsets: IntArray,
     ordinals: IntArray,
     scores: NDArray[np.int32],
+    threads: int = 1,
 ) -> None:
     """See `retrieval.kernels.maxsim.cpu.maxsim_i8`; arguments are checked and `fits`."""
     octets = values_u8.view(np.ndarray).reshape(-1)
     octets.flags.writeable = False
     shape = shape_of(len(query_i8), values_u8.shape[1])
     constant = np.int64(128 * int(query_i8.sum(dtype=np.int64)))
-    _score(octets, offsets, ordinals, shape, configure(shape[1]), pack(query_i8), constant, scores)
+    given = octets, offsets, ordinals, shape, configure(shape[1]), pack(query_i8), constant
+    over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)

@@ -17,7 +17,7 @@ from retrieval.kernels.rescore.steps import step_by_step
 from retrieval.kernels.topk.cpu import select
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Rows", "prepare_rows", "rescore", "rescore_best", "score_exactly"]
+__all__ = ["Rows", "check_query", "prepare_rows", "rescore", "rescore_best", "score_exactly"]
 
 _FLOAT, _INT = np.dtype(np.float32), np.dtype(np.int64)
 _NO_ORDINALS, _NO_FLOATS = np.empty((0, 0), np.int64), np.empty((0, 0), np.float32)
@@ -68,7 +68,8 @@ def rescore_best(
     width: float = 0.0,
 ) -> tuple[IntArray, FloatArray, FloatArray, int]:
     """See `retrieval.kernels.rescore.reference.rescore_best`; the same up to rounding."""
-    _check_query(query, stored, ordinals, metric)
+    query = check_query(query, stored)
+    _check_asked(ordinals, metric)
     if k < 1:
         raise ValueError(f"k is {k}: it must be at least 1")
     limits = _check_errors(estimates, errors, ordinals)
@@ -79,7 +80,7 @@ def rescore_best(
     kept, visited = np.empty(depth, np.int64), np.zeros(1, np.int64)
     scores, final = np.empty(depth, np.float32), np.empty(depth, np.float32)
     count = _best()(
-        _own(query),
+        query,
         stored.read,
         stored.stride,
         stored.read.itemsize,
@@ -107,19 +108,29 @@ def score_exactly(
     query: FloatArray, stored: Rows, ordinals: IntArray, metric: RescoreMetric = "dot"
 ) -> NDArray[np.float64]:
     """See `retrieval.kernels.rescore.reference.score_exactly`; the same up to rounding in float64."""
-    _check_query(query, stored, ordinals, metric)
+    query = check_query(query, stored)
+    _check_asked(ordinals, metric)
     scores, size = np.empty(len(ordinals), np.float64), stored.read.itemsize
     rest = stored.span, stored.low, _own(ordinals), metric == "l2", scores
-    if not exact(_own(query), stored.read, size, *rest):
+    if not exact(query, stored.read, size, *rest):
         _refuse(ordinals, len(stored.read))
     return scores
 
 
-def _check_query(query: FloatArray, stored: Rows, ordinals: IntArray, metric: str) -> None:
-    """Raises ValueError: a type or shape that does not fit, an unknown metric."""
+def check_query(query: FloatArray, stored: Rows) -> FloatArray:
+    """The query as kernels take it.
+
+    Raises:
+        ValueError: a type or shape that does not fit.
+    """
     dim = stored.read.shape[1]
     if query.dtype != _FLOAT or query.shape != (1, dim) or not dim:
         raise ValueError(f"the query is {query.dtype} {query.shape}: it must be float32 (1, {dim})")
+    return _own(query)
+
+
+def _check_asked(ordinals: IntArray, metric: str) -> None:
+    """Raises ValueError: a type or shape that does not fit, an unknown metric."""
     if metric not in {"dot", "l2"}:
         raise ValueError(f"metric is {metric!r}: it must be dot or l2")
     if ordinals.dtype != _INT or ordinals.ndim != 1:

@@ -15,7 +15,7 @@ from retrieval.kernels.lists.door import check_choice, check_mask, check_probe, 
 from retrieval.kernels.lists.prepared import Coarse, Lists
 from retrieval.kernels.lists.reference import n_looked_at
 from retrieval.kernels.rotate.cpu import rotate
-from retrieval.kernels.sharpen.prepared import PackedRows, prepare_packed_rows
+from retrieval.kernels.sharpen.prepared import PackedRows, check_whole, prepare_packed_rows
 from retrieval.kernels.sharpen.reference import Sharpened
 from retrieval.kernels.sharpen.steps import Steps, step_by_step
 from retrieval.kernels.tables.cpu import SHORTEST, grid_tables
@@ -72,26 +72,23 @@ def probe_whole(
     origin: FloatArray | None = None,
     accept: NDArray[np.bool_] | None = None,
     n_members: int | None = None,
+    reach: float = np.inf,
+    n_least: int = 1,
 ) -> tuple[Sharpened, IntArray]:
     """See `retrieval.kernels.sharpen.reference.probe_whole`; the same up to rounding."""
     queries = check_choice(queries, coarse, n_probe)
     _, start = check_probe(len(queries), coarse, coded, min(several, depth), grid, origin)
-    fits = len(whole.codes) == coded.starts[-1] and len(whole.starts) == len(coded.starts)
-    if not fits or whole.dim != grid.dim:
-        raise ValueError(
-            f"there are {len(whole.codes)} whole codes of {whole.dim} dimensions in {len(whole.starts) - 1} "
-            f"lists, and {coded.starts[-1]} codes of {grid.dim} in {len(coded.starts) - 1}"
-        )
+    check_whole(whole, coded, grid)
     if simd_level() != "avx512" or grid.dim < SHORTEST or not len(queries):
         steps = Steps(choose_lists, rotate, grid_tables, scan_lists, sharpen)
-        return step_by_step(
-            steps, queries, coarse, coded, whole, n_probe, several, depth, grid, origin, accept, n_members
-        )
+        which = queries, coarse, coded, whole, n_probe, several, depth, grid, origin, accept
+        return step_by_step(steps, *which, n_members, reach, n_least)
     n_queries, size = len(queries), min(n_probe, len(coarse.centroids))
     enough = max(n_looked_at(size, len(coarse.centroids)) if n_members is None else n_members, 1)
     mask, out, counts = check_mask(accept), _room(n_queries, depth), np.empty((2, n_queries), np.int64)
     turn = grid.signs, grid.size, grid.levels
-    where = coarse.places, coarse.step, enough, size, coded.places, whole.places, whole.bits, several
+    choice = coarse.places, coarse.step, enough, reach, n_least, size
+    where = *choice, coded.places, whole.places, whole.bits, several
     wrong = _probe()(queries, *turn, *where, start, mask, *out, counts)
     if wrong:
         refuse(wrong, np.empty((0, 0), np.int64), coded, len(mask))

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.kernels.arrays import plain
+from retrieval.kernels.lists.prepared import Lists
+from retrieval.kernels.tables.prepared import Grid
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["BITS", "SPACING", "PackedRows", "prepare_packed_rows"]
+__all__ = ["BITS", "SPACING", "PackedRows", "check_whole", "prepare_packed_rows"]
 
 BITS = (2, 4, 8)
 SPACING = 64
@@ -78,6 +80,16 @@ def prepare_packed_rows(
     own_ordinals = np.empty(0, np.uint32) if ordinals is None else ordinals
     codes, factors, starts = plain(codes), plain(factors), plain(starts)
     return PackedRows(codes, factors, starts, plain(own_biases), plain(own_ordinals), bits, dim)
+
+
+def check_whole(whole: PackedRows, coded: Lists, grid: Grid) -> None:
+    """Raises ValueError: codes and whole codes that do not fit each other."""
+    fits = len(whole.codes) == coded.starts[-1] and len(whole.starts) == len(coded.starts)
+    if not fits or whole.dim != grid.dim:
+        raise ValueError(
+            f"there are {len(whole.codes)} whole codes of {whole.dim} dimensions in {len(whole.starts) - 1} "
+            f"lists, and {coded.starts[-1]} codes of {grid.dim} in {len(coded.starts) - 1}"
+        )
 
 
 def _check(rows: PackedRows) -> None:

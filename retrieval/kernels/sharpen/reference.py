@@ -90,6 +90,8 @@ def probe_whole(
     origin: FloatArray | None = None,
     accept: NDArray[np.bool_] | None = None,
     n_members: int | None = None,
+    reach: float = np.inf,
+    n_least: int = 1,
 ) -> tuple[Sharpened, IntArray]:
     """`retrieval.kernels.lists.reference.probe_lists` to the best ``several`` documents by the codes
     ``coded``, whose tables are those of ``grid``, and of these the best ``depth`` by `sharpen`: the ``whole``
@@ -99,6 +101,5 @@ def probe_whole(
         ValueError: as `probe_lists` and `sharpen`; codes and whole codes that do not fit each other.
     """
     steps = Steps(choose_lists, rotate, grid_tables, scan_lists, sharpen)
-    return step_by_step(
-        steps, queries, coarse, coded, whole, n_probe, several, depth, grid, origin, accept, n_members
-    )
+    which = queries, coarse, coded, whole, n_probe, several, depth, grid, origin, accept
+    return step_by_step(steps, *which, n_members, reach, n_least)

@@ -40,9 +40,11 @@ def step_by_step(
     origin: FloatArray | None,
     accept: NDArray[np.bool_] | None,
     n_members: int | None,
+    reach: float,
+    n_least: int,
 ) -> tuple[Any, IntArray]:
     """`retrieval.kernels.sharpen.reference.probe_whole` by the functions of one backend."""
-    lists, bases = steps.choose_lists(queries, coarse, n_probe, n_members)
+    lists, bases = steps.choose_lists(queries, coarse, n_probe, n_members, reach, n_least)
     if origin is not None:
         bases = np.repeat((queries @ origin)[:, None], lists.shape[1], axis=1)
     elif len(coded.biases):

@@ -17,6 +17,8 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
+from retrieval.kernels.centroid_maxsim.tables import aligned
+from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.maxsim.avx512 import _contiguous, _store8, _widen
 from retrieval.kernels.maxsim.blocks import (
     AS_IS,
@@ -29,7 +31,7 @@ from retrieval.kernels.maxsim.blocks import (
     multiply_single,
 )
 from retrieval.kernels.maxsim.lanes import largest, load_sums, lowest, store_sums, zero
-from retrieval.kernels.maxsim.packing import LANES, pack
+from retrieval.kernels.maxsim.packing import LANES, from_line, pack
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd.selection import mask_exceeds_f32
 from retrieval.kernels.simd.types import F32x16
@@ -38,9 +40,10 @@ from retrieval.kernels.token_rescore.exact import STEP
 from retrieval.kernels.token_rescore.narrowing import narrow, raise_exact
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.token_rescore.query import quantise_each, spread_floats
+from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["maxsim_exactly"]
+__all__ = ["maxsim_exactly", "narrows"]
 
 AHEAD = 4 * BLOCK
 """How many document tokens ahead memory is asked for."""
@@ -145,7 +148,21 @@ def _sift(count, n_asked, sums, limits, picked, sifted):  # type: ignore[no-unty
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _score(  # type: ignore[no-untyped-def]
-    octets, values, offsets, ordinals, shape, packed, spreads, lines, n_q, dims, span, low, asked, scores
+    octets,
+    values,
+    offsets,
+    ordinals,
+    shape,
+    packed,
+    spreads,
+    lines,
+    n_q,
+    dims,
+    span,
+    low,
+    asked,
+    turns,
+    scores,
 ):
     """`reference.maxsim_exactly` into ``scores``; ordinals are the caller's to check.
 
@@ -159,13 +176,16 @@ def _score(  # type: ignore[no-untyped-def]
         longest = max(longest, offsets[ordinal + 1] - offsets[ordinal])
     picked = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
     sifted = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
-    sums = np.empty(2 * LANES * (longest + BLOCK), spreads.dtype)
+    sums = from_line(np.empty(2 * LANES * (longest + BLOCK) + LANES, spreads.dtype))
     best, limits = np.empty(2 * LANES, spreads.dtype), np.empty(2 * LANES, spreads.dtype)
     widened = np.empty(2 * BLOCK * shape[0] if shape[1] else 0, np.uint8)
-    wide, exact = np.zeros(dims[1], np.float64), np.empty(n_q, np.float64)
-    for at in range(len(ordinals)):
+    wide, exact = from_line(np.zeros(dims[1] + LANES // 2, np.float64)), np.empty(n_q, np.float64)
+    n, done = len(ordinals), 0
+    at, end = take(turns, n)
+    while at < n:
+        after, its_end = follow(turns, at, end, n)
         start, stop = offsets[ordinals[at]], offsets[ordinals[at] + 1]
-        following = offsets[ordinals[at + 1]] if at + 1 < len(ordinals) else stop
+        following = offsets[ordinals[after]] if after < n else stop
         length = stop - start
         exact[:] = -np.inf if length else 0.0
         for group in range(0, groups if length else 0, 2):
@@ -195,12 +215,32 @@ def _score(  # type: ignore[no-untyped-def]
         for q in range(n_q):
             total += exact[q]
         scores[at] = np.float32(total)
+        done, at, end = done + 1, after, its_end
+    finish(turns, done)
 
 
-def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores: FloatArray) -> None:
-    """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked."""
-    if len(query) and tokens.is_bytes and tiles.fits(tokens.codes, tokens.offsets):
-        tiles.maxsim_exactly(query, tokens, ordinals, scores)
+def narrows(query: FloatArray, tokens: Tokens) -> bool:
+    """Whether `maxsim_exactly` makes use of how many are wanted."""
+    return 0 < len(query) <= tiles.NARROWED and _fits_tiles(tokens)
+
+
+def _fits_tiles(tokens: Tokens) -> bool:
+    return tokens.is_bytes and tiles.fits(tokens.codes, tokens.offsets)
+
+
+def maxsim_exactly(
+    query: FloatArray,
+    tokens: Tokens,
+    ordinals: IntArray,
+    scores: FloatArray,
+    threads: int = 1,
+    k: int = 0,
+    slack: float = 0.0,
+) -> None:
+    """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked. For ``k`` and
+    ``slack`` see `retrieval.kernels.token_rescore.tiles.maxsim_exactly`."""
+    if len(query) and _fits_tiles(tokens):
+        tiles.maxsim_exactly(query, tokens, ordinals, scores, threads, k, slack)
         return
     n_q, dim = query.shape
     codes, stride = tokens.codes, dim * tokens.codes.itemsize
@@ -220,14 +260,14 @@ def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores
     steps = -(-(2 * stride if widening else stride) // 4)
     shape = stride, widening, groups, steps, BLOCK * stride // steps
     width = -(-dim // STEP) * STEP
-    asked = np.zeros((n_q, width))
-    asked[:, :dim] = query
+    asked = aligned((n_q, width), np.float64)
+    asked[:, :dim], asked[:, dim:] = query, 0
     flat = codes.view(np.uint16) if widening else codes
     octets = flat.reshape(-1).view(np.uint8)
     octets.flags.writeable = False
     flat = flat.reshape(-1)
     flat.flags.writeable = False
-    _score(
+    given = (
         octets,
         flat,
         tokens.offsets,
@@ -241,5 +281,5 @@ def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores
         tokens.span,
         tokens.low,
         asked.reshape(-1),
-        scores,
     )
+    over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)

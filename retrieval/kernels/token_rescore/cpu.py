@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.kernels import host
-from retrieval.kernels.blocks import over_parts
+from retrieval.kernels.helpers import over_parts
 from retrieval.kernels.maxsim.cpu import maxsim, maxsim_i8
 from retrieval.kernels.token_rescore.prepared import Tokens, prepare_tokens
 from retrieval.kernels.token_rescore.query import quantise_all
@@ -29,6 +29,9 @@ worth it, and products of more may leave int32."""
 ONCE = 2
 """Times ``k`` candidates up to which all are scored exactly at once: that costs about twice the fast scores,
 which are for nothing where most of the candidates are scored exactly afterwards."""
+ONCE_NARROWING = 4
+"""The same where those who cannot come among the best any more are not scored exactly: the fast scores are
+then by the way."""
 
 
 def maxsim_stored(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> tuple[FloatArray, float]:
@@ -45,34 +48,50 @@ def best_exactly(
     query = _check(query, tokens, ordinals)
     if k < 1:
         raise ValueError(f"k is {k}: it must be at least 1")
-    chosen = ordinals
-    if len(ordinals) > ONCE * k:
-        score, error = _scorer(query, tokens)
-        chosen = ordinals[select(over_parts(score, ordinals, threads), k, slack + error)]
-    exact = over_parts(lambda some: maxsim_exactly(query, tokens, some), chosen, threads)
+    chosen, narrows = ordinals, _narrows(query, tokens)
+    if len(ordinals) > (ONCE_NARROWING if narrows else ONCE) * k:
+        score, error = _scorer(query, tokens, threads)
+        chosen = ordinals[select(score(ordinals), k, slack + error)]
+    exact = _score_exactly(query, tokens, chosen, threads, k if narrows else 0, slack)
     kept = select(exact, k, 0.0)
     return chosen[kept], exact[kept]
 
 
-def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> FloatArray:
-    """See `retrieval.kernels.token_rescore.reference.maxsim_exactly`; the same up to rounding in float64."""
-    query = _check(query, tokens, ordinals)
-    scores = np.empty(len(ordinals), np.float32)
-    _level(query.shape[1], tokens).maxsim_exactly(query, tokens, np.ascontiguousarray(ordinals), scores)
+def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, threads: int = 1) -> FloatArray:
+    """See `retrieval.kernels.token_rescore.reference.maxsim_exactly`; the same up to rounding in float64. So
+    many ``threads`` may share it."""
+    return _score_exactly(_check(query, tokens, ordinals), tokens, ordinals, threads)
+
+
+def _score_exactly(
+    query: FloatArray, tokens: Tokens, ordinals: IntArray, threads: int, k: int = 0, slack: float = 0.0
+) -> FloatArray:
+    """`maxsim_exactly`; with ``k``, where `_narrows`, who cannot be among the best ``k`` may score -inf."""
+    ordinals, scores = np.ascontiguousarray(ordinals), np.empty(len(ordinals), np.float32)
+    level, among = _level(query.shape[1], tokens), (k, slack) if k else ()
+    level.maxsim_exactly(query, tokens, ordinals, scores, threads, *among)
     return scores
 
 
-def _scorer(query: FloatArray, tokens: Tokens) -> tuple[Callable[[IntArray], FloatArray], float]:
+def _narrows(query: FloatArray, tokens: Tokens) -> bool:
+    """Whether exact scores are made in such an order that some documents can be left out."""
+    level = _level(query.shape[1], tokens)
+    return hasattr(level, "narrows") and bool(level.narrows(query, tokens))
+
+
+def _scorer(
+    query: FloatArray, tokens: Tokens, threads: int = 1
+) -> tuple[Callable[[IntArray], FloatArray], float]:
     """A function that scores documents, and the error of what it says."""
     codes, offsets = tokens.codes, tokens.offsets
     if not tokens.is_bytes:
-        return lambda ordinals: maxsim(query, codes, offsets, ordinals), 0.0
+        return lambda asked: over_parts(lambda some: maxsim(query, codes, offsets, some), asked, threads), 0.0
     rounded, level = np.empty(query.shape, np.int8), max_level(query)
     known = tokens.steps, tokens.middles, tokens.doubts, *tokens.usual
     unit, constant, error = quantise_all(query, *known, level, rounded)
 
     def score(ordinals: IntArray) -> FloatArray:
-        scores = maxsim_i8(rounded, codes, offsets, ordinals) * unit + constant
+        scores = maxsim_i8(rounded, codes, offsets, ordinals, threads) * unit + constant
         scores[offsets[ordinals + 1] == offsets[ordinals]] = 0
         with np.errstate(over="ignore"):  # infinite then, as of floats
             return scores.astype(np.float32)

@@ -7,12 +7,22 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval.kernels.maxsim.blocks import inner
+from retrieval.kernels.maxsim.lanes import load_sums
 from retrieval.kernels.maxsim.packing import LANES
+from retrieval.kernels.simd import arithmetic as v
+from retrieval.kernels.simd.memory import load_f32
 from retrieval.kernels.simd.selection import count_bits
 from retrieval.kernels.token_rescore.exact import decode, product
 from retrieval.kernels.token_rescore.query import FAR
 
-__all__ = ["narrow", "raise_exact"]
+__all__ = ["guess", "narrow", "raise_exact"]
+
+
+@inner
+def guess(best, units):  # type: ignore[no-untyped-def]
+    """About what the largest products of two groups of query tokens add to a score."""
+    low, high = v.to_f32(load_sums(best, 0)), v.to_f32(load_sums(best, 1))
+    return v.sum_f32(v.fma(low, load_f32(units, 0), v.multiply(high, load_f32(units, LANES))))
 
 
 @inner

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.token_rescore.query import spread_floats
+from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["maxsim_exactly"]
@@ -91,7 +93,7 @@ def _largest(query, floats, products, spread):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score(query, values, size, offsets, ordinals, span, low, spreads, scores):  # type: ignore[no-untyped-def]
+def _score(query, values, size, offsets, ordinals, span, low, spreads, turns, scores):  # type: ignore[no-untyped-def]
     """`reference.maxsim_exactly` into ``scores``; float16 as uint16."""
     longest, (n_q, dim) = 0, query.shape
     for ordinal in ordinals:
@@ -99,7 +101,9 @@ def _score(query, values, size, offsets, ordinals, span, low, spreads, scores): 
     words = np.empty((longest, dim), np.uint32)
     floats = words.view(np.float32)
     room = np.empty(n_q * longest, np.float32)
-    for i in range(len(ordinals)):
+    n, count = len(ordinals), 0
+    i, end = take(turns, n)
+    while i < n:
         start, stop = offsets[ordinals[i]], offsets[ordinals[i] + 1]
         length, total = stop - start, 0.0
         products = room[: n_q * length].reshape(n_q, length)
@@ -109,9 +113,13 @@ def _score(query, values, size, offsets, ordinals, span, low, spreads, scores): 
         for q in range(n_q if length else 0):
             total += _largest(query[q], floats, products[q], spreads[q])
         scores[i] = total
+        count, (i, end) = count + 1, follow(turns, i, end, n)
+    finish(turns, count)
 
 
-def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores: FloatArray) -> None:
+def maxsim_exactly(
+    query: FloatArray, tokens: Tokens, ordinals: IntArray, scores: FloatArray, threads: int = 1
+) -> None:
     """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked."""
     codes, spreads = tokens.codes, np.empty(len(query), np.float32)
     spread_floats(query, tokens.norm, spreads)
@@ -119,5 +127,6 @@ def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores
     if size == 2:
         codes = codes.view(np.uint16)
         codes.flags.writeable = False
+    given = query, codes, size, tokens.offsets, ordinals, tokens.span, tokens.low, spreads
     with np.errstate(all="ignore"):  # as compiled code does
-        _score(query, codes, size, tokens.offsets, ordinals, tokens.span, tokens.low, spreads, scores)
+        over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["FAR", "LEVELS", "SIGMAS", "quantise_all", "quantise_each", "spread_floats"]
+__all__ = ["FAR", "LEVELS", "SIGMAS", "guess_each", "quantise_all", "quantise_each", "spread_floats"]
 
 LEVELS = 127
 FAR = 2**30
@@ -141,3 +141,27 @@ def quantise_all(query, steps, middles, doubts, mean, variance, levels, codes): 
             scaled[q, j] = rests[j] / unit * deviation[j] if unit > 0 else 0
     error = min(255 * total, SIGMAS * unit * np.sqrt(2 * _add_alike(scaled)))
     return unit, constant, error + 2 * doubt + 2.0**-22 * (abs(constant) + 128 * size)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def guess_each(query, steps, middles, doubts, mean, variance, codes, lines, units):  # type: ignore[no-untyped-def]
+    """What `quantise_each` made of a query as a score: ``(constant, error)``. The largest products with plain
+    bytes, each times its token's unit (``units``), and the constant are about a document's score; the error
+    is that of `quantise_all`, by units of their own."""
+    largest = constant = doubt = total = size = 0.0
+    for q in range(len(query)):
+        units[q] = 1 / lines[q, 0] if lines[q, 0] > 0 else 0.0
+        largest = max(largest, np.float64(units[q]))
+    deviation, rests = np.sqrt(variance), np.empty(len(steps))
+    scaled = np.empty(query.shape, np.float32)
+    for q in range(len(query)):
+        unit, count = np.float64(units[q]), 0
+        for j in range(len(rests)):
+            rests[j] = query[q, j] * steps[j] - unit * codes[q, j]
+            count += codes[q, j]
+            scaled[q, j] = rests[j] / largest * deviation[j] if largest > 0 else 0
+        some = _summarise(query[q], middles, doubts, mean, codes[q], rests)
+        constant, doubt, total = constant + some[0] - 128 * unit * count, doubt + some[1], total + some[2]
+        size += unit * some[3]
+    error = min(255 * total, SIGMAS * largest * np.sqrt(2 * _add_alike(scaled)))
+    return constant, error + 2 * doubt + 2.0**-22 * (abs(constant) + 256 * size)

@@ -105,9 +105,15 @@ def best_exactly(
     return chosen[kept], exact[kept]
 
 
-def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray) -> FloatArray:
+def maxsim_exactly(
+    query: FloatArray,
+    tokens: Tokens,
+    ordinals: IntArray,
+    threads: int = 1,
+) -> FloatArray:
     """MaxSim of one query ``(n_q, d)`` float32 with what documents' numbers stand for (float32), products
     and sums in float64, rounded once to float32 ``(n,)``. Equal documents have equal scores, bit for bit.
+    ``threads`` may share the work.
 
     Raises:
         ValueError: a type or shape that does not fit, a query that is not finite, an ordinal of no document.

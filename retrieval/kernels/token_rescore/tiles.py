@@ -10,19 +10,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from retrieval.kernels.centroid_maxsim.tables import aligned
+from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.maxsim.blocks import inner
 from retrieval.kernels.maxsim.lanes import largest, load_sums, lowest, store_sums
-from retrieval.kernels.maxsim.packing import LANES, pack
+from retrieval.kernels.maxsim.packing import LANES, from_line, pack
 from retrieval.kernels.maxsim.tiles import AHEAD, BLOCK, fits, products, shape_of
+from retrieval.kernels.rescore.stop import add
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd.tiles import ROWS, configure, end_tiles, start_tiles
 from retrieval.kernels.token_rescore.exact import STEP
-from retrieval.kernels.token_rescore.narrowing import narrow, raise_exact
+from retrieval.kernels.token_rescore.narrowing import guess, narrow, raise_exact
 from retrieval.kernels.token_rescore.prepared import Tokens
-from retrieval.kernels.token_rescore.query import quantise_each
+from retrieval.kernels.token_rescore.query import guess_each, quantise_each
+from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["fits", "maxsim_exactly"]
+__all__ = ["NARROWED", "fits", "maxsim_exactly"]
+
+NARROWED = 2 * LANES
+"""Query tokens up to which all products of a document are known before any is made exact."""
 
 
 @inner
@@ -80,11 +87,11 @@ def _sift(count, sums, limits, picked, sifted):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _score_group(octets, start, length, last, following, group, query, dims, calibration, scratch, exact):  # type: ignore[no-untyped-def]
-    """Two groups of query tokens with a document of a token at least: their largest products to ``exact``."""
-    shape, packed, spreads, lines, asked = query
+def _raise_group(octets, start, length, first, group, query, dims, calibration, scratch, exact):  # type: ignore[no-untyped-def]
+    """The largest products of two groups of query tokens with a document to ``exact``, once `_multiply` has
+    made all of them roughly, from row ``first`` on."""
+    _, _, spreads, lines, asked = query
     (span, low), (sums, best, limits, picked, sifted, wide) = calibration, scratch
-    first = _multiply(octets, start, length, last, following, group, shape, packed, sums, best)
     n_asked, origin = len(exact) - LANES * group, start - first
     for i in range(len(best)):
         limits[i] = best[i] - spreads[LANES * group + i]
@@ -101,49 +108,78 @@ def _score_group(octets, start, length, last, following, group, query, dims, cal
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score(octets, offsets, ordinals, query, config, dims, calibration, exact, scores):  # type: ignore[no-untyped-def]
+def _score(octets, offsets, ordinals, query, config, dims, calibration, bar, k, turns, scores):  # type: ignore[no-untyped-def]
     """`retrieval.kernels.token_rescore.reference.maxsim_exactly` into ``scores``; ordinals are the caller's
     to check. ``query`` is its shape (`shape_of`), packed bytes, spreads and lines (`quantise_each`), and
-    float64; ``calibration`` span and low."""
+    float64; ``calibration`` span and low. ``bar`` is (units, what is to be added): a document whose guess is
+    below the ``k``-th best that this thread has found scores -inf, unless ``k`` is 0, as it must be for more
+    than two groups. So which documents are left out depends on the thread, which are the best does not."""
     longest = ROWS
     for ordinal in ordinals:
         longest = max(longest, offsets[ordinal + 1] - offsets[ordinal])
     picked = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
     sifted = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
     best, limits = np.empty(2 * LANES, np.int32), np.empty(2 * LANES, np.int32)
-    sums, wide = np.empty(2 * LANES * longest, np.int32), np.zeros(dims[1], np.float64)
+    sums = from_line(np.empty(2 * LANES * longest + LANES, np.int32))
+    wide = from_line(np.zeros(dims[1] + LANES // 2, np.float64))
     scratch, last = (sums, best, limits, picked, sifted, wide), len(octets) // dims[0] - ROWS
+    (shape, packed, _, _, _), (units, added), seen = query, bar, 0
+    heap, exact, n, count = np.empty(k, np.float32), np.empty(len(query[3])), len(ordinals), 0
     start_tiles(config)
-    for at in range(len(ordinals)):
+    at, end = take(turns, n)
+    while at < n:
+        after, its_end = follow(turns, at, end, n)
         start, stop = offsets[ordinals[at]], offsets[ordinals[at] + 1]
-        following = offsets[ordinals[at + 1]] if at + 1 < len(ordinals) else stop
-        length = stop - start
+        following = offsets[ordinals[after]] if after < n else stop
+        length, total = stop - start, 0.0
         exact[:] = -np.inf if length else 0.0
-        for group in range(0, query[0][2] if length else 0, 2):
-            rest = group, query, dims, calibration, scratch, exact
-            _score_group(octets, start, length, last, following, *rest)
-        total = 0.0
-        for q in range(len(exact)):
-            total += exact[q]
+        for group in range(0, shape[2] if length else 0, 2):
+            first = _multiply(octets, start, length, last, following, group, shape, packed, sums, best)
+            if 0 < k <= seen and guess(best, units) + added < heap[0]:
+                total = -np.inf
+                break
+            _raise_group(octets, start, length, first, group, query, dims, calibration, scratch, exact)
+        if total > -np.inf:
+            for q in range(len(exact)):
+                total += exact[q]
+            if k:
+                add(heap, seen, np.float32(total))
+                seen += 1
         scores[at] = np.float32(total)
+        count, at, end = count + 1, after, its_end
+    finish(turns, count)
     end_tiles()
 
 
-def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, scores: FloatArray) -> None:
+def maxsim_exactly(
+    query: FloatArray,
+    tokens: Tokens,
+    ordinals: IntArray,
+    scores: FloatArray,
+    threads: int = 1,
+    k: int = 0,
+    slack: float = 0.0,
+) -> None:
     """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked, tokens are bytes and
-    `fits` them."""
+    `fits` them. With ``k``, who cannot be among the best ``k`` by `maxsim_stored` may score -inf."""
     n_q, dim = query.shape
     shape = shape_of(n_q, dim)
     room = -(-n_q // (2 * LANES)) * 2 * LANES
     spreads, levels, lines = np.zeros(room, np.int32), np.empty((n_q, dim), np.int8), np.empty((n_q, 2))
-    known = tokens.steps, tokens.middles, tokens.doubts, tokens.norm
-    quantise_each(query, *known, levels, spreads, lines)
+    known = tokens.steps, tokens.middles, tokens.doubts
+    quantise_each(query, *known, tokens.norm, levels, spreads, lines)
     spreads += 1  # what equals a limit is not above it
+    units, added = np.zeros(room, np.float32), 0.0
+    k = k if k < len(ordinals) and n_q <= NARROWED else 0
+    if k:
+        constant, error = guess_each(query, *known, *tokens.usual, levels, lines, units)
+        added = constant + error + slack
     width = -(-dim // STEP) * STEP
-    asked = np.zeros((n_q, width))
-    asked[:, :dim] = query
+    asked = aligned((n_q, width), np.float64)
+    asked[:, :dim], asked[:, dim:] = query, 0
     octets = tokens.codes.reshape(-1)
     octets.flags.writeable = False
     told = shape, pack(levels), spreads, lines, asked.reshape(-1)
-    calibration, config = (tokens.span, tokens.low), configure(shape[1])
-    _score(octets, tokens.offsets, ordinals, told, config, (dim, width), calibration, np.empty(n_q), scores)
+    calibration, bar, config = (tokens.span, tokens.low), (units, added), configure(shape[1])
+    given = octets, tokens.offsets, ordinals, told, config, (dim, width), calibration, bar, k
+    over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)

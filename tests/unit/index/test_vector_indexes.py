@@ -266,6 +266,18 @@ def test_arrays_that_do_not_fit_are_refused(case: Case) -> None:
                 index.attach({key: arrays[key] for key in arrays if key != name}, N, documents(), stored)
 
 
+def test_lists_that_were_trained_without_a_shape_are_searched() -> None:
+    case = next(case for case in CASES if case.index == "ivf")
+    config, arrays = fitted(case).state()
+    older = {name: value for name, value in config.items() if name != "shape"}
+    kept = {name: array for name, array in arrays.items() if name not in {"spreads", "reaches"}}
+    search = attached(index_from_state("ivf", older, kept), documents())
+    for found in search.search(queries(), EVERYTHING):
+        assert len(found.ordinals) == N
+    fewest = [found.scanned for found in search.search(queries(), Effort(depth=5, nprobe=1))]
+    assert 0 < max(fewest) < N
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="choose one of flat, funnel, hnsw, ivf"):
         fit_index("tree", documents(), N, {})

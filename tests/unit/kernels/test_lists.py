@@ -297,6 +297,26 @@ def test_equal_lists_are_chosen_in_order(level: str, n_probe: int) -> None:
     np.testing.assert_array_equal(bases[0], np.where(expected % 2, 4, 2))
 
 
+def test_a_reach_leaves_out_what_is_far(level: str) -> None:
+    """Whole numbers, whose products are exact; queries of length 5, and one of none."""
+    rng = np.random.default_rng(3)
+    centroids, spreads = rng.integers(-9, 10, (100, 20)).astype(np.float32), rng.integers(0, 9, 100) / 4
+    queries = np.zeros((3, 20), np.float32)
+    queries[0, :2], queries[1, 7] = (3, -4), 5
+    coarse = cpu.prepare_centroids(centroids, None, None, spreads.astype(np.float32))
+    for reach, least, most in ((0.0, 1, 40), (4.1, 1, 40), (4.1, 30, 40), (2.1, 9, 5), (np.inf, 1, 7)):
+        got = cpu.choose_lists(queries, coarse, most, None, reach, least)
+        expected = reference.choose_lists(queries, coarse, most, None, reach, least)
+        for array, wanted in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(array, wanted)
+        scores = centroids @ queries[0] + 5 * spreads
+        best = np.argsort(-scores, kind="stable")[:most]
+        near = scores[best] >= scores[best[:4]].mean() - 5 * reach
+        n = max(int(near.sum()), min(least, most))
+        np.testing.assert_array_equal(got[0][0], [*best[:n], *[-1] * (most - n)])
+        np.testing.assert_array_equal(got[1][0, :n], centroids[best[:n]] @ queries[0])
+
+
 def test_copies_of_centroids_point_to_their_own_arrays(level: str) -> None:
     coarse = cpu.prepare_centroids(*centroids_of(1, 100, 20, 5))
     queries = np.random.default_rng(1).standard_normal((3, 20)).astype(np.float32)
@@ -327,6 +347,7 @@ def test_what_a_choice_refuses(level: str) -> None:
         ((centroids[:0], None, None), "centroids are float32"),
         ((centroids * np.float32(np.nan), None, None), "NaN or infinite"),
         ((centroids, biases[:3], None), "biases are"),
+        ((centroids, None, None, biases[:3]), "spreads are"),
         ((centroids, biases, groups._replace(members=groups.members[::-1] * 0)), "members of groups"),
         ((centroids, biases, groups._replace(starts=groups.starts[:-1])), "starts of groups"),
         ((centroids, biases, groups._replace(centroids=groups.centroids[:, :3])), "centroids of groups"),

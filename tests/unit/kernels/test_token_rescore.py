@@ -257,6 +257,34 @@ def test_the_best_are_the_exact_ones(level: str, seed: int, k: int, dtype: str, 
     np.testing.assert_array_equal(found, exact[wanted])
 
 
+@pytest.mark.parametrize("k", [1, 7, 30, 59])
+@pytest.mark.parametrize("n_q", [1, 16, 31, 32, 33])
+@pytest.mark.parametrize("in_order", [True, False], ids=["best first", "in any order"])
+def test_who_cannot_be_among_the_best_is_left_out(level: str, k: int, n_q: int, in_order: bool) -> None:
+    """And nobody else: documents of whole tiles, of which some are as good as others."""
+    rng = np.random.default_rng(100 * k + n_q)
+    lengths = rng.integers(16, 40, 60)
+    tokens = stored(rng.standard_normal((int(lengths.sum()), 64)) + 0.3, lengths, "uint8")
+    query, ordinals = rng.standard_normal((n_q, 64)).astype(np.float32), rng.permutation(60)
+    ordinals[5] = ordinals[40]
+    exact = cpu.maxsim_exactly(query, tokens, ordinals)
+    if in_order:
+        order = np.argsort(-exact, kind="stable")
+        ordinals, exact = ordinals[order], exact[order]
+    wanted = exact >= np.sort(exact)[-k]
+    kept, found = cpu.best_exactly(query, tokens, ordinals, k, 0.0)
+    np.testing.assert_array_equal(kept, ordinals[wanted])
+    np.testing.assert_array_equal(found, exact[wanted])
+    if level == "tiles" and in_order and n_q <= 32:
+        from retrieval.kernels.token_rescore import tiles
+
+        scores = np.empty(60, np.float32)
+        tiles.maxsim_exactly(query, tokens, ordinals, scores, 1, k, 0.0)
+        there = scores > -np.inf
+        np.testing.assert_array_equal(scores[there], exact[there])
+        assert k <= there.sum() and (there.sum() < 60 or k == 59)
+
+
 def test_mapped_files_and_threads(level: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     whole = stored(rng.standard_normal((3000, 48)), [30] * 100, "uint8")

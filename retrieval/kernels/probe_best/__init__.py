@@ -1,0 +1,1 @@
+"""The best documents of inverted lists in one call: lists, codes, then the stored vectors."""
