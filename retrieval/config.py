@@ -204,7 +204,9 @@ class SearchConfig(_Config):
     )
     num_candidates: int | None = Field(default=None, ge=1, description="candidates that are refined")
     nprobe: int | None = Field(
-        default=None, ge=1, description="lists visited (ivf), centroids of a query token (tokens)"
+        default=None,
+        ge=1,
+        description="lists that half of the queries visit at most (ivf), centroids of a query token (tokens)",
     )
     num_scored: int | None = Field(
         default=None, ge=1, description="documents scored by all their codes (tokens)"
