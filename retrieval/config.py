@@ -114,11 +114,11 @@ class RecipeConfig(_Config):
     Whatever the recipe, answers are scored again from the stored vectors (`IndexConfig.precision`).
     """
 
-    index: Literal["exact", "flat", "ivf", "hnsw", "funnel", "tokens", "auto"] = Field(
+    index: Literal["exact", "flat", "ivf", "hnsw", "vamana", "funnel", "tokens", "auto"] = Field(
         default="exact",
         description="exact: score every stored vector; flat: every compressed code; ivf: those of the "
-        "nearest lists; hnsw: a graph; funnel: longer and longer prefixes of the stored vectors; tokens: "
-        "by the centroids of tokens (late interaction); auto: what measures best on a sample",
+        "nearest lists; hnsw, vamana: a graph; funnel: longer and longer prefixes of the stored vectors; "
+        "tokens: by the centroids of tokens (late interaction); auto: what measures best on a sample",
     )
     reduce: str = Field(
         default="none",
@@ -158,8 +158,10 @@ class RecipeConfig(_Config):
         "dimensions",
     )
     proj_dim: int = Field(default=16, ge=1, description="dimensions of a partition (muvera)")
-    m_links: int = Field(default=16, ge=2, le=128, description="links a vector (hnsw)")
-    ef_construction: int = Field(default=100, ge=8, description="width of the search while building (hnsw)")
+    m_links: int = Field(default=16, ge=2, le=128, description="links a vector (hnsw, vamana)")
+    ef_construction: int = Field(
+        default=100, ge=8, description="width of the search while building (hnsw, vamana)"
+    )
     funnel: tuple[int, ...] = Field(default=(), description="prefix lengths (funnel); default: d/4, d/2")
     recall_target: float = Field(
         default=0.95, gt=0, le=1, description="recall that searches aim at unless they say otherwise"
@@ -211,7 +213,7 @@ class SearchConfig(_Config):
     num_scored: int | None = Field(
         default=None, ge=1, description="documents scored by all their codes (tokens)"
     )
-    ef_search: int | None = Field(default=None, ge=1, description="width of the walk (hnsw)")
+    ef_search: int | None = Field(default=None, ge=1, description="width of the walk (hnsw, vamana)")
 
 
 class IndexConfig(_Config):

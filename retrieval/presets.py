@@ -42,8 +42,8 @@ _READ_BY = {
     "nbits": ("codec", ("pq", "opq")),
     "nlist": ("index", ("ivf",)),
     "residual": ("index", ("ivf",)),
-    "m_links": ("index", ("hnsw",)),
-    "ef_construction": ("index", ("hnsw",)),
+    "m_links": ("index", ("hnsw", "vamana")),
+    "ef_construction": ("index", ("hnsw", "vamana")),
     "funnel": ("index", ("funnel",)),
 }
 """Setting -> the other one that decides whether it means anything, and with which values it does."""

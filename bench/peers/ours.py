@@ -54,7 +54,7 @@ class Recipe:
         if self._recipe["index"] == "ivf":
             nlist = len(self._pipeline.index.centroids)  # type: ignore[attr-defined]
             return grid(nprobe=tuple(p for p in PROBES if p < nlist) or (nlist,), depth=depths)
-        if self._recipe["index"] == "hnsw":
+        if self._recipe["index"] in ("hnsw", "vamana"):
             widths = (10, 16, 24, 32, 48, 64, 100, 150, 200, 300, 500, 800)
             tried = grid(ef_search=tuple(ef for ef in widths if ef >= k), depth=(k, *depths))
             return [one for one in tried if one["depth"] <= one["ef_search"]]
@@ -97,4 +97,6 @@ def engines() -> list[Engine]:
         Recipe("flat leanvec:192 1 bit", "int8", index="flat", reduce="leanvec:192", **one),
         Recipe("flat 1 bit", "float32", index="flat", **one),
         Recipe("hnsw int8", "int8", index="hnsw", codec="int8"),
+        Recipe("vamana", "int8", index="vamana"),
+        Recipe("vamana", "float16", index="vamana"),
     ]

@@ -22,7 +22,7 @@ class Effort:
     """How hard to look. ``depth`` candidates of a segment go on to refine; ``nprobe`` lists are visited
     (IVF; without a filter fewer by queries that are near few of them, and up to eight times as many by those
     that lie between), or centroids by each query token (tokens); ``ef_search`` is the width of the walk
-    (HNSW); ``scored`` documents are scored by all their codes (tokens), by so many ``threads``. Under a
+    (graphs); ``scored`` documents are scored by all their codes (tokens), by so many ``threads``. Under a
     filter, lists are added until they hold the share ``accepted`` of all accepted documents: these may lie
     far from the query."""
 
@@ -47,7 +47,7 @@ class Found:
     """Candidates of one query in one segment, best estimate first, ties by ordinal.
 
     ``estimates`` are of inner product plus bias; ``errors`` their standard deviations for a query of
-    length 1, None where unknown. ``scanned`` counts the codes that were looked at (hnsw: how wide the walk
+    length 1, None where unknown. ``scanned`` counts the codes that were looked at (graphs: how wide the walk
     was, which is less). Where fewer bits of the codes were scanned than there are, ``ranks`` are the places
     among the candidates that these gave. ``cost`` is what finding them took, in nanoseconds by the model of
     `retrieval.search.curve`, where that is not the same for every code; ``rounding`` how far an estimate may

@@ -11,12 +11,13 @@ from retrieval.index.coded import CodedFlatIndex
 from retrieval.index.funnel import FunnelIndex
 from retrieval.index.hnsw import HnswIndex
 from retrieval.index.ivf import IvfIndex
+from retrieval.index.vamana import VamanaIndex
 from retrieval.types import FloatArray
 
 __all__ = ["INDEXES", "fit_index", "index_from_state"]
 
 INDEXES: dict[str, type[VectorIndex]] = {
-    index.name: index for index in (CodedFlatIndex, IvfIndex, HnswIndex, FunnelIndex)
+    index.name: index for index in (CodedFlatIndex, IvfIndex, HnswIndex, VamanaIndex, FunnelIndex)
 }
 
 

@@ -25,6 +25,7 @@ OPERATIONS = {
     "assign": ("assign", "assign_i8"),
     "fde": ("fde_documents", "fde_queries"),
     "gather": ("gather",),
+    "links": ("choose_links",),
     "postings": ("distinct", "invert"),
     "rotate": ("rotate", "unrotate"),
     "grid": ("grid_codes", "grid_scales"),
@@ -34,6 +35,7 @@ OPERATIONS = {
     "rescore": ("rescore", "rescore_best", "score_exactly"),
     "sharpen": ("sharpen", "probe_whole"),
     "probe_best": ("probe_best",),
+    "walk": ("ask_walk", "walk"),
     "token_rescore": ("maxsim_stored", "best_exactly", "maxsim_exactly"),
 }
 """Operation (a folder) -> its functions."""

@@ -102,6 +102,11 @@ class Int8Codec:
         values += self.low
         return values
 
+    @property
+    def offsets(self) -> FloatArray:
+        """What code 0 stands for, ``(d,)``."""
+        return self._middle.astype(np.float32)
+
     def fold(self, queries: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Queries ``(n, d)`` for codes as plain numbers: ``(folded (n, d), constants (n,))``, and
         ``<q, decode(code)> = <folded, code> + constant``."""

@@ -108,7 +108,7 @@ def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
         return
     index = pipeline.vectors.index if isinstance(pipeline, FoldPipeline) else getattr(pipeline, "index", None)
     depth = min(documents, max(DEEPEST, k))
-    if index is not None and index.name == "hnsw":
+    if index is not None and index.name in ("hnsw", "vamana"):
         for width in WIDTHS:
             yield Effort(depth=min(depth, width), nprobe=1, ef_search=width)
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retrieval.config import RecipeConfig
 from retrieval.errors import ConfigError
-from retrieval.index.hnsw import HnswIndex, bytes_to_build
+from retrieval.index import hnsw, vamana
 from retrieval.reduce import reduced_dim
 from retrieval.storage import Snapshot
 
@@ -30,10 +30,14 @@ def check_memory(documents: int, dim: int, recipe: RecipeConfig) -> None:
     Raises:
         ConfigError: it takes more than is free.
     """
-    if recipe.index != HnswIndex.name:
-        return
     left = reduced_dim(recipe.reduce, dim)
-    needed, there = bytes_to_build(documents, left, recipe.codec, recipe.m_links), free_memory()
+    if recipe.index == hnsw.HnswIndex.name:
+        needed = hnsw.bytes_to_build(documents, left, recipe.codec, recipe.m_links)
+    elif recipe.index == vamana.VamanaIndex.name:
+        needed = vamana.bytes_to_build(documents, left, recipe.m_links)
+    else:
+        return
+    there = free_memory()
     if needed > there:
         raise ConfigError(
             f"a graph of {documents:,} vectors of {left} dimensions takes {needed / 2**30:.1f} GiB while it "

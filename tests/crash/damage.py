@@ -67,6 +67,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "ivf pq": {"recipe": {"index": "ivf", "reduce": "pca:12", "codec": "pq", "m": 4, "nlist": 3}},
     "flat sign": {"recipe": {"index": "flat", "codec": "sign"}, "precision": "float16"},
     "hnsw": {"recipe": {"index": "hnsw", "codec": "int8", "m_links": 4}},
+    "vamana": {"recipe": {"index": "vamana", "m_links": 4}},
 }
 """Configurations of trained indexes."""
 LATE: dict[str, dict[str, Any]] = {

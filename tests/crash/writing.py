@@ -52,6 +52,7 @@ RECIPES: list[dict[str, Any]] = [
     {"index": "ivf", "reduce": "pca:20", "bits": 4},
     {"index": "flat", "codec": "sign"},
     {"index": "hnsw", "codec": "int8"},
+    {"index": "vamana"},
     {"index": "funnel"},
 ]
 

@@ -27,6 +27,7 @@ RECIPES: list[dict[str, Any]] = [
     {"index": "funnel", "funnel": [2, 4]},
     {"index": "hnsw", "codec": "int8", "m_links": 2},
     {"index": "hnsw", "codec": "float16"},
+    {"index": "vamana", "m_links": 2, "ef_construction": 8},
 ]
 FOLDED = {"reps": 2, "ksim": 1, "proj_dim": 4}
 LATE_RECIPES: list[dict[str, Any]] = [

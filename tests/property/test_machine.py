@@ -58,6 +58,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "storage.catalog.HISTORY": 15,
         "storage.segment.BLOCK": 3,
         "index.hnsw.ROWS": 4,
+        "index.vamana.ROWS": 4,
         "index.funnel.ROWS": 4,
         "index.flat.KEPT": 3,
         "index.token_search.FEW": 2,

@@ -66,6 +66,8 @@ CASES = [
     Case("ivf", {"codec": "bits", "bits": 4, "scan_bits": 1, "nlist": 13, "residual": False}, 0.85),
     Case("hnsw", {"codec": "int8"}),
     Case("hnsw", {"codec": "float16", "m_links": 4, "ef_construction": 20}, 0.8),
+    Case("vamana", {}),
+    Case("vamana", {"m_links": 4, "ef_construction": 20}, 0.8),
     Case("funnel", {"funnel": (8, 16)}, 0.75),
     Case("funnel", {}, 0.6),
 ]

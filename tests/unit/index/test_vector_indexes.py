@@ -279,7 +279,7 @@ def test_lists_that_were_trained_without_a_shape_are_searched() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ConfigError, match="choose one of flat, funnel, hnsw, ivf"):
+    with pytest.raises(ConfigError, match="choose one of flat, funnel, hnsw, ivf, vamana"):
         fit_index("tree", documents(), N, {})
     with pytest.raises(ConfigError, match="no documents to train"):
         fit_index("ivf", documents()[:0], 0, {})

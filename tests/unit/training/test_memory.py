@@ -19,6 +19,9 @@ def test_a_graph_beyond_this_machine_is_refused() -> None:
     graph = RecipeConfig.of(index="hnsw", codec="float16", reduce="pca:200")
     check_memory(10_000, 384, graph)
     check_memory(10**12, 384, RecipeConfig.of(index="ivf"))
+    check_memory(10_000, 384, RecipeConfig.of(index="vamana"))
+    with pytest.raises(ConfigError, match="vectors of 384 dimensions takes"):
+        check_memory(10**12, 384, RecipeConfig.of(index="vamana"))
     with pytest.raises(
         ConfigError, match=r"1,000,000,000,000 vectors of 200 dimensions takes .*\(reduce=pca:100\)"
     ):

@@ -1,0 +1,1 @@
+"""Which of its candidates a vector of a graph is linked to."""
