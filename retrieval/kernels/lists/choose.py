@@ -182,8 +182,8 @@ def choose(queries, places, step, enough, reach, least, lists, bases):  # type: 
     n_queries, dim = queries.shape
     n_probe, none = lists.shape[1], lists.reshape(-1)[:0]
     wanted = n_probe + n_probe // 2 + 16
-    length = max(capacity(len(members), wanted), len(sizes) + PADDING)
-    memory, levels = np.empty((4, length), np.int64), np.zeros((dim + 3) // 4 * 4, np.int8)
+    size = max(capacity(len(members), wanted), len(sizes) + PADDING)
+    memory, levels = np.empty((4, size), np.int64), np.zeros((dim + 3) // 4 * 4, np.int8)
     room, order = (memory[0], memory[1], memory[2], memory[3]), np.zeros(len(sizes), np.int64)
     for q in range(n_queries):
         query, n_runs = queries[q], 1
@@ -193,7 +193,7 @@ def choose(queries, places, step, enough, reach, least, lists, bases):  # type: 
         _round(query, levels, largest)
         if len(super_biases):
             n_runs = _order_runs(query, supers, super_biases, sizes, enough, memory[0], memory[1], order)
-        state = 0, first_limit(wanted, length), np.float32(-np.inf)
+        state = 0, first_limit(wanted, size), np.float32(-np.inf)
         length = np.sqrt(_product(query, query, 0, dim))
         units, drop = (np.float32(step * np.float64(largest) / 127), length), length * np.float32(reach)
         for r in order[:n_runs]:

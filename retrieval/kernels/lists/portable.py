@@ -280,7 +280,7 @@ def choose(
             kept = scores >= np.partition(scores, -lists.shape[1])[-lists.shape[1]]
             seen, scores = seen[kept], scores[kept]
         best = np.argsort(-scores, kind="stable")[: lists.shape[1]]
-        best = best[: n_within(scores[best], length * np.float32(reach), least)]
+        best = best[: n_within(scores[best], length, reach, least)]
         lists[q, : len(best)] = seen[best]
         bases[q, : len(best)] = scores[best] - length * coarse.spreads[seen[best]]
     return True

@@ -85,7 +85,7 @@ def choose_lists(
         own = coarse.centroids[seen] @ query + coarse.biases[seen]
         scores = own + length * coarse.spreads[seen]
         best = np.argsort(-scores, kind="stable")[:size]
-        best = best[: n_within(scores[best], length * np.float32(reach), n_least)]
+        best = best[: n_within(scores[best], length, reach, n_least)]
         lists[q, : len(best)], bases[q, : len(best)] = seen[best], own[best]
     return lists, bases
 

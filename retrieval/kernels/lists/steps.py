@@ -26,11 +26,13 @@ class Probed(NamedTuple):
     scanned: IntArray
 
 
-def n_within(scores: FloatArray, drop: np.float32, least: int) -> int:
-    """How many of some lists, best first, ``least`` at least, score no more than ``drop`` below the mean of
-    the `NEAREST` first ones."""
-    near = scores >= scores[:NEAREST].mean(dtype=np.float32) - drop if len(scores) else scores > 0
-    return max(int(np.count_nonzero(near)) if drop < np.inf else len(scores), min(least, len(scores)))
+def n_within(scores: FloatArray, length: np.float32, reach: float, least: int) -> int:
+    """How many of some lists, best first, ``least`` at least, score no more than ``reach`` times the query's
+    ``length`` below the mean of the `NEAREST` first ones."""
+    if not len(scores) or np.isinf(reach):  # of a query of length 0, too
+        return len(scores)
+    near = scores >= scores[:NEAREST].mean(dtype=np.float32) - length * np.float32(reach)
+    return max(int(np.count_nonzero(near)), min(least, len(scores)))
 
 
 def step_by_step(

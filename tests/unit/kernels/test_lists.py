@@ -297,6 +297,19 @@ def test_equal_lists_are_chosen_in_order(level: str, n_probe: int) -> None:
     np.testing.assert_array_equal(bases[0], np.where(expected % 2, 4, 2))
 
 
+@pytest.mark.parametrize(("nlist", "n_probe"), [(20, 1), (200, 40)])
+def test_queries_together_choose_what_each_does(level: str, nlist: int, n_probe: int) -> None:
+    rng = np.random.default_rng(5)
+    coarse = cpu.prepare_centroids(rng.standard_normal((nlist, 20)).astype(np.float32))
+    for length in (1e-3, 1, 1e3):  # no query's length may matter to the next
+        queries = np.float32(length) * rng.standard_normal((4, 20)).astype(np.float32)
+        each = [cpu.choose_lists(queries[i : i + 1], coarse, n_probe) for i in range(4)]
+        for together, apart in zip(
+            cpu.choose_lists(queries, coarse, n_probe), zip(*each, strict=True), strict=True
+        ):
+            np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
 def test_a_reach_leaves_out_what_is_far(level: str) -> None:
     """Whole numbers, whose products are exact; queries of length 5, and one of none."""
     rng = np.random.default_rng(3)
