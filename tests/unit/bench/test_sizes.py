@@ -28,7 +28,7 @@ def data() -> LateData:
     ids, names = [f"d{i}" for i in range(60)], [f"q{i}" for i in range(10)]
     best = exact(documents, queries, 3).ids
     qrels = {name: {ids[j]: 1 for j in row} for name, row in zip(names, best, strict=True)}
-    return LateData("made", "", "", documents, queries, ids, names, qrels, [])
+    return LateData("made", "", "", "", documents, queries, ids, names, qrels, [])
 
 
 def test_fewer_bytes_lose_more_and_pooling_halves_them(data: LateData) -> None:
