@@ -79,11 +79,11 @@ class BulkAdd(Ingest):
         *,
         replace: bool,
     ) -> None:
-        self._seen = reading.generation()
+        # Before all else: whatever comes later is looked at again.
+        self._seen, self._types_seen = reading.generation(), reading.fields()
         super().__init__(root, reading, encoder, policy, progress)
         self._replace, self._replaced, self._next_segment = replace, 0, PROVISIONAL
         self._read: set[str] = set()
-        self._types_seen = reading.fields()
 
     def run(self, source: Source, session: Session) -> BuildReport:
         """Encode and write ``source``, then commit it in a ``session`` with the writer lock, for which it

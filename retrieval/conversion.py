@@ -19,6 +19,7 @@ from retrieval.config import IndexConfig
 from retrieval.errors import IndexFolderError, IndexLockedError
 from retrieval.registering import fold_pending, merged_record, register_merged
 from retrieval.storage import (
+    CONVERTED,
     FEATURE,
     STRAIN,
     WAIT_SECONDS,
@@ -95,7 +96,8 @@ class _Converting:
         warnings: list[str] = []
         with ExitStack() as held:
             try:
-                written = write_trained(self._root, self._generation, trained)
+                with self._session(SWAP_PATIENCE):  # which looks whether this index is still in its place
+                    written = write_trained(self._root, self._generation, trained)
                 config = {"precision": self._trainer.precision, **written}
                 self._round(trained)
                 if trained.pipeline is not None:
@@ -118,8 +120,8 @@ class _Converting:
             # An origin lies in one segment: what comes from now on has another. It is not arranged, since the
             # recipe goes, and there may not be the memory for it.
             self._folded += fold_pending(self._root, catalog, snapshot, Trained(snapshot.codec))
-            number, snapshot = _reserve(catalog), self._latest()
-        self._write(number, snapshot, trained)
+            snapshot = self._latest()
+        self._write(snapshot, trained)
 
     def _catch_up(self, trained: Trained, held: ExitStack) -> Catalog:
         """Rounds until few documents are left, which are written with the writer lock; it stays ``held``."""
@@ -131,7 +133,7 @@ class _Converting:
                 if sum(len(view) for view in left) <= FEW or len(self._parts) > ROUNDS:
                     if left:
                         self._folded += sum(len(view) for view in left if view.is_pending)
-                        self._write(_reserve(catalog), snapshot, trained)
+                        self._write(snapshot, trained)
                     held.push(session.pop_all())
                     return catalog
             self._round(trained)
@@ -148,13 +150,14 @@ class _Converting:
         done = {view.number for part in self._parts for view in part.views}
         return [view for view in snapshot.segments if view.number not in done]
 
-    def _write(self, number: int, snapshot: Snapshot, trained: Trained) -> None:
-        """What is left, as one segment of the new generation."""
+    def _write(self, snapshot: Snapshot, trained: Trained) -> None:
+        """What is left, as one segment of the new generation. It gets its number with the swap: one that was
+        taken now would be another after a kill, and so would a build that is resumed."""
         views, tell = self._left(snapshot), teller()
         total = max(sum(len(view) for view in views), 1)
         files = write_merged(
             self._root,
-            number,
+            CONVERTED + len(self._parts),
             snapshot,
             views,
             trained=trained,
@@ -188,6 +191,8 @@ class _Converting:
                     catalog.register.clear_tombstones(view.origins, snapshot.generation)
             catalog.replace_codecs(record, [FEATURE] if record.files else [])
             for _, _, files in self._parts:
+                if files.n_documents:
+                    files.renumber(catalog.take_number())
                 register_merged(catalog, files, files.origins, record.codec, generation)
 
     def _clean(self) -> None:
@@ -199,13 +204,9 @@ class _Converting:
             remove_trained(self._root, self._before.codec)
 
     def _abandon(self) -> None:
-        with suppress(IndexFolderError):  # what remains, the next writer removes
+        # Where another index has come to the place of this one, nothing there is ours. What remains otherwise,
+        # the next writer removes.
+        with suppress(IndexFolderError), self._session(WAIT_SECONDS):
             remove_trained(self._root, self._generation)
-        for part in self._parts:
-            part.files.abandon()
-
-
-def _reserve(catalog: Catalog) -> int:
-    """A number for a segment that is written while others commit."""
-    with catalog.transaction("reserve"):
-        return catalog.take_number()
+            for part in self._parts:
+                part.files.abandon()

@@ -135,7 +135,7 @@ class Maintenance:
                 if not views:
                     break
                 merges += self._merge(snapshot, views, arranged=apart is None)
-        return replace(self._report(folded, merges), apart=apart)
+            return replace(self._report(folded, merges), apart=apart)
 
     def _too_large(self, snapshot: Snapshot, views: Sequence[SegmentView]) -> str | None:
         """Why segments stay apart, or are not arranged; said once of the same ones, not with every write."""
@@ -184,7 +184,7 @@ class Maintenance:
     def _converted(self, conversion: Conversion) -> MaintenanceReport:
         with self._alone():
             done = convert(self._root, self._writer.session, self._snapshots, conversion)
-        report = self._report(done.folded, 1)
+            report = self._report(done.folded, 1)  # before `stop` returns, after which all is closed
         if report.segments > 1:
             self.wake()
         return replace(report, training=done.training)
@@ -198,7 +198,7 @@ class Maintenance:
             views = [view for view in snapshot.segments if not view.is_pending]
             wanted = len(views) > 1 or _is_left_undone(snapshot, views)
             merges = self._merge(snapshot, views) if wanted else 0
-        return self._report(folded, merges)
+            return self._report(folded, merges)
 
     def _check_whole(self) -> None:
         """Whether everything can be one segment, if it is not yet."""

@@ -21,6 +21,7 @@ from retrieval.storage.salvage import (
     write_salvaged,
 )
 from retrieval.storage.segment import (
+    CONVERTED,
     PROVISIONAL,
     STRAIN,
     SegmentReader,
@@ -46,6 +47,7 @@ from retrieval.storage.verify import VerifyReport, verify_files
 
 __all__ = [
     "CODEC",
+    "CONVERTED",
     "FEATURE",
     "PROVISIONAL",
     "STRAIN",

@@ -12,7 +12,7 @@ from retrieval.storage import disk
 from retrieval.storage.catalog import CATALOG, Catalog
 from retrieval.storage.files import remove
 from retrieval.storage.lock import ADD_LOCK, HOLDER, LOCK, MERGE_LOCK, add_lock, merge_lock
-from retrieval.storage.segment import PROVISIONAL, SEGMENTS
+from retrieval.storage.segment import CONVERTED, PROVISIONAL, SEGMENTS
 from retrieval.storage.trained import CODECS
 
 __all__ = ["clear_folder", "clear_leftovers", "is_index_folder", "remove_segments"]
@@ -77,8 +77,9 @@ def _set_aside(found: list[Path], catalog: Catalog) -> list[Path]:
 
 
 def _is_of_add(folder: Path) -> bool:
-    """Whether it is a segment without a number of its own."""
-    return folder.parent.name == SEGMENTS and folder.name.isdecimal() and int(folder.name) >= PROVISIONAL
+    """Whether it is a segment without a number of its own, which no conversion writes."""
+    name = folder.name
+    return folder.parent.name == SEGMENTS and name.isdecimal() and PROVISIONAL <= int(name) < CONVERTED
 
 
 def _leftovers(root: Path, catalog: Catalog, of_adds: bool) -> list[Path]:

@@ -39,6 +39,7 @@ from retrieval.storage.trained import Trained
 from retrieval.types import IntArray, Ragged
 
 __all__ = [
+    "CONVERTED",
     "PROVISIONAL",
     "SEGMENTS",
     "SegmentReader",
@@ -52,6 +53,8 @@ __all__ = [
 SEGMENTS = "segments"
 PROVISIONAL = 10**8
 """The first of the numbers of segments that are written before they get one (`SegmentWriter.renumber`)."""
+CONVERTED = 2 * PROVISIONAL
+"""The first of those that a conversion writes so."""
 ARRANGED = "arranged/"
 """Files of what the trained search keeps of a segment: all made from its codes."""
 STRAIN = ARRANGED + STRAIN_ARRAY
@@ -128,7 +131,8 @@ class SegmentWriter:
             disk.rename(self._root / before, self._root / self._folder)
         sync_folder(self._root / SEGMENTS)
         self.files = tuple(replace(f, path=f"{self._folder}/{Path(f.path).name}") for f in self.files)
-        self.segment, self.origins = segment, (segment,)
+        self.origins = tuple(segment if origin == self.segment else origin for origin in self.origins)
+        self.segment = segment
 
     def _arrange(self, pipeline: Searcher, codes: FileRecord, offsets: IntArray) -> list[FileRecord]:
         """Let the trained search make its arrays of the codes just written."""

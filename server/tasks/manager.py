@@ -1,4 +1,4 @@
-"""Long work: in order within a collection, two collections at a time, seen and stopped from outside."""
+"""Long work: in order within a collection, two at a time, seen and stopped from outside."""
 
 from __future__ import annotations
 

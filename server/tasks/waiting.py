@@ -14,8 +14,8 @@ __all__ = ["Waiting"]
 
 WRITING = "ingest"
 UPKEEP = frozenset({"compact", "diagnose", "snapshot", "verify"})
-"""Documents are written beside these: a recipe is trained for minutes while the index grows. What is neither,
-as a restore, goes on alone."""
+"""Documents are written beside these: a recipe is trained for minutes while the index grows. But these wait
+for documents that were sent before, and both for a restore."""
 
 
 class Waiting:
@@ -54,23 +54,26 @@ class Waiting:
         self._jobs.clear()
 
     def next(self, running: Iterable[Job]) -> Job | None:
-        """The oldest one that may begin beside these.
+        """The oldest one that may begin beside these, and before those that came before it.
 
         One that is to be tried again later keeps those of its kind waiting: documents come in the order in
         which they were accepted. Other kinds may bring what it waits for.
         """
         moment, kept = time.monotonic(), set(self._kept)
-        others = [job.record for job in running]
+        before = [job.record for job in running]
         for job in self._jobs:
             line = line_of(job.record)
-            if line in kept or not all(_goes_beside(job.record, other) for other in others):
+            if line in kept:
                 continue
-            if job.not_before <= moment:
+            if job.not_before > moment:
+                kept.add(line)
+            elif all(_goes_beside(job.record, other) for other in before):
                 return job
-            kept.add(line)
+            else:
+                before.append(job.record)
         return None
 
 
 def _goes_beside(one: TaskRecord, other: TaskRecord) -> bool:
-    kinds = {one.kind, other.kind}
-    return one.collection != other.collection or (WRITING in kinds and not UPKEEP.isdisjoint(kinds))
+    """Whether one need not wait for another that came before it."""
+    return one.collection != other.collection or (one.kind == WRITING and other.kind in UPKEEP)

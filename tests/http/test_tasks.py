@@ -189,10 +189,27 @@ def test_documents_are_written_beside_upkeep_but_not_beside_a_restore(tasks):
         return both
 
     assert beside("compact", "ingest")
-    assert beside("ingest", "verify")
+    assert not beside("ingest", "compact")
     assert not beside("restore", "ingest")
     assert not beside("ingest", "ingest")
     assert not beside("compact", "snapshot")
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [("compact", "restore", "ingest"), ("ingest", "ingest", "compact"), ("compact", "restore", "snapshot")],
+    ids="-".join,
+)
+def test_what_waits_for_others_is_not_overtaken(tasks, kinds):
+    """Documents sent after a restore are there after it; those sent before a compact are trained on."""
+    gate, order = Gate(), []
+    ids = [tasks.submit(kinds[0], "a", gate).id]
+    gate.wait()
+    ids += [tasks.submit(kind, "a", lambda _, kind=kind: order.append(kind)).id for kind in kinds[1:]]
+    assert tasks.counts() == {"queued": 2, "running": 1}
+    gate.open.set()
+    assert [ended(tasks, each).state for each in ids] == ["succeeded"] * 3
+    assert order == [*kinds[1:]]
 
 
 def test_collections_do_not_wait_for_each_other_up_to_two(tasks):

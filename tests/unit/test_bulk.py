@@ -14,13 +14,24 @@ import pytest
 
 from retrieval import Document, Engine, ErrorPolicy, IndexConfig, RecipeConfig, RuntimeConfig, repair_index
 from retrieval.bulk import BulkAdd
+from retrieval.corpus import FieldTypes
 from retrieval.errors import DataError, IndexFolderError, IndexLockedError
-from retrieval.storage import PROVISIONAL, Catalog, SegmentWriter, add_lock, folder, merge_lock, writer_lock
+from retrieval.storage import (
+    CONVERTED,
+    PROVISIONAL,
+    Catalog,
+    SegmentWriter,
+    add_lock,
+    fields_to_write,
+    folder,
+    merge_lock,
+    writer_lock,
+)
 from retrieval.types import FloatArray, Precision
 from tests.encoders import BucketDense
 
 RUNTIME = RuntimeConfig.of(maintenance="manual", pending_documents=5)
-FOREVER = 60.0
+FOREVER = 300.0
 """Seconds after which a test has failed."""
 
 
@@ -115,6 +126,18 @@ def test_a_field_that_came_meanwhile(engine: Engine, encoder: Slow) -> None:
     assert engine.get("m4").metadata == {"x": 4.0}
 
 
+def test_a_field_that_came_just_as_it_began(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def others_add(catalog: Catalog) -> FieldTypes:
+        fields = fields_to_write(catalog)
+        monkeypatch.setattr("retrieval.build.fields_to_write", fields_to_write)
+        engine.add([Document("c", "three", metadata={"new": "c"})])
+        return fields
+
+    monkeypatch.setattr("retrieval.build.fields_to_write", others_add)
+    engine.add(many())
+    assert engine.inspect().fields == {"new": "string"}
+
+
 @pytest.mark.parametrize("precision", ["int8", "float16"])
 def test_the_index_is_converted_meanwhile(engine: Engine, encoder: Slow, precision: Precision) -> None:
     recipe = RecipeConfig.of(index="ivf", bits=4, nlist=2, held_out=8)
@@ -159,13 +182,14 @@ def test_to_close_waits_for_it(tmp_path: Path, encoder: Slow, monkeypatch: pytes
 
 
 def test_what_was_killed_is_cleared_when_nobody_adds(engine: Engine) -> None:
-    left = engine.path / "segments" / str(PROVISIONAL)
+    left, converted = (engine.path / "segments" / str(number) for number in (PROVISIONAL, CONVERTED))
     left.mkdir(parents=True)
     (left / "codes.bin").touch()
+    converted.mkdir()
     with add_lock(engine.path) as held:
         assert held
         engine.add([Document("c", "three")])
-        assert left.exists()
+        assert left.exists() and not converted.exists()
         with pytest.raises(IndexLockedError, match="adding many documents"):
             engine.add(many())
     engine.add([Document("d", "four")])

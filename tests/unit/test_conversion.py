@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig
 from retrieval.config import SearchConfig
 from retrieval.errors import IndexDamagedError, IndexLockedError
+from retrieval.maintenance import Maintenance, MaintenanceReport
 from retrieval.storage import Catalog, CodecRecord, Trained, load_current, load_trained, merge_lock
 from tests.encoders import BucketDense
 
@@ -117,6 +119,20 @@ def test_what_fails_leaves_what_others_wrote(engine: Engine) -> None:
     with merge_lock(engine.path) as free:
         assert free
     engine.compact("int8", recipe=RECIPE)
+
+
+def test_to_close_waits_for_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine.open(engine.path, BucketDense(), runtime=RUNTIME) as other:
+        closing, report = threading.Thread(target=other.close), Maintenance._report
+
+        def late(self: Maintenance, folded: int, merges: int) -> MaintenanceReport:
+            closing.join(0.2)
+            return report(self, folded, merges)
+
+        monkeypatch.setattr(Maintenance, "_report", late)
+        done = other.compact("float16", progress=during("write the segment", closing.start))
+        closing.join()
+    assert done.segments == 1 and engine.inspect().precision == "float16"
 
 
 def test_another_process_that_converts_is_noticed(engine: Engine) -> None:
