@@ -204,8 +204,8 @@ class _Converting:
             remove_trained(self._root, self._before.codec)
 
     def _abandon(self) -> None:
-        # Where another index has come to the place of this one, nothing there is ours. What remains otherwise,
-        # the next writer removes.
+        # Where another index has come to the place of this one, nothing there is ours. What remains
+        # otherwise, the next writer removes.
         with suppress(IndexFolderError), self._session(WAIT_SECONDS):
             remove_trained(self._root, self._generation)
             for part in self._parts:
