@@ -27,6 +27,15 @@ def test_killed_writers_lose_nothing(tmp_path: Path) -> None:
     assert KILLS < 200 or outcome.kept, outcome
 
 
+def test_killed_beside_upkeep_they_lose_nothing(tmp_path: Path) -> None:
+    """One process adds and deletes while another one folds, merges and trains; each is killed."""
+    seed, kills = int(os.environ.get("RETRIEVAL_TEST_SEED", random.randrange(2**32))), KILLS // 5
+    print(f"reproduce with: python -m tests.crash.writing --beside --kills {kills} --seed {seed}")
+    outcome = campaign(tmp_path, kills, seed, beside=True)
+    print(outcome)
+    assert outcome.kills == kills and outcome.operations and outcome.upkeep["train"], outcome
+
+
 def some(name: str, n: int) -> list[Document]:
     return [Document(f"{name}{i}", "alpha beta", metadata={"n": i}) for i in range(n)]
 

@@ -6,6 +6,9 @@ A child does seeded random writes, in the foreground and with upkeep in the back
 it is about to do, and that it has been done after the engine returned. SIGKILL ends it anywhere.
 The parent knows from the reports what must be there, and what may be: the one operation under way,
 whole or not at all.
+
+With ``--beside`` there are two: one adds and deletes, while the other folds, merges and trains, and each of
+them is killed at a moment of its own.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from retrieval import Document, Engine, IndexConfig, RecipeConfig, RuntimeConfig
+from retrieval.errors import IndexLockedError
 from tests.crash.stored import EVERYTHING, Content, check_search, contents, orphans
 from tests.encoders import BucketDense
 
@@ -40,10 +45,27 @@ FEWEST = 20
 LAST_NUMBER = 100
 """``n`` of a document is below this: deletes by filter take a stretch of it."""
 SECONDS = 0.25
-"""How long after its first operation a child is killed at the latest."""
+"""How long after its first operation a child is killed at the latest, where it is alone."""
+SECONDS_BESIDE = 1.5
+"""The same of two: training takes longer than a write."""
 
 RENEWED = 40
 """Kills of one index; then a new one, whose vectors no calibration to bytes has touched."""
+
+VERBS = {
+    "add": 8,
+    "upsert": 6,
+    "delete": 4,
+    "delete by filter": 2,
+    "flush": 3,
+    "maintain": 3,
+    "compact": 1,
+    "convert": 0.5,
+    "train": 2,
+}
+"""How often each comes, of 29.5."""
+WRITES = ("add", "upsert", "delete", "delete by filter")
+UPKEEP = ("flush", "maintain", "compact", "convert", "train")
 
 RECIPES: list[dict[str, Any]] = [
     {"index": "exact"},
@@ -86,12 +108,10 @@ def applied(operation: Operation, content: Content) -> Content:
 # -- the child ------------------------------------------------------------------------------------
 
 
-def chosen(rng: random.Random, there: Content) -> Operation:
+def chosen(rng: random.Random, there: Content, verbs: Sequence[str]) -> Operation:
     """The next operation; sizes on both sides of what makes a segment at once."""
-    verb = rng.choices(
-        ["add", "upsert", "delete", "delete by filter", "flush", "maintain", "compact", "convert", "train"],
-        [8, 6, 4, 2, 3, 3, 1, 0.5, 2 if len(there) >= FEWEST else 0],
-    )[0]
+    possible = [verb for verb in verbs if verb != "train" or len(there) >= FEWEST]
+    verb = rng.choices(possible, [VERBS[verb] for verb in possible])[0]
     operation: Operation = {"verb": verb}
     if verb in ("add", "upsert"):
         pool = POOL if verb == "upsert" else [i for i in POOL if i not in there]
@@ -137,16 +157,23 @@ def train(engine: Engine, operation: Operation) -> None:
     engine.compact(operation["precision"], recipe=recipe, retrain=operation["retrain"], force=True)
 
 
-def write_until_killed(index: Path, seed: int, maintenance: str, there: Content) -> None:
-    """What the child does."""
-    rng = random.Random(seed)
-    with Engine.open(index, BucketDense(), runtime=runtime(maintenance)) as engine:
+def write_until_killed(given: dict[str, Any]) -> None:
+    """What the child does. Where another one writes too, it may be refused."""
+    there = {i: (text, n) for i, (text, n) in given["there"].items()}
+    rng = random.Random(given["seed"])
+    with Engine.open(Path(given["index"]), BucketDense(), runtime=runtime(given["maintenance"])) as engine:
         while True:
-            operation = chosen(rng, there)
+            operation = chosen(rng, there, given["verbs"])
             _say({"do": operation})
-            carry_out(engine, operation)
-            _say({"done": True})
-            there = applied(operation, there)
+            try:
+                carry_out(engine, operation)
+            except IndexLockedError:
+                if given["verbs"] == [*VERBS]:
+                    raise
+                _say({"refused": True})
+            else:
+                _say({"done": True})
+                there = applied(operation, there)
 
 
 def _say(message: dict[str, Any]) -> None:
@@ -161,9 +188,8 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             try:
-                there = {i: (text, n) for i, (text, n) in given["there"].items()}
                 _say({"pid": os.getpid()})
-                write_until_killed(Path(given["index"]), given["seed"], given["maintenance"], there)
+                write_until_killed(given)
             except BaseException as error:  # noqa: BLE001
                 _say({"failed": f"{type(error).__name__}: {error}"})
             finally:
@@ -210,7 +236,7 @@ class Children:
                 if "dead" in report:
                     return reports
                 if "do" in report and kill_at == float("inf"):
-                    kill_at = time.monotonic() + rng.uniform(0, SECONDS)
+                    kill_at = time.monotonic() + rng.uniform(0, given["seconds"])
                 reports.append(report)
             if time.monotonic() >= kill_at:
                 os.kill(pid, signal.SIGKILL)
@@ -240,6 +266,8 @@ class Outcome:
 
     kills: int = 0
     operations: int = 0
+    upkeep: Counter[str] = field(default_factory=Counter)
+    """Operations of those that fold, merge and train beside."""
     under_way: Counter[str] = field(default_factory=Counter)
     kept: int = 0
     """Operations under way that were there after the kill."""
@@ -249,10 +277,10 @@ class Outcome:
     """Whether a calibration to bytes may have changed the vectors of the index."""
 
 
-def campaign(folder: Path, kills: int, seed: int) -> Outcome:
+def campaign(folder: Path, kills: int, seed: int, *, beside: bool = False) -> Outcome:
     """Run it; raises AssertionError at the first loss."""
     rng, outcome, content = random.Random(seed), Outcome(), Content()
-    children = Children()
+    children = [Children() for _ in range(1 + beside)]
     reader = None
     try:
         for number in range(kills):
@@ -268,14 +296,43 @@ def campaign(folder: Path, kills: int, seed: int) -> Outcome:
                 reader = _renewed(reader, index if number % 20 == 0 else None)
             given = {"index": str(index), "seed": rng.randrange(2**32), "there": content}
             given["maintenance"] = rng.choice(["manual", "background"])
-            reports = children.kill_one(given, rng)
+            given["verbs"] = [*(WRITES if beside else VERBS)]
+            given["seconds"] = SECONDS_BESIDE if beside else SECONDS
+            others = {**given, "verbs": [*UPKEEP], "seed": rng.randrange(2**32)}
+            reports, upkeep = killed(children, [given, others], rng)
+            count_upkeep(upkeep, outcome, where)
             content = after_kill(index, content, reports, outcome, where)
             if reader is not None:
                 assert len(reader) == len(content) == reader.count(), where
     finally:
-        children.close()
+        for one in children:
+            one.close()
         _renewed(reader, None)
     return outcome
+
+
+def killed(
+    children: Sequence[Children], given: Sequence[dict[str, Any]], rng: random.Random
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Start one child of each, kill each at a random moment, and return the reports of both."""
+    with ThreadPoolExecutor(len(children)) as pool:
+        running = [
+            pool.submit(one.kill_one, what, random.Random(rng.random()))
+            for one, what in zip(children, given, strict=False)
+        ]
+        reports = [one.result() for one in running]
+    return reports[0], reports[1] if len(reports) > 1 else []
+
+
+def count_upkeep(reports: list[dict[str, Any]], outcome: Outcome, where: str) -> None:
+    """What the one beside has done; nothing that changes what the index holds."""
+    verb = ""
+    for report in reports:
+        assert "failed" not in report, (where, verb, report)
+        if "do" in report:
+            verb = report["do"]["verb"]
+            outcome.is_calibrated |= report["do"].get("precision") == "int8"
+        outcome.upkeep[verb] += "done" in report
 
 
 def _renewed(reader: Engine | None, index: Path | None) -> Engine | None:
@@ -299,6 +356,8 @@ def after_kill(
             assert under_way is not None
             content, under_way = applied(under_way, content), None
             outcome.operations += 1
+        elif "refused" in report:
+            under_way = None
     outcome.kills += 1
     outcome.under_way[under_way["verb"] if under_way else "between"] += 1
     outcome.left_orphans += bool(orphans(index))
@@ -331,6 +390,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--beside", action="store_true")
     parser.add_argument("--serve", action="store_true")
     given = parser.parse_args()
     if given.serve:
@@ -339,7 +399,7 @@ def main() -> None:
     print("seed", given.seed, flush=True)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = campaign(Path(folder), given.kills, given.seed)
+        outcome = campaign(Path(folder), given.kills, given.seed, beside=given.beside)
     print(f"{outcome}\n0 losses in {time.perf_counter() - began:.0f} s")
 
 
