@@ -1,5 +1,5 @@
-"""Lengths of single queries. NumPy's, by BLAS, let go of Python's lock: another thread takes it meanwhile, and
-waiting for it costs more than the sum."""
+"""Lengths of single queries. NumPy's, by BLAS, let go of Python's lock: another thread takes it meanwhile,
+and waiting for it costs more than the sum."""
 
 from __future__ import annotations
 
