@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases.base import Case
+from retrieval.kernels.residuals.reference import Around
 
 __all__ = ["CASES"]
 
@@ -39,6 +40,17 @@ def _product_values(m: int, ksub: int, dim: int) -> Make:
         n_bytes = m if ksub == 256 else -(-m // 2)
         codes = rng.integers(0, 256, (int(N * scale), n_bytes), dtype=np.uint8)
         return codes, _codebooks(rng, m, ksub, dim), dim
+
+    return make
+
+
+def _tokens(values: Make, dim: int, k: int = 8192) -> Make:
+    """What ``values`` makes, around one of ``k`` centroids each."""
+
+    def make(rng: np.random.Generator, scale: float) -> Arguments:
+        codes, *rest = values(rng, scale)
+        norms = rng.random(len(codes)).astype(np.float16)
+        return codes, *rest, Around(_whole(rng, k, dim), rng.integers(0, k, len(codes)), norms)
 
     return make
 
@@ -93,6 +105,11 @@ CASES = [
     _case("product_values", "PQ 32 x 4 bits, 128 d", _product_values(32, 16, 128)),
     _case("product_values", "awkward: PQ 7 x 4 bits, 31 d", _product_values(7, 16, 31)),
     _case("product_values", "awkward: PQ 5 x 8 bits, 33 d", _product_values(5, 256, 33)),
+    _case("product_values", "awkward: PQ 3 x 8 bits, 100 d", _product_values(3, 256, 100)),
+    _case("product_values", "tokens, PQ 32 x 4 bits, 128 d", _tokens(_product_values(32, 16, 128), 128)),
+    _case(
+        "product_values", "tokens, awkward: PQ 7 x 4 bits, 31 d", _tokens(_product_values(7, 16, 31), 31, 1)
+    ),
     _case("bucket_codes", "2 bits, 128 d", _bucket_codes(2, 128, 3)),
     _case("bucket_codes", "4 bits, 128 d", _bucket_codes(4, 128, 15)),
     _case("bucket_codes", "awkward: 1 bit, 33 d", _bucket_codes(1, 33, 1)),
@@ -100,6 +117,8 @@ CASES = [
     _case("bucket_values", "2 bits, 128 d", _bucket_values(2, 128)),
     _case("bucket_values", "awkward: 4 bits, 33 d", _bucket_values(4, 33)),
     _case("bucket_values", "awkward: 1 bit, 7 d", _bucket_values(1, 7)),
+    _case("bucket_values", "tokens, 2 bits, 128 d", _tokens(_bucket_values(2, 128), 128)),
+    _case("bucket_values", "tokens, awkward: 2 bits, 31 d", _tokens(_bucket_values(2, 31), 31, 3)),
     _case("inverse_norms", "8,192 centroids, 128 d", _inverse_norms(8192, 128), exact=False),
     _case("inverse_norms", "awkward: one centroid, 3 d", _inverse_norms(1, 3), exact=False),
 ]

@@ -20,6 +20,7 @@ from retrieval.index.pipeline import OneVector
 from retrieval.index.pool import Pool
 from retrieval.index.stored import stored_rows
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.lengths import squared_length
 from retrieval.kernels.probe_best.prepared import Segment
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
@@ -109,7 +110,7 @@ class Arranged:
         work: Work,
     ) -> Pool:
         """The candidates of one query ``(1, d)``, found and scored together."""
-        square = float(np.vdot(query, query))
+        square = squared_length(query)
         slack, width = self._slack(square), CONFIDENCE * sqrt(square) if self._is_bounded else None
         best = lists.best(both, probe, query, k, slack, width, effort, accept)
         work.codes += best.scanned
@@ -123,7 +124,7 @@ class Arranged:
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         """The candidates of one query ``(1, d)`` by their stored vectors."""
-        square = float(np.vdot(query, query))
+        square = squared_length(query)
         slack = self._slack(square)
         ordinals, scores, final, visited = self._best(
             query,

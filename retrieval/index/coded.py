@@ -7,19 +7,22 @@ mean is the same for all of them and added back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamagedError
-from retrieval.index.base import Arrays, Block, Effort, Found
+from retrieval.index.base import Arrays, Block, Effort, Found, SegmentSearch
 from retrieval.index.best import best_of
 from retrieval.index.checking import check_keys, take, under
 from retrieval.index.ivf import CODEC_ROWS, UNCENTRED
+from retrieval.index.ivf_search import IvfSearch
 from retrieval.index.lists import Coded, encode_blocks, load_codes, scan, store_codes
 from retrieval.index.training import spread
 from retrieval.kernels.arrays import plain
+from retrieval.kernels.lists.prepared import Coarse, prepare_centroids
 from retrieval.quantize import codec_from_state, fit_codec
 from retrieval.quantize.base import Codec, SearchCodec
 from retrieval.quantize.bits import BitsCodec
@@ -63,10 +66,18 @@ class CodedFlatIndex:
         )
         return store_codes(self.codec, codes, biases, None)
 
-    def attach(self, arrays: Arrays, n: int, rows: NDArray[Any], stored: Codec) -> CodedFlatSearch:  # noqa: ARG002
+    def attach(self, arrays: Arrays, n: int, rows: NDArray[Any], stored: Codec) -> SegmentSearch:  # noqa: ARG002
         """See `VectorIndex.attach`."""
         coded = load_codes(self.codec, len(self._origin), arrays, np.array([0, n]), None)
-        return CodedFlatSearch(self.codec, coded, self._origin)
+        if coded.lists is None:
+            return CodedFlatSearch(self.codec, coded, self._origin)
+        return IvfSearch(self.codec, coded, self._coarse, self._origin, None)
+
+    @cached_property
+    def _coarse(self) -> Coarse:
+        """One list, which every query visits: all of it is one call then (`kernels.probe_best`), where a scan
+        has left nothing of Python in the caches."""
+        return prepare_centroids(self._origin[None])
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Configuration and trained arrays."""
@@ -94,7 +105,7 @@ class CodedFlatIndex:
 
 
 class CodedFlatSearch:
-    """One segment's codes."""
+    """One segment's codes that have no look-ups."""
 
     def __init__(self, codec: SearchCodec, coded: Coded, origin: FloatArray) -> None:
         self._codec, self._coded, self._origin = codec, coded, origin

@@ -81,8 +81,6 @@ class FlatIndex:
 
         ``queries`` are prepared (`prepare_queries`); ``accept`` is a mask over ordinals.
         """
-        if len(queries) > FEW_QUERIES and not self._are_single_bytes and self._one_by_one(queries):
-            return [pool for some in _groups(queries) for pool in self.candidates(some, k, accept)]
         if accept is not None and (n_accepted := int(np.count_nonzero(accept))) < len(accept):
             if n_accepted < SPARSE * len(accept):
                 chosen = np.flatnonzero(accept)
@@ -95,7 +93,7 @@ class FlatIndex:
         self,
         queries: Ragged,
         k: int,
-        blocks: Iterator[tuple[int, FloatArray]],
+        blocks: Iterator[tuple[int, int, FloatArray]],
         chosen: IntArray | None,
         accept: NDArray[np.bool_] | None = None,
     ) -> list[Pool]:
@@ -104,9 +102,9 @@ class FlatIndex:
         if self._one_by_one(queries):
             slacks = [slack + self._error(queries[i]) for i, slack in enumerate(slacks)]
         found: list[list[Pool]] = [[Pool.empty(slack)] for slack in slacks]
-        for first, scores in blocks:
+        for query, first, scores in blocks:
             last = first + scores.shape[1]
-            for i, row in enumerate(scores):
+            for i, row in enumerate(scores, query):
                 if accept is None:
                     kept = select(row, k, slacks[i])
                 else:
@@ -118,10 +116,10 @@ class FlatIndex:
                     found[i] = [merge(found[i], k)]
         return [merge(pools, k) for pools in found]
 
-    def _score_chosen(self, queries: Ragged, chosen: IntArray) -> Iterator[tuple[int, FloatArray]]:
+    def _score_chosen(self, queries: Ragged, chosen: IntArray) -> Iterator[tuple[int, int, FloatArray]]:
         """As `_score_blocks`, of these documents alone: their codes are read and no others."""
         if self._one_by_one(queries):
-            yield 0, np.stack([self._score_one(queries[i], chosen) for i in range(len(queries))])
+            yield from ((i, 0, self._score_one(queries[i], chosen)[None]) for i in range(len(queries)))
             return
         doclens = self._offsets[chosen + 1] - self._offsets[chosen]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(doclens)])
@@ -129,17 +127,18 @@ class FlatIndex:
             own = offsets[first : last + 1] - offsets[first]
             starts = self._offsets[chosen[first:last]] - own[:-1]
             rows_of = np.repeat(starts, doclens[first:last]) + np.arange(own[-1])
-            yield first, self._score(queries, self._codec.decode(self._codes[rows_of]), own)
+            yield 0, first, self._score(queries, self._codec.decode(self._codes[rows_of]), own)
 
-    def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, FloatArray]]:
-        """Blocks of whole documents: (first ordinal, ``(n_queries, n_block)`` scores)."""
+    def _score_blocks(self, queries: Ragged) -> Iterator[tuple[int, int, FloatArray]]:
+        """Blocks of whole documents: (first query, first ordinal, ``(some queries, n_block)`` scores). Of
+        scores by single passes only one query's are held."""
         if self._one_by_one(queries):
-            yield 0, np.stack([self._score_one(queries[i]) for i in range(len(queries))])
+            yield from ((i, 0, self._score_one(queries[i])[None]) for i in range(len(queries)))
             return
         for first, last in _block_bounds(self._offsets):
             start, stop = self._offsets[first], self._offsets[last]
             values = self._codec.decode(self._codes[start:stop])
-            yield first, self._score(queries, values, self._offsets[first : last + 1] - start)
+            yield 0, first, self._score(queries, values, self._offsets[first : last + 1] - start)
 
     def _score_one(self, query: FloatArray, chosen: IntArray | None = None) -> FloatArray:
         """One query against the chosen documents, or all, as they are stored."""
@@ -223,13 +222,6 @@ class FlatIndex:
                 size = 2 * size + longest**2 + float(own @ own)
             slacks.append(2 * (queries.dim + len(own) + 8) * UNIT_ROUNDOFF * size)
         return slacks
-
-
-def _groups(queries: Ragged) -> Iterator[Ragged]:
-    """A few at a time, whose scores of all documents are held."""
-    for first in range(0, len(queries), FEW_QUERIES):
-        offsets = queries.offsets[first : first + FEW_QUERIES + 1]
-        yield Ragged(queries.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def _block_bounds(offsets: IntArray) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from retrieval.kernels.arrays import plain
-from retrieval.kernels.residuals.reference import LARGEST, part_starts
+from retrieval.kernels.residuals.reference import LARGEST, Around, part_starts
+from retrieval.kernels.residuals.words import bucket_words, product_words, word_values
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["bucket_codes", "bucket_values", "inverse_norms", "product_codes", "product_values"]
@@ -39,17 +40,16 @@ def product_codes(residuals: FloatArray, codebooks: FloatArray) -> NDArray[np.ui
     return codes
 
 
-def product_values(codes: NDArray[np.uint8], codebooks: FloatArray, dim: int) -> FloatArray:
+def product_values(
+    codes: NDArray[np.uint8], codebooks: FloatArray, dim: int, around: Around | None = None
+) -> FloatArray:
     """See `reference.product_values`; the same.
 
     Raises:
-        ValueError: as `product_codes`.
+        ValueError: as `product_codes`, and `word_values`.
     """
-    nbits = _nbits(codebooks, dim)
-    _check_codes(codes, -(-len(codebooks) * nbits // 8))
-    values = np.empty((len(codes), dim), np.float32)
-    _decode_parts(plain(codes), plain(codebooks), part_starts(dim, len(codebooks)), nbits, values)
-    return values
+    _nbits(codebooks, dim)
+    return word_values(codes, product_words(codebooks, dim), around)
 
 
 def bucket_codes(residuals: FloatArray, edges: FloatArray, bits: int) -> NDArray[np.uint8]:
@@ -69,20 +69,19 @@ def bucket_codes(residuals: FloatArray, edges: FloatArray, bits: int) -> NDArray
     return codes
 
 
-def bucket_values(codes: NDArray[np.uint8], buckets: FloatArray, bits: int) -> FloatArray:
+def bucket_values(
+    codes: NDArray[np.uint8], buckets: FloatArray, bits: int, around: Around | None = None
+) -> FloatArray:
     """See `reference.bucket_values`; the same.
 
     Raises:
-        ValueError: as `bucket_codes`.
+        ValueError: as `bucket_codes`, and `word_values`.
     """
     _check_bits(bits)
     _check("buckets", buckets, 2)
     if buckets.shape[1] != 2**bits:
         raise ValueError(f"buckets are {buckets.shape}: give {2**bits} for each dimension")
-    _check_codes(codes, -(-len(buckets) * bits // 8))
-    values = np.empty((len(codes), len(buckets)), np.float32)
-    _decode_dimensions(plain(codes), plain(buckets), bits, values)
-    return values
+    return word_values(codes, bucket_words(buckets, bits), around)
 
 
 def inverse_norms(
@@ -120,11 +119,6 @@ def _nbits(codebooks: FloatArray, dim: int) -> int:
 def _check(name: str, array: Any, ndim: int) -> None:
     if array.dtype != np.float32 or array.ndim != ndim:
         raise ValueError(f"{name} must be float32 of {ndim} axes, got {array.dtype} {array.shape}")
-
-
-def _check_codes(codes: Any, n_bytes: int) -> None:
-    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != n_bytes:
-        raise ValueError(f"codes are {codes.dtype} {codes.shape}: give uint8 (n, {n_bytes})")
 
 
 def _check_bits(bits: int) -> None:
@@ -179,17 +173,6 @@ def _encode_parts(residuals: Any, codebooks: Any, biases: Any, starts: Any, nbit
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _decode_parts(codes: Any, codebooks: Any, starts: Any, nbits: int, residuals: Any) -> None:
-    """The inverse of `_encode_parts`: the codewords themselves."""
-    for i in range(len(codes)):
-        for part in range(len(codebooks)):
-            word = np.int64(codes[i, part]) if nbits == 8 else (codes[i, part // 2] >> (part % 2 * 4)) & 15
-            first = starts[part]
-            for j in range(starts[part + 1] - first):
-                residuals[i, first + j] = codebooks[part, word, j]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _encode_dimensions(residuals: Any, edges: Any, bits: int, codes: Any) -> None:
     """How many of a dimension's ``edges`` ``(2**bits - 1, d)``, ascending, lie below, to zeroed ``codes``."""
     n, dim = residuals.shape
@@ -201,15 +184,6 @@ def _encode_dimensions(residuals: Any, edges: Any, bits: int, codes: Any) -> Non
                 levels[j] += np.uint8(residuals[i, j] > edges[edge, j])
         for j in range(dim):
             codes[i, j * bits // 8] |= np.uint8(levels[j] << (j * bits % 8))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _decode_dimensions(codes: Any, buckets: Any, bits: int, residuals: Any) -> None:
-    """The entries of ``buckets`` ``(d, 2**bits)`` that codes name."""
-    mask = 2**bits - 1
-    for i in range(len(residuals)):
-        for j in range(residuals.shape[1]):
-            residuals[i, j] = buckets[j, (codes[i, j * bits // 8] >> (j * bits % 8)) & mask]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

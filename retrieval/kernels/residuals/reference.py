@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from retrieval.types import FloatArray, IntArray
 
 __all__ = [
     "LARGEST",
+    "Around",
     "bucket_codes",
     "bucket_values",
     "inverse_norms",
@@ -22,6 +24,15 @@ __all__ = [
 
 LARGEST = 256.0
 """Of inverse norms."""
+
+
+class Around(NamedTuple):
+    """What decoded residuals are added to: rows ``ordinals`` ``(n,)`` of ``centroids`` ``(K, d)``. The sums
+    are multiplied with ``inv_norms`` ``(n,)`` float16 or float32."""
+
+    centroids: FloatArray
+    ordinals: NDArray[Any]
+    inv_norms: NDArray[Any]
 
 
 def part_starts(dim: int, m: int) -> IntArray:
@@ -44,13 +55,15 @@ def product_codes(residuals: FloatArray, codebooks: FloatArray) -> NDArray[np.ui
     return numbers[:, :m] if ksub == 256 else numbers[:, ::2] | numbers[:, 1::2] << np.uint8(4)
 
 
-def product_values(codes: NDArray[np.uint8], codebooks: FloatArray, dim: int) -> FloatArray:
-    """The codewords that codes name, ``(n, dim)`` float32."""
+def product_values(
+    codes: NDArray[np.uint8], codebooks: FloatArray, dim: int, around: Around | None = None
+) -> FloatArray:
+    """The codewords that codes name, ``(n, dim)`` float32, or the tokens ``around`` centroids."""
     m, ksub, _ = codebooks.shape
     numbers = unpack(codes, ksub.bit_length() - 1, m)
     sizes = np.diff(part_starts(dim, m))
     parts = [codebooks[part, numbers[:, part], :size] for part, size in enumerate(sizes)]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    return _moved(np.concatenate(parts, axis=1).astype(np.float32), around)
 
 
 def bucket_codes(residuals: FloatArray, edges: FloatArray, bits: int) -> NDArray[np.uint8]:
@@ -64,11 +77,20 @@ def bucket_codes(residuals: FloatArray, edges: FloatArray, bits: int) -> NDArray
     return packed
 
 
-def bucket_values(codes: NDArray[np.uint8], buckets: FloatArray, bits: int) -> FloatArray:
-    """The entries of ``buckets`` ``(d, 2**bits)`` that codes name, ``(n, d)`` float32."""
+def bucket_values(
+    codes: NDArray[np.uint8], buckets: FloatArray, bits: int, around: Around | None = None
+) -> FloatArray:
+    """The entries of ``buckets`` ``(d, 2**bits)`` that codes name, ``(n, d)`` float32, or the tokens
+    ``around`` centroids."""
     dim = len(buckets)
-    values: FloatArray = buckets[np.arange(dim), unpack(codes, bits, dim)]
-    return values
+    return _moved(buckets[np.arange(dim), unpack(codes, bits, dim)], around)
+
+
+def _moved(residuals: FloatArray, around: Around | None) -> FloatArray:
+    if around is None:
+        return residuals
+    moved: FloatArray = around.centroids[around.ordinals] + residuals
+    return moved * around.inv_norms.astype(np.float32)[:, None]
 
 
 def inverse_norms(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.residuals.reference import Around
+from retrieval.kernels.residuals.words import Words, word_values
 from retrieval.quantize.base import Arrays
 from retrieval.types import FloatArray
 
@@ -30,8 +33,8 @@ class ResidualCoder(Protocol):
     def encode(self, residuals: FloatArray) -> NDArray[np.uint8]:
         """``(n, d)`` float32, contiguous, to ``(n, nbytes)``."""
 
-    def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
-        """``(n, nbytes)`` to ``(n, d)``."""
+    def decode(self, codes: NDArray[np.uint8], around: Around | None = None) -> FloatArray:
+        """``(n, nbytes)`` to ``(n, d)``, or tokens ``around`` centroids."""
 
     def table(self, query: FloatArray) -> FloatArray:
         """``(pieces, 16 or 256, n_q)``: what each piece of a code adds to inner products with ``query``
@@ -63,9 +66,13 @@ class NoResiduals:
         """``(n, 0)``."""
         return np.empty((len(residuals), 0), np.uint8)
 
-    def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
-        """Zeros ``(n, d)``."""
-        return np.zeros((len(codes), self.dim), np.float32)
+    def decode(self, codes: NDArray[np.uint8], around: Around | None = None) -> FloatArray:
+        """Zeros ``(n, d)``, or the centroids as long as the tokens are."""
+        return word_values(codes, self._words, around)
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words(np.empty((0, 256, 1), np.float32), np.zeros(1, np.int64), 8, self.dim, 1)
 
     def table(self, query: FloatArray) -> FloatArray:
         """``(0, 16, n_q)``."""

@@ -9,6 +9,7 @@ have the buckets (-b, 0, b, 0).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.kernels.coded_maxsim.tables import nibble_table
-from retrieval.kernels.residuals.cpu import bucket_codes, bucket_values
+from retrieval.kernels.residuals.cpu import bucket_codes
+from retrieval.kernels.residuals.reference import Around
+from retrieval.kernels.residuals.words import Words, bucket_words, word_values
 from retrieval.quantize.base import Arrays
 from retrieval.quantize.trained import stored
 from retrieval.types import FloatArray
@@ -40,7 +43,6 @@ class BucketResiduals:
     def __init__(self, buckets: FloatArray, dim: int, cutoffs: FloatArray | None = None) -> None:
         self.buckets, self.dim, self.cutoffs = buckets, dim, cutoffs
         self.bits = buckets.shape[-1].bit_length() - 1
-        self._each = np.ascontiguousarray(np.broadcast_to(buckets, (dim, 2**self.bits)))
         cuts = self._cuts(buckets) if cutoffs is None else cutoffs
         self._edges = np.ascontiguousarray(np.broadcast_to(cuts, (dim, cuts.shape[-1])).T)
 
@@ -66,9 +68,13 @@ class BucketResiduals:
         """``(n, d)`` to ``(n, nbytes)``, the first dimension lowest."""
         return bucket_codes(residuals, self._edges, self.bits)
 
-    def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
-        """``(n, nbytes)`` to ``(n, d)``."""
-        return bucket_values(codes, self._each, self.bits)
+    def decode(self, codes: NDArray[np.uint8], around: Around | None = None) -> FloatArray:
+        """``(n, nbytes)`` to ``(n, d)``, or tokens ``around`` centroids."""
+        return word_values(codes, self._words, around)
+
+    @cached_property
+    def _words(self) -> Words:
+        return bucket_words(np.broadcast_to(self.buckets, (self.dim, 2**self.bits)), self.bits)
 
     def table(self, query: FloatArray) -> FloatArray:
         """``(ceil(d * bits / 4), 16, n_q)``: inner products of ``query`` ``(n_q, d)`` with what each half

@@ -21,6 +21,7 @@ from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.blocks import over_blocks
 from retrieval.kernels.residuals.cpu import inverse_norms
+from retrieval.kernels.residuals.reference import Around
 from retrieval.quantize.base import Arrays
 from retrieval.quantize.residual.base import NoResiduals, ResidualCoder
 from retrieval.quantize.residual.buckets import BucketResiduals, TernaryResiduals
@@ -41,8 +42,6 @@ CODERS: dict[str, type[ResidualCoder]] = {
 }
 BLOCK = 8192
 """Tokens coded at once."""
-CACHED = 512
-"""Tokens decoded at once: what is made of them on the way stays in the cache."""
 CODER_ROWS = 1 << 17
 """Residuals that are trained on at most."""
 
@@ -154,13 +153,7 @@ class ResidualCodec:
                 f"a token has centroid {tokens.centroids.max()} of {self.ncentroids}; "
                 "restore the index from a copy"
             )
-        values = np.empty((len(tokens), self.dim), np.float32)
-        for first in range(0, len(tokens), CACHED):
-            some = slice(first, first + CACHED)
-            values[some] = self.coder.decode(tokens.codes[some])
-            values[some] += self.centroids[tokens.centroids[some]]
-            values[some] *= tokens.inv_norms[some].astype(np.float32)[:, None]
-        return values
+        return self.coder.decode(tokens.codes, Around(self.centroids, tokens.centroids, tokens.inv_norms))
 
     def residual_table(self, query: FloatArray) -> FloatArray:
         """``(pieces, 16 or 256, n_q)`` float32 for `kernels.coded_maxsim.coded_maxsim_pq`: inner products of

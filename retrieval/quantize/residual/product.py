@@ -8,6 +8,7 @@ would leave parts without content (m = 96 would code no more than m = 64).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, IndexDamagedError, IndexFormatError
 from retrieval.kernels.blocks import over_blocks
-from retrieval.kernels.residuals.cpu import product_codes, product_values
-from retrieval.kernels.residuals.reference import part_starts
+from retrieval.kernels.residuals.cpu import product_codes
+from retrieval.kernels.residuals.reference import Around, part_starts
+from retrieval.kernels.residuals.words import Words, product_words, word_values
 from retrieval.quantize.base import Arrays
 from retrieval.quantize.pq import NBITS, make_quantizer, one_faiss_thread, parts_of
 from retrieval.quantize.trained import stored
@@ -69,9 +71,13 @@ class ProductResiduals:
         """``(n, d)`` to ``(n, nbytes)``."""
         return product_codes(residuals, self.codebooks)
 
-    def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
-        """``(n, nbytes)`` to ``(n, d)``."""
-        return product_values(codes, self.codebooks, self.dim)
+    def decode(self, codes: NDArray[np.uint8], around: Around | None = None) -> FloatArray:
+        """``(n, nbytes)`` to ``(n, d)``, or tokens ``around`` centroids."""
+        return word_values(codes, self._words, around)
+
+    @cached_property
+    def _words(self) -> Words:
+        return product_words(self.codebooks, self.dim)
 
     def table(self, query: FloatArray) -> FloatArray:
         """``(m, 2**nbits, n_q)``: inner products of ``query`` ``(n_q, d)`` with the codewords."""

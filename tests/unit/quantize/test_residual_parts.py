@@ -13,6 +13,7 @@ import pytest
 from retrieval.kernels.assign.cpu import assign_i8, assign_prepared, prepare_centroids
 from retrieval.kernels.assign.reference import assign
 from retrieval.kernels.residuals import cpu
+from retrieval.kernels.residuals.reference import Around
 from retrieval.quantize.residual import cells, training
 from retrieval.quantize.residual.buckets import BucketResiduals, TernaryResiduals
 from retrieval.quantize.residual.cells import Centroids
@@ -137,6 +138,11 @@ def codes(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.uint8)
 
 
+def decoded_around(dim: int = 8, ordinals: tuple[int, ...] = (0, 1, 2), norms: int = 3) -> np.ndarray:
+    around = Around(zeros(5, dim), np.array(ordinals), np.ones(norms, np.float16))
+    return cpu.product_values(codes(3, 2), zeros(4, 16, 2), 8, around)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -152,6 +158,11 @@ def codes(*shape: int) -> np.ndarray:
         (lambda: cpu.bucket_values(codes(3, 1), zeros(8, 4), 2), "give uint8"),
         (lambda: cpu.bucket_values(codes(3, 2), zeros(8, 3), 2), "buckets are"),
         (lambda: cpu.bucket_values(codes(3, 2).view(np.int8), zeros(8, 4), 2), "give uint8"),
+        (lambda: decoded_around(dim=7), "float32 .K, 8."),
+        (lambda: decoded_around(ordinals=(0, 1)), "one a code"),
+        (lambda: decoded_around(norms=2), "one a code"),
+        (lambda: decoded_around(ordinals=(0, 5, 1)), "leave the 5 centroids"),
+        (lambda: decoded_around(ordinals=(0, -1, 1)), "leave the 5 centroids"),
     ],
 )
 def test_kernels_refuse_what_does_not_fit(call: Any, told: str) -> None:
