@@ -130,11 +130,14 @@ def _offer(work: Callable[[], None], threads: int) -> list[_Job]:
 
 
 def _start(n: int) -> None:
-    """Have ``n`` helpers."""
+    """Have ``n`` helpers, or as many as the system lets be started: who asks does what they would have."""
     with _starting:
         while len(_queues) < n:
             queue: SimpleQueue[_Job] = SimpleQueue()
-            threading.Thread(target=_serve, args=(queue,), name="part", daemon=True).start()
+            try:
+                threading.Thread(target=_serve, args=(queue,), name="part", daemon=True).start()
+            except RuntimeError:
+                return
             _queues.append(queue)
 
 
