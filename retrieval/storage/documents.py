@@ -254,6 +254,11 @@ class _Strings:
 
     def some(self, ordinals: IntArray) -> list[str]:
         """Those at these places."""
+        if len(self._parts) == 1:
+            offsets, content = self._parts[0]
+            ends = np.frombuffer(offsets, np.int32)
+            pairs = zip(ends[ordinals].tolist(), ends[ordinals + 1].tolist(), strict=True)
+            return [str(content[first:stop], "utf-8") for first, stop in pairs]
         found = []
         for ordinal in ordinals.tolist():
             part = bisect_right(self._starts, ordinal) - 1
