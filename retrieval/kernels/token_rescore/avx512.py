@@ -44,7 +44,7 @@ from retrieval.kernels.token_rescore.query import bound_each, quantise_each, spr
 from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["maxsim_exactly", "narrows"]
+__all__ = ["maxsim_exactly", "narrows", "score_in_turns"]
 
 AHEAD = 4 * BLOCK
 """How many document tokens ahead memory is asked for."""
@@ -148,7 +148,7 @@ def _sift(count, n_asked, sums, limits, picked, sifted):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score(  # type: ignore[no-untyped-def]
+def score_in_turns(  # type: ignore[no-untyped-def]
     octets,
     values,
     offsets,
@@ -291,4 +291,4 @@ def maxsim_exactly(
         (units, added),
         k if k < len(ordinals) and narrows(query, tokens) else 0,
     )
-    over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)
+    over_turns(lambda turns: score_in_turns(*given, turns, scores), len(scores), threads)
