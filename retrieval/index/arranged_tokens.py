@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,7 +91,7 @@ class ArrangedTokens:
     def _slack(self, query: FloatArray) -> float:
         """How far two fast scores may lie apart with the true ones in the other order, by what float32
         rounds; see `FlatIndex`."""
-        norms = float(np.linalg.norm(query, axis=1).sum())
+        norms = sqrt(len(query) * float(np.vdot(query, query)))  # no less than the norms' sum
         return float(2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * self._tokens.norm)
 
     def _pages(self, ordinals: IntArray) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from retrieval.kernels import host
 from retrieval.kernels.arrays import plain
 from retrieval.kernels.centroid_maxsim.cpu import centroid_maxsim
-from retrieval.kernels.centroid_maxsim.tables import aligned
+from retrieval.kernels.centroid_maxsim.tables import LINE, aligned
 from retrieval.kernels.centroid_scores.cpu import score_centroids
 from retrieval.kernels.centroid_scores.reference import BLOCK, COLUMNS
 from retrieval.kernels.gather.cpu import BLOCK as MOST
@@ -80,18 +81,24 @@ def _in_one_call(
     (codes, center, n_centroids, known), own, octets = segment.fixed
     tokens, (n_q, dim) = segment.tokens, query.shape
     n, size, groups = len(segment.starts) - 1, segment.centroids.codes.shape[1], -(-n_q // LANES)
-    n_probe = how.n_probe if how.gathered else 0
+    n_probe, width = how.n_probe if how.gathered else 0, -(-dim // STEP) * STEP
     block = min(MOST, -(-n // threads))
     told = np.empty((-(-n // block), 3), np.int64)
     probe, query = plain(probe), plain(query)
+    packed, table, packed_codes, wide = _lines(
+        groups * LANES * size,
+        len(codes) // size * COLUMNS if how.by_centroids else 0,
+        groups * LANES * dim,
+        8 * n_q * width,
+    )
     levels, first = np.zeros((n_q, size), np.int8), np.empty((n_q, dim), np.int8)
     rough = (
         levels,
         levels.view(np.uint32),
         np.empty(n_q, np.int32),
         np.empty((5, n_q)),
-        aligned((groups * LANES * size // 4,), np.uint32),
-        aligned((len(codes) // size * COLUMNS if how.by_centroids else 0,), np.uint8),
+        packed.view(np.uint32),
+        table,
         np.empty((1, len(codes) // (size * BLOCK) * COLUMNS if n_probe else 0), np.int16),
     )
     runs = np.empty((n_q, n_probe), np.int64), np.empty((n_q, n_probe), np.int64)
@@ -109,8 +116,8 @@ def _in_one_call(
         np.zeros(2 * LANES, np.int32),
         np.empty((n_q, 3)),
         np.zeros(2 * LANES, np.float32),
-        aligned((groups * LANES * dim // 4,), np.uint32),
-        aligned((n_q, -(-dim // STEP) * STEP), np.float64),
+        packed_codes.view(np.uint32),
+        wide.view(np.float64).reshape(n_q, width),
     )
     stored = (
         octets,
@@ -142,7 +149,7 @@ def _in_one_call(
         np.empty(n, np.float32),
         exactly,
         shape,
-        (dim, exactly[6].shape[1]),
+        (dim, width),
         np.empty(depth, np.int64),
         np.empty(depth, np.float32),
         np.zeros(ROOM, np.int64),
@@ -157,6 +164,13 @@ def _in_one_call(
         return None
     _, scanned, _, visited, m = numbers[:5].tolist()
     return Best(kept[:m], scores[:m], scanned, visited)
+
+
+def _lines(*sizes: int) -> list[NDArray[np.uint8]]:
+    """Arrays of so many bytes, each of which begins on a cache line."""
+    ends = list(accumulate(-(-size // LINE) * LINE for size in sizes))
+    room = aligned((ends[-1],), np.uint8)
+    return [room[end - -(-size // LINE) * LINE :][:size] for end, size in zip(ends, sizes, strict=True)]
 
 
 @cache
