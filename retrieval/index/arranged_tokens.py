@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,9 @@ from retrieval.index.arranged import PAGE, Work
 from retrieval.index.base import Effort, Found, Probe
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
+from retrieval.index.token_search import TokenSearch
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.token_best.prepared import TokenSegment
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.types import FloatArray, IntArray, Ragged
@@ -29,6 +33,9 @@ class ArrangedTokens:
     ) -> None:
         self._search, self._tokens, self._segment, self._threads = search, tokens, segment, threads
         self._best = kernel("best_exactly", backend)
+        here = search if backend == "cpu" and isinstance(search, TokenSearch) else None
+        both = None if here is None else here.with_tokens(tokens)
+        self._both = None if here is None or both is None else (here, both)
 
     def candidates(
         self,
@@ -41,8 +48,36 @@ class ArrangedTokens:
     ) -> list[Pool]:
         """What may be among the best ``k`` of each query: ``queries`` are prepared, ``probes`` the same as
         the index takes them (`Searcher.reduce_queries`)."""
+        if self._both is not None and accept is None and not work.is_detailed:
+            return [
+                self._in_one_call(*self._both, probes[i], queries[i], k, effort, work)
+                if len(queries[i])
+                else Pool.empty()
+                for i in range(len(queries))
+            ]
         found = self._search.search(probes, effort, accept)
         return [self._refined(queries[i], each, k, work) for i, each in enumerate(found)]
+
+    def _in_one_call(
+        self,
+        search: TokenSearch,
+        both: TokenSegment,
+        probe: FloatArray,
+        query: FloatArray,
+        k: int,
+        effort: Effort,
+        work: Work,
+    ) -> Pool:
+        """The candidates of one query, found and scored together."""
+        best = search.in_one_call(both, probe, query, k, self._slack(query), effort)
+        work.codes += best.scanned
+        work.vectors += best.visited
+        return self._pool(best.ordinals, best.scores)
+
+    def _pool(self, kept: IntArray, scores: FloatArray) -> Pool:
+        segments = np.empty(len(kept), np.int64)
+        segments.fill(self._segment)
+        return Pool(segments, kept, scores, 0.0, final=scores)
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         query, tokens, ordinals = np.ascontiguousarray(query), self._tokens, found.ordinals
@@ -51,13 +86,12 @@ class ArrangedTokens:
         work.vectors += int((tokens.offsets[ordinals + 1] - tokens.offsets[ordinals]).sum())
         if work.is_detailed:
             work.pages += self._pages(ordinals)
-        segments = np.full(len(kept), self._segment, np.int64)
-        return Pool(segments, kept, scores, 0.0, final=scores)
+        return self._pool(kept, scores)
 
     def _slack(self, query: FloatArray) -> float:
         """How far two fast scores may lie apart with the true ones in the other order, by what float32
         rounds; see `FlatIndex`."""
-        norms = float(np.linalg.norm(query, axis=1).sum())
+        norms = sqrt(len(query) * float(np.vdot(query, query)))  # no less than the norms' sum
         return float(2 * (query.shape[1] + len(query) + 4) * UNIT_ROUNDOFF * norms * self._tokens.norm)
 
     def _pages(self, ordinals: IntArray) -> int:

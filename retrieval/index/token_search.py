@@ -16,6 +16,8 @@ from retrieval.kernels.centroid_scores.reference import CentroidScores
 from retrieval.kernels.coded_maxsim.cpu import score_rows
 from retrieval.kernels.gather.cpu import gather
 from retrieval.kernels.helpers import over_parts
+from retrieval.kernels.token_best.cpu import MANY, Best, TokenDepth, TokenSegment, token_best
+from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select
 from retrieval.types import FloatArray, IntArray, Ragged
 
@@ -29,8 +31,6 @@ FEW = 4096
 GATHERED = 4
 """Times as many documents are gathered as are scored by their codes, at least `LEAST`."""
 LEAST = 256
-MANY = 2048
-"""Documents by their centroids that are worth a thread of their own: they take it some 200 microseconds."""
 TRUSTED = 2
 """Postings decide alone where one document in so many is accepted, as when that was measured."""
 POSTING_COST, CELL_COST, NAMED_COST, CODE_COST = 1.5, 0.1, 1.2, 1.0
@@ -128,6 +128,34 @@ class TokenSearch:
         cost += CODE_COST * codes * self._index.codec.nbytes
         found = best_of(estimates, ordinals, effort.depth, touched + named + codes)
         return _with_cost(found, cost, seen.tables.error)
+
+    def with_tokens(self, tokens: Tokens) -> TokenSegment | None:
+        """This segment with its stored tokens, for `in_one_call`; None where codes decide, or a document has
+        no tokens."""
+        arrays = self._arrays
+        if arrays.coded is not None or len(self._wordless) or not self._n:
+            return None
+        own = arrays.named, arrays.starts, arrays.posting_starts, arrays.postings
+        return TokenSegment(self._index.prepared, *own, tokens)
+
+    def in_one_call(
+        self,
+        segment: TokenSegment,
+        probe: FloatArray,
+        query: FloatArray,
+        k: int,
+        slack: float,
+        effort: Effort,
+    ) -> Best:
+        """The best ``k`` of one query among all documents: `search`, and their exact scores."""
+        by_postings = not effort.scored and is_gathered(self._n, 0)
+        kept = max(effort.scored, effort.depth)
+        gathered, n_probe = 0, 0
+        if by_postings or is_gathered(self._n, kept):
+            gathered = effort.depth if by_postings else max(GATHERED * kept, LEAST)
+            n_probe = min(effort.nprobe, self._index.ncentroids)
+        how = TokenDepth(n_probe, gathered, effort.depth, not by_postings)
+        return token_best(probe, query, segment, how, k, slack, effort.threads)
 
     def _by_postings(self, query: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None) -> Found:
         """The best by what the probed centroids' postings say. Who has no tokens has none, and scores 0."""

@@ -59,7 +59,7 @@ class TokensIndex:
 
     def __init__(self, codec: ResidualCodec) -> None:
         self.codec = codec
-        self._prepared = prepare_centroids(codec.centroids)
+        self.prepared = prepare_centroids(codec.centroids)
         self._last = threading.local()
 
     @property
@@ -175,9 +175,9 @@ class TokensIndex:
         query = np.array(query, order="C")
         if rows:
             residual = self.codec.residual_table(query)
-            seen = Seen(*score_coded(query, self._prepared, residual, nprobe, table=True))
+            seen = Seen(*score_coded(query, self.prepared, residual, nprobe, table=True))
         else:
-            seen = Seen(score_centroids(query, self._prepared, nprobe, table), None)
+            seen = Seen(score_centroids(query, self.prepared, nprobe, table), None)
         self._last.seen = query, asked, seen
         return seen
 

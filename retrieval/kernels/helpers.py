@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from retrieval.types import IntArray
 
-__all__ = ["over_parts", "over_turns"]
+__all__ = ["over_parts", "over_turns", "together"]
 
 LEAST = 32
 """Documents that are worth a thread of their own."""
@@ -72,6 +72,27 @@ def over_turns(work: Callable[[IntArray], Any], n: int, threads: int, least: int
     if begun and not is_finished(turns, n, PATIENCE):
         for job in begun:
             job.join()
+
+
+def together(work: Callable[[bool], int], threads: int) -> int:
+    """``work(True)`` here and ``work(False)`` on ``threads`` - 1 helpers, those that come in time: they share
+    its turns, and know by themselves when nothing is left. What it gives here; not 0 where it gave up:
+    helpers have ended then, and their errors are raised."""
+    if threads < 2:
+        return work(True)
+
+    def help_along() -> None:
+        work(False)
+
+    jobs = _offer(help_along, threads)
+    given = 1
+    try:
+        given = work(True)
+    finally:
+        begun = [job for job in jobs if not job.withdraw()]
+        for job in begun if given else ():
+            job.join()
+    return given
 
 
 class _Job:
@@ -130,11 +151,14 @@ def _offer(work: Callable[[], None], threads: int) -> list[_Job]:
 
 
 def _start(n: int) -> None:
-    """Have ``n`` helpers."""
+    """Have ``n`` helpers, or as many as the system lets be started: who asks does what they would have."""
     with _starting:
         while len(_queues) < n:
             queue: SimpleQueue[_Job] = SimpleQueue()
-            threading.Thread(target=_serve, args=(queue,), name="part", daemon=True).start()
+            try:
+                threading.Thread(target=_serve, args=(queue,), name="part", daemon=True).start()
+            except RuntimeError:
+                return
             _queues.append(queue)
 
 

@@ -16,7 +16,17 @@ from numba.extending import intrinsic
 
 from retrieval.types import IntArray
 
-__all__ = ["deal", "finish", "follow", "is_finished", "take"]
+__all__ = [
+    "deal",
+    "deal_again",
+    "finish",
+    "follow",
+    "has_come",
+    "is_finished",
+    "open_next",
+    "take",
+    "wait",
+]
 
 RUNS = 32
 """Runs for each thread: the last of them is what others wait for."""
@@ -82,6 +92,36 @@ def finish(turns, count):  # type: ignore[no-untyped-def]
 def is_finished(turns, n, patience):  # type: ignore[no-untyped-def]
     """Whether all ``n`` pieces are done, asked up to ``patience`` times. Keeps the GIL: a thread that has
     nothing more to do would take it now, and that takes longer than the last run."""
+    for _ in range(patience):  # noqa: SIM110  (compiled)
+        if _add(turns, DONE, 0) >= n:
+            return True
+    return False
+
+
+@_inner
+def deal_again(turns, n, threads):  # type: ignore[no-untyped-def]
+    """`deal` of what is known only inside a kernel, into turns that nobody has taken yet."""
+    turns[SIZE] = max(n // (RUNS * threads), 1) if threads > 1 else max(n, 1)
+
+
+@_inner
+def open_next(stages):  # type: ignore[no-untyped-def]
+    """One more stage of some work may be begun: what it reads is there, by whoever `has_come` so far."""
+    _add(stages, NEXT, 1)
+
+
+@_inner
+def has_come(stages, stage, patience):  # type: ignore[no-untyped-def]
+    """Whether so many stages are open, asked up to ``patience`` times."""
+    for _ in range(patience):  # noqa: SIM110  (compiled)
+        if _add(stages, NEXT, 0) >= stage:
+            return True
+    return False
+
+
+@_inner
+def wait(turns, n, patience):  # type: ignore[no-untyped-def]
+    """`is_finished`, without the GIL."""
     for _ in range(patience):  # noqa: SIM110  (compiled)
         if _add(turns, DONE, 0) >= n:
             return True

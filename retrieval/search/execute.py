@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ __all__ = ["Executed", "Scored", "best", "execute"]
 
 NEAR = 32
 """Neighbours of a query that tell what a filter accepts around it."""
+FEW = 32
+"""Documents that are sorted one by one; more of them first by their scores alone, which seldom tie."""
 MAX_QUERY_TOKENS = 1024
 """Query tokens scored in one pass over the codes; bounds memory, amortises reading them."""
 DEFAULTS = SearchConfig()
@@ -36,6 +39,10 @@ class Scored(NamedTuple):
     score: float
     segment: int
     ordinal: int
+
+
+_scored = partial(tuple.__new__, Scored)
+"""`Scored` of a tuple of its fields, without Python for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,14 @@ def _parts(queries: Ragged) -> Iterator[Ragged]:
 def best(pool: Pool, scores: FloatArray, snapshot: Snapshot, k: int) -> list[Scored]:
     """Sort exactly and cut to ``k``, score descending, then id ascending; ``scores`` ``(n,)`` are the final
     ones of the pool."""
+    if len(pool) > FEW and len(snapshot.segments) == 1:
+        order = np.argsort(-scores, kind="stable")[: k + 1]
+        ranked = scores[order].tolist()
+        if len(set(ranked)) == len(ranked):
+            order = order[:k]
+            ordinals = pool.ordinals[order]
+            ids = snapshot.segments[0].documents.ids(ordinals)
+            return list(map(_scored, zip(ids, ranked, repeat(0), ordinals.tolist(), strict=False)))
     found: list[tuple[float, str, int, int]] = []
     every: Iterable[tuple[int, IntArray | slice]] = ((0, slice(None)),)
     for position, mine in pool.by_segment() if len(snapshot.segments) != 1 else every:

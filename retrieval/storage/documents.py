@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from retrieval.corpus import column_of
 from retrieval.errors import IndexDamagedError
@@ -37,6 +38,9 @@ METADATA_PREFIX = "metadata."
 
 NEAR = 32
 """Texts no farther apart are validated together with those between them."""
+
+FEW = 32
+"""Strings that are decoded one by one; more of them together."""
 
 _OWN = {"id": pa.string(), "title": pa.string(), "text": pa.string()}
 
@@ -254,6 +258,14 @@ class _Strings:
 
     def some(self, ordinals: IntArray) -> list[str]:
         """Those at these places."""
+        if len(self._parts) == 1:
+            offsets, content = self._parts[0]
+            ends = np.frombuffer(offsets, np.int32)
+            first, stop = ends[ordinals], ends[ordinals + 1]
+            if len(content) and len(ordinals) > FEW and (found := _ascii(content, first, stop)) is not None:
+                return found
+            pairs = zip(first.tolist(), stop.tolist(), strict=True)
+            return [str(content[one:other], "utf-8") for one, other in pairs]
         found = []
         for ordinal in ordinals.tolist():
             part = bisect_right(self._starts, ordinal) - 1
@@ -261,6 +273,18 @@ class _Strings:
             i = ordinal - self._starts[part]
             found.append(str(content[offsets[i] : offsets[i + 1]], "utf-8"))
         return found
+
+
+def _ascii(content: memoryview, first: NDArray[Any], stop: NDArray[Any]) -> list[str] | None:
+    """The strings between these bytes, decoded together; None where not all of them are ASCII."""
+    ends = np.cumsum(stop - first, dtype=np.int64)
+    starts = ends - (stop - first)
+    places = np.repeat(first - starts, stop - first) + np.arange(ends[-1])
+    joined = np.frombuffer(content, np.uint8)[places].tobytes()
+    if not joined.isascii():
+        return None
+    text = joined.decode("ascii")
+    return [text[one:other] for one, other in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _own_columns_checked(table: pa.Table) -> pa.Table:

@@ -34,7 +34,7 @@ from retrieval.kernels.simd.narrow import (
 from retrieval.kernels.simd.tiles import configure, tile_width
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["LEVELS", "keep", "per_lane", "score"]
+__all__ = ["LEVELS", "keep", "per_lane", "scan_blocks", "score"]
 
 LEVELS = 2048
 """The largest of eight sums is kept in so many steps: enough to tell the best apart, few to search."""
@@ -162,7 +162,7 @@ def keep(a, b, block, pair, width, shift, scales, bytes_to, rows_to, maxima):  #
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _scan(codes, stride, shift, blocks, packed, start, groups, scales, bytes_to, rows_to, maxima):  # type: ignore[no-untyped-def]
+def scan_blocks(codes, stride, shift, blocks, packed, start, groups, scales, bytes_to, rows_to, maxima):  # type: ignore[no-untyped-def]
     """Whole blocks from the first to the last of ``blocks``; outputs as for `keep`."""
     pairs, width = len(start) // COLUMNS, len(start)
     for block in range(blocks[0], blocks[1]):
@@ -194,7 +194,9 @@ def _score_all(stored, packed, lanes, numbers, units, out, done):  # type: ignor
     pairs, whole, width = len(start) // COLUMNS, n // BLOCK, len(start)
     flat_rows, flat_maxima = rows.reshape(pairs, -1), maxima.reshape(pairs, -1)
     flat = table.reshape(-1)
-    _scan(codes, stride, shift, (done, whole), packed, start, groups, scales, flat, flat_rows, flat_maxima)
+    scan_blocks(
+        codes, stride, shift, (done, whole), packed, start, groups, scales, flat, flat_rows, flat_maxima
+    )
     left = n - whole * BLOCK
     if left == 0:
         return
@@ -202,7 +204,7 @@ def _score_all(stored, packed, lanes, numbers, units, out, done):  # type: ignor
     last_rows = np.empty((pairs, BLOCK * COLUMNS if rows.shape[1] else 0), np.int16)
     last_maxima = np.empty((pairs, COLUMNS if maxima.shape[1] else 0), np.int16)
     end = codes[whole * BLOCK * stride :]
-    _scan(end, stride, shift, (0, 1), packed, start, groups, scales, last_bytes, last_rows, last_maxima)
+    scan_blocks(end, stride, shift, (0, 1), packed, start, groups, scales, last_bytes, last_rows, last_maxima)
     if table.shape[0]:
         flat[whole * BLOCK * width :] = last_bytes[: left * width]
     if rows.shape[1]:

@@ -12,7 +12,7 @@ from retrieval.kernels.arrays import plain
 from retrieval.kernels.centroid_scores.reference import COLUMNS, ROUNDING, TINY, TOP, Centroids
 from retrieval.types import FloatArray
 
-__all__ = ["Rounded", "in_units", "round_query"]
+__all__ = ["Rounded", "in_units", "round_query", "round_tokens"]
 
 FAST = {"reassoc", "contract"}
 NOT_FINITE = 0x7F800000
@@ -48,7 +48,7 @@ def round_query(query: FloatArray, centroids: Centroids) -> Rounded:
     offsets, numbers = np.empty(n_q, np.int32), np.empty((5, n_q))
     known = centroids.step, centroids.longest, centroids.lost
     query = plain(query)
-    if not _round(query, query.view(np.int32), centroids.center, known, levels, offsets, numbers):
+    if not round_tokens(query, query.view(np.int32), centroids.center, known, levels, offsets, numbers):
         raise ValueError("query has NaN or infinity")
     base, steps, reach, norms, error = numbers
     lanes = -(-n_q // COLUMNS) * COLUMNS
@@ -72,7 +72,7 @@ def _measure(query, center, levels, q, step):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _round(query, bits, center, known, levels, offsets, numbers):  # type: ignore[no-untyped-def]
+def round_tokens(query, bits, center, known, levels, offsets, numbers):  # type: ignore[no-untyped-def]
     """Fill the outputs (``numbers``: base, steps, reach, norms, error); whether the query is finite."""
     step, longest, lost = known
     for q in range(query.shape[0]):

@@ -1,10 +1,10 @@
 """Gathering of candidates: one pass over the postings, into an accumulator that suits their number.
 
-The probes of a query token come best first. Many postings for the documents (`_dense`): a token's scores
-are written into a cell per document, the worst probe first, so that the maximum stays; what is there is
-then added to the documents' sums, many at a time, and the cells are cleared. A posting costs one store that
-way. Few (`_bucketed`): they are thrown into buckets of neighbouring documents, whose cells fit in the cache;
-the first touch of a document by a token is its maximum, and a stamp says which token touched it last.
+The probes of a query token come best first. Many postings for the documents (`gather_in_turns`): a token's
+scores are written into a cell per document, the worst probe first, so that the maximum stays; what is there
+is then added to the documents' sums, many at a time, and the cells are cleared. A posting costs one store
+that way. Few (`_bucketed`): they are thrown into buckets of neighbouring documents, whose cells fit in the
+cache; the first touch of a document by a token is its maximum, and a stamp says which token touched it last.
 Every document's score is added in the same order either way.
 """
 
@@ -22,7 +22,7 @@ from retrieval.kernels.helpers import over_turns
 from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["gather"]
+__all__ = ["DENSE_DOCUMENTS", "gather", "gather_in_turns"]
 
 BUCKET_BITS = 14
 BUCKET = 1 << BUCKET_BITS
@@ -107,7 +107,7 @@ def _seek(cursors: Any, begins: Any, ends: Any, postings: Any, base: Any) -> Non
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _dense(
+def gather_in_turns(
     begins: Any,
     ends: Any,
     gains: Any,
@@ -231,13 +231,15 @@ def gather(
 
 
 def _in_blocks(given: tuple[Any, ...], count: int, threads: int) -> tuple[IntArray, FloatArray]:
-    """`_dense` of ``count`` postings."""
+    """`gather_in_turns` of ``count`` postings."""
     begins, ends, _, postings, n_documents, *_ = given
     block = BLOCK if threads < 2 else min(BLOCK, -(-n_documents // (BLOCKS * threads)))
     told = np.zeros((-(-n_documents // block), 3), np.int64)
     room = n_documents + len(told)
     ordinals, scores = np.empty(room, np.int64), np.empty(room, np.float32)
-    over_turns(lambda turns: _dense(*given, block, turns, ordinals, scores, told), len(told), threads, 1)
+    over_turns(
+        lambda turns: gather_in_turns(*given, block, turns, ordinals, scores, told), len(told), threads, 1
+    )
     if (told[:, 0] < 0).any() or told[:, 1].sum() != count:
         for first, last in zip(begins.reshape(-1), ends.reshape(-1), strict=True):
             run = postings[first:last].astype(np.int64)

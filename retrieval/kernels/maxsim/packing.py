@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.types import FloatArray
 
-__all__ = ["LANES", "LINE", "from_line", "pack", "pack_single", "to_bf16"]
+__all__ = ["LANES", "LINE", "from_line", "pack", "pack_single", "to_bf16", "to_lanes"]
 
 LANES = 16
 """Query tokens in a vector: a group."""
@@ -45,12 +45,12 @@ def pack(query: NDArray[Any]) -> NDArray[Any]:
         padded[:, -per_step:] = np.roll(padded[:, -per_step:], per_step - tail, axis=1)
         query = padded
     packed = _aligned(groups * LANES * steps * per_step, query.dtype)
-    _to_lanes(np.ascontiguousarray(query).view(np.uint32), packed.view(np.uint32))
+    to_lanes(np.ascontiguousarray(query).view(np.uint32), packed.view(np.uint32))
     return packed
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _to_lanes(words, packed):  # type: ignore[no-untyped-def]
+def to_lanes(words, packed):  # type: ignore[no-untyped-def]
     """``(n_q, steps)`` words of four bytes to the order of `pack`, which is filled up with zeros."""
     n_q, steps = words.shape
     groups = len(packed) // (LANES * steps)

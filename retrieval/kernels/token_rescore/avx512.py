@@ -32,18 +32,19 @@ from retrieval.kernels.maxsim.blocks import (
 )
 from retrieval.kernels.maxsim.lanes import largest, load_sums, lowest, store_sums, zero
 from retrieval.kernels.maxsim.packing import LANES, from_line, pack
+from retrieval.kernels.rescore.stop import add
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd.selection import mask_exceeds_f32
 from retrieval.kernels.simd.types import F32x16
 from retrieval.kernels.token_rescore import tiles
 from retrieval.kernels.token_rescore.exact import STEP
-from retrieval.kernels.token_rescore.narrowing import narrow, raise_exact
+from retrieval.kernels.token_rescore.narrowing import NARROWED, narrow, raise_exact, reach
 from retrieval.kernels.token_rescore.prepared import Tokens
-from retrieval.kernels.token_rescore.query import quantise_each, spread_floats
+from retrieval.kernels.token_rescore.query import bound_each, quantise_each, spread_floats
 from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["maxsim_exactly", "narrows"]
+__all__ = ["maxsim_exactly", "narrows", "score_in_turns"]
 
 AHEAD = 4 * BLOCK
 """How many document tokens ahead memory is asked for."""
@@ -147,7 +148,7 @@ def _sift(count, n_asked, sums, limits, picked, sifted):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _score(  # type: ignore[no-untyped-def]
+def score_in_turns(  # type: ignore[no-untyped-def]
     octets,
     values,
     offsets,
@@ -161,6 +162,8 @@ def _score(  # type: ignore[no-untyped-def]
     span,
     low,
     asked,
+    bar,
+    k,
     turns,
     scores,
 ):
@@ -169,7 +172,8 @@ def _score(  # type: ignore[no-untyped-def]
     ``octets`` and ``values`` are the same tokens, flat, as bytes and as numbers (float16 as uint16);
     ``shape`` as in `retrieval.kernels.maxsim.avx512`; ``spreads``, whose type is that of products, has
     whole vectors for all groups; ``lines`` (see `quantise_each`) are empty for floats;
-    ``dims`` are the dimensions and how many ``asked``, float64 and flat, has of each query token.
+    ``dims`` are the dimensions and how many ``asked``, float64 and flat, has of each query token;
+    ``bar`` and ``k`` are as in `retrieval.kernels.token_rescore.tiles`.
     """
     longest, groups = BLOCK, shape[2]
     for ordinal in ordinals:
@@ -180,17 +184,21 @@ def _score(  # type: ignore[no-untyped-def]
     best, limits = np.empty(2 * LANES, spreads.dtype), np.empty(2 * LANES, spreads.dtype)
     widened = np.empty(2 * BLOCK * shape[0] if shape[1] else 0, np.uint8)
     wide, exact = from_line(np.zeros(dims[1] + LANES // 2, np.float64)), np.empty(n_q, np.float64)
+    heap, (units, added), seen = np.empty(k, np.float32), bar, 0
     n, done = len(ordinals), 0
     at, end = take(turns, n)
     while at < n:
         after, its_end = follow(turns, at, end, n)
         start, stop = offsets[ordinals[at]], offsets[ordinals[at] + 1]
         following = offsets[ordinals[after]] if after < n else stop
-        length = stop - start
+        length, total = stop - start, 0.0
         exact[:] = -np.inf if length else 0.0
         for group in range(0, groups if length else 0, 2):
             _multiply(octets, start, length, following, group, shape, packed, widened, sums, best)
             n_asked = n_q - LANES * group
+            if 0 < k <= seen and reach(best, units) + added < heap[0]:
+                total = -np.inf
+                break
             for i in range(len(best)):
                 limits[i] = best[i] - spreads[LANES * group + i]
             count = _pick(length, n_asked, sums, limits, picked)
@@ -211,9 +219,12 @@ def _score(  # type: ignore[no-untyped-def]
                 raise_exact(
                     values, start, count, group, dims, span, low, asked, picked[0], picked[2], wide, exact
                 )
-        total = 0.0
-        for q in range(n_q):
-            total += exact[q]
+        if total > -np.inf:
+            for q in range(n_q):
+                total += exact[q]
+            if k:
+                add(heap, seen, np.float32(total))
+                seen += 1
         scores[at] = np.float32(total)
         done, at, end = done + 1, after, its_end
     finish(turns, done)
@@ -221,11 +232,7 @@ def _score(  # type: ignore[no-untyped-def]
 
 def narrows(query: FloatArray, tokens: Tokens) -> bool:
     """Whether `maxsim_exactly` makes use of how many are wanted."""
-    return 0 < len(query) <= tiles.NARROWED and _fits_tiles(tokens)
-
-
-def _fits_tiles(tokens: Tokens) -> bool:
-    return tokens.is_bytes and tiles.fits(tokens.codes, tokens.offsets)
+    return tokens.is_bytes and 0 < len(query) <= NARROWED
 
 
 def maxsim_exactly(
@@ -235,26 +242,26 @@ def maxsim_exactly(
     scores: FloatArray,
     threads: int = 1,
     k: int = 0,
-    slack: float = 0.0,
 ) -> None:
-    """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked. For ``k`` and
-    ``slack`` see `retrieval.kernels.token_rescore.tiles.maxsim_exactly`."""
-    if len(query) and _fits_tiles(tokens):
-        tiles.maxsim_exactly(query, tokens, ordinals, scores, threads, k, slack)
+    """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked. With ``k``, where it
+    `narrows`, who cannot be among the best ``k`` may score -inf."""
+    if len(query) and tokens.is_bytes and tiles.fits(tokens.codes, tokens.offsets):
+        tiles.maxsim_exactly(query, tokens, ordinals, scores, threads, k)
         return
     n_q, dim = query.shape
     codes, stride = tokens.codes, dim * tokens.codes.itemsize
     groups = -(-n_q // LANES)
     room = LANES * (groups + groups % 2)
+    units, added = np.zeros(room, np.float32), 0.0
     if tokens.is_bytes:
         spreads, first = np.zeros(room, np.int32), np.empty((n_q, dim), np.int8)
-        lines = np.empty((n_q, 2))
+        lines = np.empty((n_q, 3))
         known = tokens.steps, tokens.middles, tokens.doubts, tokens.norm
         quantise_each(query, *known, first, spreads, lines)
         spreads += 1  # what equals a limit is not above it
-        packed, widening = pack(first), AS_IS
+        packed, widening, added = pack(first), AS_IS, bound_each(lines, first, units)
     else:
-        spreads, lines = np.zeros(room, np.float32), np.empty((0, 2))
+        spreads, lines = np.zeros(room, np.float32), np.empty((0, 3))
         spread_floats(query, tokens.norm, spreads)
         packed, widening = pack(query), FLOAT16 if codes.itemsize == 2 else AS_IS
     steps = -(-(2 * stride if widening else stride) // 4)
@@ -281,5 +288,7 @@ def maxsim_exactly(
         tokens.span,
         tokens.low,
         asked.reshape(-1),
+        (units, added),
+        k if k < len(ordinals) and narrows(query, tokens) else 0,
     )
-    over_turns(lambda turns: _score(*given, turns, scores), len(scores), threads)
+    over_turns(lambda turns: score_in_turns(*given, turns, scores), len(scores), threads)

@@ -52,7 +52,7 @@ def best_exactly(
     if len(ordinals) > (ONCE_NARROWING if narrows else ONCE) * k:
         score, error = _scorer(query, tokens, threads)
         chosen = ordinals[select(score(ordinals), k, slack + error)]
-    exact = _score_exactly(query, tokens, chosen, threads, k if narrows else 0, slack)
+    exact = _score_exactly(query, tokens, chosen, threads, k if narrows else 0)
     kept = select(exact, k, 0.0)
     return chosen[kept], exact[kept]
 
@@ -64,12 +64,12 @@ def maxsim_exactly(query: FloatArray, tokens: Tokens, ordinals: IntArray, thread
 
 
 def _score_exactly(
-    query: FloatArray, tokens: Tokens, ordinals: IntArray, threads: int, k: int = 0, slack: float = 0.0
+    query: FloatArray, tokens: Tokens, ordinals: IntArray, threads: int, k: int = 0
 ) -> FloatArray:
     """`maxsim_exactly`; with ``k``, where `_narrows`, who cannot be among the best ``k`` may score -inf."""
     ordinals, scores = np.ascontiguousarray(ordinals), np.empty(len(ordinals), np.float32)
-    level, among = _level(query.shape[1], tokens), (k, slack) if k else ()
-    level.maxsim_exactly(query, tokens, ordinals, scores, threads, *among)
+    among = (k,) if k else ()
+    _level(query.shape[1], tokens).maxsim_exactly(query, tokens, ordinals, scores, threads, *among)
     return scores
 
 

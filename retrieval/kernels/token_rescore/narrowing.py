@@ -1,10 +1,19 @@
 """What is known of a document's best tokens, made exact: the tokens that were picked by products of bytes are
-multiplied in float64, and what that leaves to be looked at is told in bytes again.
+multiplied in float64, and what that leaves to be looked at is told in bytes again. Nothing here is likely:
+who is left out cannot be what is looked for.
 """
+
+# Numba matches a choice with its function by the arguments' names, used or not.
+# ruff: noqa: ARG001, ARG005, PLW0108
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from retrieval.kernels.maxsim.blocks import inner
 from retrieval.kernels.maxsim.lanes import load_sums
@@ -15,14 +24,29 @@ from retrieval.kernels.simd.selection import count_bits
 from retrieval.kernels.token_rescore.exact import decode, product
 from retrieval.kernels.token_rescore.query import FAR
 
-__all__ = ["guess", "narrow", "raise_exact"]
+__all__ = ["NARROWED", "narrow", "raise_exact", "reach"]
+
+NARROWED = 2 * LANES
+"""Query tokens up to which all products of a document are known before any is made exact."""
+
+
+def reach(best: Any, units: Any) -> Any:
+    """What the largest products of two groups of query tokens add to a score at most, less what `bound_each`
+    says; of float products nothing is known."""
+    raise NotImplementedError
 
 
 @inner
-def guess(best, units):  # type: ignore[no-untyped-def]
-    """About what the largest products of two groups of query tokens add to a score."""
+def _reach_bytes(best, units):  # type: ignore[no-untyped-def]
     low, high = v.to_f32(load_sums(best, 0)), v.to_f32(load_sums(best, 1))
     return v.sum_f32(v.fma(low, load_f32(units, 0), v.multiply(high, load_f32(units, LANES))))
+
+
+@overload(reach, strict=False)
+def _choose_reach(best: Any, units: Any) -> Callable[..., Any]:
+    if best.dtype == types.float32:
+        return lambda best, units: np.float32(np.inf)
+    return lambda best, units: _reach_bytes(best, units)
 
 
 @inner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["FAR", "LEVELS", "SIGMAS", "guess_each", "quantise_all", "quantise_each", "spread_floats"]
+__all__ = ["FAR", "LEVELS", "SIGMAS", "bound_each", "quantise_all", "quantise_each", "spread_floats"]
 
 LEVELS = 127
 FAR = 2**30
@@ -64,8 +64,9 @@ def quantise_each(query, steps, middles, doubts, norm, codes, spreads, lines):  
     codes is less than another's by more than that has a smaller inner product, too, as float64 finds
     it. What is lost of a query token, its rest, changes a difference of two products by no more than
     255 times the sum of the rests; nor by more than the tokens' distance times the length of
-    the rests as the vectors see them. ``lines`` ``(n_q, 2)``: an inner product times the first less the
-    second is a product that a token needs at least, to have that inner product.
+    the rests as the vectors see them. ``lines`` ``(n_q, 3)``: an inner product times the first less the
+    second is a product that a token needs at least, to have that inner product; no inner product is larger
+    than the third and the unit, which is 1 by the first, times the product.
     """
     inverse, rests = np.empty(len(steps)), np.empty(len(steps))
     for j in range(len(steps)):
@@ -80,6 +81,7 @@ def quantise_each(query, steps, middles, doubts, norm, codes, spreads, lines):  
         spreads[q] = np.int32(room) if room < FAR else FAR  # also where it is NaN
         scale = 1 / unit if unit > 0 else 0.0
         lines[q, 0], lines[q, 1] = scale, (middle + reach) * scale - 128 * count + 2 if unit > 0 else np.inf
+        lines[q, 2] = middle + reach - 128 * unit * count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -144,24 +146,15 @@ def quantise_all(query, steps, middles, doubts, mean, variance, levels, codes): 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def guess_each(query, steps, middles, doubts, mean, variance, codes, lines, units):  # type: ignore[no-untyped-def]
-    """What `quantise_each` made of a query as a score: ``(constant, error)``. The largest products with plain
-    bytes, each times its token's unit (``units``), and the constant are about a document's score; the error
-    is that of `quantise_all`, by units of their own."""
-    largest = constant = doubt = total = size = 0.0
-    for q in range(len(query)):
+def bound_each(lines, codes, units):  # type: ignore[no-untyped-def]
+    """By how much a score may exceed the sum of the largest products with plain bytes, each times its token's
+    unit (to ``units``), also where that is summed in float32. ``lines`` and ``codes`` by `quantise_each`."""
+    bound = size = 0.0
+    for q in range(len(lines)):
         units[q] = 1 / lines[q, 0] if lines[q, 0] > 0 else 0.0
-        largest = max(largest, np.float64(units[q]))
-    deviation, rests = np.sqrt(variance), np.empty(len(steps))
-    scaled = np.empty(query.shape, np.float32)
-    for q in range(len(query)):
-        unit, count = np.float64(units[q]), 0
-        for j in range(len(rests)):
-            rests[j] = query[q, j] * steps[j] - unit * codes[q, j]
-            count += codes[q, j]
-            scaled[q, j] = rests[j] / largest * deviation[j] if largest > 0 else 0
-        some = _summarise(query[q], middles, doubts, mean, codes[q], rests)
-        constant, doubt, total = constant + some[0] - 128 * unit * count, doubt + some[1], total + some[2]
-        size += unit * some[3]
-    error = min(255 * total, SIGMAS * largest * np.sqrt(2 * _add_alike(scaled)))
-    return constant, error + 2 * doubt + 2.0**-22 * (abs(constant) + 256 * size)
+        levels = 0.0
+        for j in range(codes.shape[1]):
+            levels += abs(np.float64(codes[q, j]))
+        bound += lines[q, 2]
+        size += abs(lines[q, 2]) + 256 * np.float64(units[q]) * levels
+    return bound + 2.0**-20 * size

@@ -20,16 +20,13 @@ from retrieval.kernels.rescore.stop import add
 from retrieval.kernels.simd import arithmetic as v
 from retrieval.kernels.simd.tiles import ROWS, configure, end_tiles, start_tiles
 from retrieval.kernels.token_rescore.exact import STEP
-from retrieval.kernels.token_rescore.narrowing import guess, narrow, raise_exact
+from retrieval.kernels.token_rescore.narrowing import NARROWED, narrow, raise_exact, reach
 from retrieval.kernels.token_rescore.prepared import Tokens
-from retrieval.kernels.token_rescore.query import guess_each, quantise_each
+from retrieval.kernels.token_rescore.query import bound_each, quantise_each
 from retrieval.kernels.turns import finish, follow, take
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["NARROWED", "fits", "maxsim_exactly"]
-
-NARROWED = 2 * LANES
-"""Query tokens up to which all products of a document are known before any is made exact."""
+__all__ = ["fits", "maxsim_exactly"]
 
 
 @inner
@@ -111,8 +108,8 @@ def _raise_group(octets, start, length, first, group, query, dims, calibration, 
 def _score(octets, offsets, ordinals, query, config, dims, calibration, bar, k, turns, scores):  # type: ignore[no-untyped-def]
     """`retrieval.kernels.token_rescore.reference.maxsim_exactly` into ``scores``; ordinals are the caller's
     to check. ``query`` is its shape (`shape_of`), packed bytes, spreads and lines (`quantise_each`), and
-    float64; ``calibration`` span and low. ``bar`` is (units, what is to be added): a document whose guess is
-    below the ``k``-th best that this thread has found scores -inf, unless ``k`` is 0, as it must be for more
+    float64; ``calibration`` span and low. ``bar`` is (units, what is to be added): a document that cannot
+    reach the ``k``-th best that this thread has found scores -inf, unless ``k`` is 0, as it must be for more
     than two groups. So which documents are left out depends on the thread, which are the best does not."""
     longest = ROWS
     for ordinal in ordinals:
@@ -135,7 +132,7 @@ def _score(octets, offsets, ordinals, query, config, dims, calibration, bar, k, 
         exact[:] = -np.inf if length else 0.0
         for group in range(0, shape[2] if length else 0, 2):
             first = _multiply(octets, start, length, last, following, group, shape, packed, sums, best)
-            if 0 < k <= seen and guess(best, units) + added < heap[0]:
+            if 0 < k <= seen and reach(best, units) + added < heap[0]:
                 total = -np.inf
                 break
             _raise_group(octets, start, length, first, group, query, dims, calibration, scratch, exact)
@@ -158,22 +155,17 @@ def maxsim_exactly(
     scores: FloatArray,
     threads: int = 1,
     k: int = 0,
-    slack: float = 0.0,
 ) -> None:
     """See `retrieval.kernels.token_rescore.cpu.maxsim_exactly`; arguments are checked, tokens are bytes and
-    `fits` them. With ``k``, who cannot be among the best ``k`` by `maxsim_stored` may score -inf."""
+    `fits` them. With ``k``, who cannot be among the best ``k`` may score -inf."""
     n_q, dim = query.shape
     shape = shape_of(n_q, dim)
     room = -(-n_q // (2 * LANES)) * 2 * LANES
-    spreads, levels, lines = np.zeros(room, np.int32), np.empty((n_q, dim), np.int8), np.empty((n_q, 2))
-    known = tokens.steps, tokens.middles, tokens.doubts
-    quantise_each(query, *known, tokens.norm, levels, spreads, lines)
+    spreads, levels, lines = np.zeros(room, np.int32), np.empty((n_q, dim), np.int8), np.empty((n_q, 3))
+    quantise_each(query, tokens.steps, tokens.middles, tokens.doubts, tokens.norm, levels, spreads, lines)
     spreads += 1  # what equals a limit is not above it
-    units, added = np.zeros(room, np.float32), 0.0
-    k = k if k < len(ordinals) and n_q <= NARROWED else 0
-    if k:
-        constant, error = guess_each(query, *known, *tokens.usual, levels, lines, units)
-        added = constant + error + slack
+    units = np.zeros(room, np.float32)
+    added, k = bound_each(lines, levels, units), k if k < len(ordinals) and n_q <= NARROWED else 0
     width = -(-dim // STEP) * STEP
     asked = aligned((n_q, width), np.float64)
     asked[:, :dim], asked[:, dim:] = query, 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retrieval.kernels import helpers
 from retrieval.kernels.gather import cpu
 from retrieval.kernels.helpers import over_parts, over_turns
 from retrieval.kernels.turns import finish, take
@@ -118,6 +119,19 @@ def test_postings_gathered_by_several_are_the_same(n: int, monkeypatch: pytest.M
     one, two = cpu.gather(*given), cpu.gather(*given, threads=2)
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_where_no_thread_can_be_started_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(helpers, "_queues", [])
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    taken: list[Any] = []
+    assert over_parts(lambda some: some, np.arange(100), 3).tolist() == list(range(100))
+    over_turns(lambda turns: _take_all(turns, 64, taken, lambda: None), 64, 2)
+    assert {thread for thread, *_ in taken} == {threading.get_ident()}
+    assert not helpers._queues
 
 
 def _child() -> None:

@@ -1,0 +1,134 @@
+"""The best by tokens in one call: as by its steps, on every level, by any number of threads."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.cases.token_best import CASES
+from retrieval.kernels import host
+from retrieval.kernels.helpers import together
+from retrieval.kernels.token_best import cpu, reference
+
+needs_one_call = pytest.mark.skipif(
+    host.simd_level() != "avx512" or host.has_tiles(), reason="made for AVX-512 without tiles"
+)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.label)
+def asked(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+    made: tuple[Any, ...] = request.param.make(np.random.default_rng(3), 0.05)
+    return made
+
+
+def check_same(got: cpu.Best, expected: cpu.Best) -> None:
+    order, other = np.argsort(got.ordinals), np.argsort(expected.ordinals)
+    np.testing.assert_array_equal(got.ordinals[order], expected.ordinals[other])
+    np.testing.assert_allclose(got.scores[order], expected.scores[other], rtol=1e-6)
+    assert (got.scanned, got.visited) == (expected.scanned, expected.visited)
+    assert (got.ordinals.dtype, got.scores.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize("k", [1, 7, 60, 10**6])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_as_the_definition(asked: tuple[Any, ...], k: int, threads: int) -> None:
+    *rest, _, slack = asked
+    check_same(cpu.token_best(*rest, k, slack, threads), reference.token_best(*rest, k, slack))
+
+
+@needs_one_call
+@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case.label)
+def test_threads_and_steps_give_the_same_bits(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    *rest, _ = case.make(np.random.default_rng(5), 0.05)
+    one = cpu._in_one_call(*rest, 1)
+    for _ in range(20):
+        two = cpu._in_one_call(*rest, 2)
+        assert one is not None and two is not None
+        np.testing.assert_array_equal(one.ordinals, two.ordinals)
+        np.testing.assert_array_equal(one.scores, two.scores)
+    monkeypatch.setattr(cpu, "_fits", lambda *_: False)
+    steps = cpu.token_best(*rest, 1e-4)
+    np.testing.assert_array_equal(one.ordinals, steps.ordinals)
+    np.testing.assert_array_equal(one.scores, steps.scores)
+
+
+@needs_one_call
+def test_a_helper_that_is_late_or_fails_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper that took turns and never finished them: the steps are taken one by one."""
+    given = CASES[0].make(np.random.default_rng(1), 0.05)
+    expected = cpu.token_best(*given)
+    kernel = cpu._kernel()
+
+    class Late:
+        DONE = kernel.DONE
+
+        @staticmethod
+        def run(is_asking: bool, *_: Any) -> int:
+            return int(kernel.LATE) if is_asking else 0
+
+    monkeypatch.setattr(cpu, "_kernel", lambda: Late)
+    check_same(cpu.token_best(*given, 2), expected)
+
+
+def test_who_gives_up_waits_until_the_helper_has_ended() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(is_asking: bool) -> int:
+        if is_asking:
+            assert begun.wait(60)
+            return 3
+        begun.set()
+        ended.set()
+        return 1
+
+    assert together(work, 2) == 3
+    assert ended.is_set()
+    assert together(lambda is_asking: 0 if is_asking else 1, 1) == 0
+
+
+def test_what_does_not_fit_is_refused(asked: tuple[Any, ...]) -> None:
+    probe, query, segment, how, k, slack = asked
+    wrong = probe.copy()
+    wrong[0, 0] = np.nan
+    for args, told in [
+        ((wrong, query, segment, how, k, slack), "NaN"),
+        ((probe[:, :8], query, segment, how, k, slack), "query is"),
+        ((probe, query[:, :8], segment, how, k, slack), "must be float32"),
+        ((probe, query, segment, how, 0, slack), "k is 0"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            cpu.token_best(*args)
+
+
+def test_damage_is_named(asked: tuple[Any, ...]) -> None:
+    probe, query, segment, how, k, slack = asked
+    if how.gathered:
+        postings = segment.postings.copy()
+        postings[:] = 2**31
+        with pytest.raises(ValueError, match="posting"):
+            cpu.token_best(probe, query, replace(segment, postings=postings), how, k, slack)
+    if how.by_centroids:
+        named = np.full_like(segment.named, 2**16 - 1)
+        with pytest.raises(ValueError, match="centroid"):
+            cpu.token_best(probe, query, replace(segment, named=named), how, k, slack)
+
+
+def test_what_a_segment_refuses(asked: tuple[Any, ...]) -> None:
+    segment = asked[2]
+    bare = segment.starts.copy()
+    bare[1] = 0
+    falling = segment.posting_starts.copy()
+    falling[1] = falling[-1] + 1
+    for changes, told in [
+        ({"starts": segment.starts[:-1]}, "documents of tokens"),
+        ({"starts": bare}, "no tokens"),
+        ({"posting_starts": segment.posting_starts[:-1]}, "postings of"),
+        ({"posting_starts": falling}, "must grow"),
+        ({"named": segment.named[:-1]}, "end at"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            replace(segment, **changes)
