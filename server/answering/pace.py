@@ -24,7 +24,7 @@ __all__ = ["Paces"]
 T = TypeVar("T")
 
 SHORT_SECONDS = 0.001
-"""CPU time of a short search."""
+"""CPU time of a short search, where all requests wait for it."""
 LONG_SECONDS = 0.005
 """So long nothing else may have to wait."""
 ENOUGH, MANY = 8, 100
@@ -47,9 +47,10 @@ class _Pace:
 
 class Paces:
     """How long plain searches took, by engine. Any thread may call; who comes between only makes it more
-    careful."""
+    careful. A search of ``short_seconds`` of CPU time is short."""
 
-    def __init__(self) -> None:
+    def __init__(self, short_seconds: float = SHORT_SECONDS) -> None:
+        self._short_seconds = short_seconds
         self._paces: WeakKeyDictionary[Engine, _Pace] = WeakKeyDictionary()
 
     def is_short(self, engine: Engine) -> bool:
@@ -75,7 +76,7 @@ class Paces:
                 if pace.short < MANY:
                     pace.not_before = now + PAUSE_SECONDS
                 pace.short = ENOUGH
-            elif keeps_waiting or time.thread_time() - worked <= SHORT_SECONDS:
+            elif keeps_waiting or time.thread_time() - worked <= self._short_seconds:
                 pace.short += 1
             else:
                 pace.short = 0
