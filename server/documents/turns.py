@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from typing import Any
 
 from starlette.requests import Request
 
@@ -245,7 +246,7 @@ def _check_failures(places: Iterable[_Place], waiting: int) -> None:
 
 async def _until(come: asyncio.Event, request: Request | None, seconds: float) -> None:
     """Until the turn may have come, the seconds are over, or the client has gone."""
-    waiting = [asyncio.create_task(come.wait())]
+    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(come.wait())]
     if request is not None:
         waiting.append(asyncio.create_task(until_gone(request)))
     limit = None if math.isinf(seconds) else seconds
