@@ -10,6 +10,7 @@ what a commit has added is read by the first search after it, which may take lon
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from weakref import WeakKeyDictionary
 
 from retrieval import Engine
 
+if sys.platform == "linux":
+    import resource
+
 __all__ = ["Paces"]
 
 T = TypeVar("T")
@@ -26,7 +30,8 @@ T = TypeVar("T")
 SHORT_SECONDS = 0.001
 """CPU time of a short search, where all requests wait for it."""
 LONG_SECONDS = 0.005
-"""So long nothing else may have to wait."""
+"""So long nothing else may have to wait for what a search works, or waits for itself. Where the system gives
+its core to somebody else meanwhile, as under overload, a thread of its own would only be slower."""
 ENOUGH, MANY = 8, 100
 """Short ones in a row before one is thought to be short; and before one that was long does not count, since
 garbage is collected at any time."""
@@ -67,12 +72,13 @@ class Paces:
         """What ``search`` finds; how long it takes is remembered. ``keeps_waiting``: all other requests, so
         that time counts; else it is on a thread, where it waits for others too, and its work counts."""
         pace, commit = self._paces.setdefault(engine, _Pace()), _commit_of(engine.path)
-        started, worked = time.monotonic(), time.thread_time()
+        started, worked, waits = time.monotonic(), time.thread_time(), _waits()
         try:
             return search()
         finally:
             now = time.monotonic()
-            if keeps_waiting and now - started > LONG_SECONDS:
+            is_own = time.thread_time() - worked > LONG_SECONDS or _waits() != waits
+            if keeps_waiting and now - started > LONG_SECONDS and is_own:
                 if pace.short < MANY:
                     pace.not_before = now + PAUSE_SECONDS
                 pace.short = ENOUGH
@@ -81,6 +87,14 @@ class Paces:
             else:
                 pace.short = 0
             pace.commit = commit
+
+
+def _waits() -> int:
+    """How often this thread has waited for something, a file for example; where that is not told, a number
+    that never comes again."""
+    if sys.platform != "linux":
+        return time.monotonic_ns()
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def _commit_of(index: Path) -> Commit:

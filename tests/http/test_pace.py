@@ -66,6 +66,16 @@ def test_after_one_that_kept_others_waiting_there_is_a_pause(engine, monkeypatch
     assert paces.is_short(engine)
 
 
+def test_one_whose_core_was_given_to_others_was_not_long(engine, monkeypatch):
+    paces = Paces()
+    learn(paces, engine)
+    now = time.monotonic()
+    monkeypatch.setattr(pace, "_waits", lambda: 7)
+    monkeypatch.setattr(pace.time, "monotonic", iter([now, now + 1, now + 1]).__next__)
+    paces.watched(engine, lambda: None, keeps_waiting=True)
+    assert paces.is_short(engine)
+
+
 def test_the_first_one_after_a_commit_has_a_thread(engine):
     paces = Paces()
     learn(paces, engine)
