@@ -32,6 +32,7 @@ docs: $(READY)
 	$(BIN)/python -m index_tools.reference --write README.md
 
 $(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV): packages are installed, which takes some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

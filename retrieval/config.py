@@ -76,6 +76,11 @@ class RuntimeConfig(_Config):
     kernels: Literal["auto", "cpu", "cuda", "reference"] = Field(
         default="auto", description="what scores: auto is cuda where the device is, else cpu"
     )
+    trace_queries: bool = Field(
+        default=False,
+        description="encode a query that comes alone by a traced graph of the model, where that gives the "
+        "same bits: sooner by what Python takes of it, for a second or two more when the model is loaded",
+    )
     token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
     query_threads: int = Field(
         default=1,

@@ -133,15 +133,16 @@ def make_context(
     tasks = Tasks(store, log, metrics, max_waiting=settings.max_tasks)
     write_pool = WorkPool(WRITERS)
     writers = Writers(registry, tasks, write_pool, settings.max_in_flight)
+    models = Models(settings, settings.runtime(), encoders)
     return AppContext(
         settings=settings,
         log=log,
         metrics=metrics,
         access=access,
         store=store,
-        models=Models(settings, settings.runtime(), encoders),
+        models=models,
         registry=registry,
-        pool=WorkPool(settings.search_threads),
+        pool=WorkPool(settings.search_threads, model=models.thread),
         write_pool=write_pool,
         gate=Admission(settings.max_in_flight),
         write_gate=Admission(settings.max_in_flight),

@@ -37,7 +37,7 @@ from bench.serve.data import Questions, build, questions, stored_vectors
 from bench.serve.load import Load, closed_loop
 from bench.serve.measure import FORMS, Form, Options
 from bench.serve.process import Memory, Server, memory_of, serving
-from retrieval import Engine
+from retrieval import Engine, RuntimeConfig
 from retrieval.errors import RetrievalError
 from retrieval.types import EncoderKind
 
@@ -83,7 +83,8 @@ def main(
         names = peers.known(peer)
         where = index or build(folder, cast(EncoderKind, kind), preset, cache)
         with ExitStack() as stack:
-            engine = stack.enter_context(Engine.open(where))
+            # As the server does, so that what is compared differs in nothing else.
+            engine = stack.enter_context(Engine.open(where, runtime=RuntimeConfig.of(trace_queries=True)))
             engine.warm_up()
             asked = questions(folder, engine, queries)
             server = stack.enter_context(serving(where))

@@ -57,6 +57,7 @@ def _rows(info: IndexInfo) -> list[tuple[str, str]]:
         *_geometry(info),
         *_strain(info),
         *_clipped(info),
+        *_unarranged(info),
         ("encoder", f"{encoder['name']}  {told}" if encoder else _unknown(info)),
         ("fields", "  ".join(f"{name}: {kind}" for name, kind in info.fields.items()) or "none"),
     ]
@@ -172,6 +173,14 @@ def _strain(info: IndexInfo) -> list[tuple[str, str]]:
     if is_strained(info):
         told += ": the documents have changed, train again with compact --retrain"
     return [("strain", told)]
+
+
+def _unarranged(info: IndexInfo) -> list[tuple[str, str]]:
+    """Segments that were too large for memory."""
+    if not info.unarranged:
+        return []
+    told = f"{info.unarranged:,} documents, all scored, for want of memory: compact where there is more"
+    return [("not arranged", told)]
 
 
 def _clipped(info: IndexInfo) -> list[tuple[str, str]]:

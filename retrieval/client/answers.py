@@ -120,6 +120,7 @@ def index_info_of(path: str, values: Mapping[str, Any], detail: CollectionDetail
         complete=True,  # what is not is no collection that answers
         pooling=detail.pooling,
         strain=values.get("strain"),
+        unarranged=values.get("unarranged", 0),
     )
 
 

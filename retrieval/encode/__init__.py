@@ -83,9 +83,14 @@ def load_encoder(
     runtime = runtime or RuntimeConfig.of()
     check_backend(runtime)
     config, checkpoint, builtin = _resolved(config, runtime)
+    encoder: DenseEncoder | LateEncoder
     if config.kind == "dense":
-        return DenseEncoder(config, checkpoint, runtime)
-    return LateEncoder(config, checkpoint, runtime, builtin.skiplist if builtin else None)
+        encoder = DenseEncoder(config, checkpoint, runtime)
+    else:
+        encoder = LateEncoder(config, checkpoint, runtime, builtin.skiplist if builtin else None)
+    if runtime.trace_queries:
+        encoder.trace_queries()
+    return encoder
 
 
 def _resolved(

@@ -68,7 +68,10 @@ def trace(
         try:
             given = [features_of(" ".join(map(str, range(7, 7 + n)))) for n in LENGTHS]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of decisions in Python: that is what the comparison is for
+                # Of decisions in Python: that is what the comparison is for. And that tracing is deprecated:
+                # what is named in its place runs Python between the operations, or needs a C++ compiler. A
+                # torch without it has no graphs, and runs models as before.
+                warnings.simplefilter("ignore")
                 graph = Graph(_script(model, given[0], run), given[0])
             graph.longest = max(features["input_ids"].shape[1] for features in given)
             is_same = all(_same(graph, features, run) for features in given)
@@ -92,9 +95,10 @@ def _script(model: Any, features: Features, run: Callable[[dict[str, Any]], Sequ
         def forward(self, *tensors: Any) -> Any:
             return tuple(run({**features, **dict(zip(names, tensors, strict=True))}))
 
-    return torch.jit.trace(
-        Forward().eval(), tuple(features[name] for name in names), check_trace=False, strict=False
-    )
+    forward = Forward()
+    forward.training = False  # not by eval(), which would change the model's own mode too
+    given = tuple(features[name] for name in names)
+    return torch.jit.trace(forward, given, check_trace=False, strict=False)
 
 
 def _same(graph: Graph, features: dict[str, Any], run: Callable[[dict[str, Any]], Sequence[Any]]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
@@ -19,6 +19,9 @@ from retrieval.storage.segment import STRAIN
 
 __all__ = ["IndexInfo", "describe_index"]
 
+KEEPING_NOTHING = frozenset({"exact", "funnel"})
+"""Indexes of recipes that may search the stored vectors alone."""
+
 
 @dataclass(frozen=True)
 class IndexInfo:
@@ -27,10 +30,11 @@ class IndexInfo:
     ``quality`` what was measured of it (None: every stored vector is scored); ``strain`` is the share of
     tokens' squared lengths that centroids leave (index tokens), to be compared with that of the documents
     that were trained on, ``quality["strain"]``; ``clipped`` is the share of numbers beyond the range of int8,
-    of all that were added since it was calibrated (None: none was); ``encoder`` is None for a caller's own
-    class; ``complete`` is False while a build is unfinished; ``pooling`` says how tokens share
-    vectors (`IndexConfig.pooling`); ``config`` is what was asked for (`IndexConfig`), also what of it is not
-    trained yet."""
+    of all that were added since it was calibrated (None: none was); ``unarranged`` documents lie in
+    segments without the graph or lists of the recipe, for want of memory, and are all scored; ``encoder`` is
+    None for a caller's own class; ``complete`` is False while a build is unfinished; ``pooling`` says how
+    tokens share vectors (`IndexConfig.pooling`); ``config`` is what was asked for (`IndexConfig`), also what
+    of it is not trained yet."""
 
     path: str
     format_version: int
@@ -55,6 +59,7 @@ class IndexInfo:
     pooling: str = "none"
     strain: float | None = None
     clipped: float | None = None
+    unarranged: int = 0
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -99,12 +104,20 @@ def describe_index(root: Path, catalog: Catalog, fields: dict[str, str]) -> Inde
         fingerprint=codec.encoder_fingerprint,
         strain=_mean(strains),
         clipped=clipped,
+        unarranged=_unarranged(codec.config.get("recipe"), segments),
         fields=fields,
         created_at=created,
         complete=build["complete"],
         pooling=pooling,
         config=config,
     )
+
+
+def _unarranged(recipe: Mapping[str, Any] | None, segments: Sequence[SegmentRecord]) -> int:
+    """Documents of segments that the recipe would arrange, and has not."""
+    if recipe is None or recipe["index"] in KEEPING_NOTHING:
+        return 0
+    return sum(one.n_documents for one in segments if not one.is_arranged)
 
 
 def _strain(root: Path, segment: SegmentRecord) -> float | None:

@@ -48,6 +48,11 @@ def advice(info: IndexInfo) -> list[str]:
     if curve is not None and curve["points"] and info.recipe is not None:
         gap = _gap(RecallCurve.from_json(curve), RecipeConfig.of(**info.recipe))
         told += [f"{gap}: train another one (diagnose tries several)"] if gap else []
+    if info.unarranged:
+        told.append(
+            f"{info.unarranged:,} documents are in segments that the recipe could not arrange for want of "
+            "memory, so all of those are scored: compact arranges them where there is more"
+        )
     if info.deleted and info.deleted >= WASTED * (info.documents + info.deleted):
         told.append(f"{info.deleted:,} deleted documents still take room: compact gives it back")
     return told

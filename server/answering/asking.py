@@ -51,10 +51,11 @@ class Question:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it takes as long as others to the same collection: a vector, and the nearest few of all."""
+        """Whether it takes as long as others to the same collection, once it is encoded: one vector or text,
+        and the nearest few of all."""
         search = self.search
         return (
-            search.vector is not None
+            search.vectors is None
             and search.filter is None
             and search.params is None
             and search.cursor is None

@@ -10,6 +10,7 @@ what a commit has added is read by the first search after it, which may take lon
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +20,18 @@ from weakref import WeakKeyDictionary
 
 from retrieval import Engine
 
+if sys.platform == "linux":
+    import resource
+
 __all__ = ["Paces"]
 
 T = TypeVar("T")
 
 SHORT_SECONDS = 0.001
-"""CPU time of a short search."""
+"""CPU time of a short search, where all requests wait for it."""
 LONG_SECONDS = 0.005
-"""So long nothing else may have to wait."""
+"""So long nothing else may have to wait for what a search works, or waits for itself. Where the system gives
+its core to somebody else meanwhile, as under overload, a thread of its own would only be slower."""
 ENOUGH, MANY = 8, 100
 """Short ones in a row before one is thought to be short; and before one that was long does not count, since
 garbage is collected at any time."""
@@ -47,9 +52,10 @@ class _Pace:
 
 class Paces:
     """How long plain searches took, by engine. Any thread may call; who comes between only makes it more
-    careful."""
+    careful. A search of ``short_seconds`` of CPU time is short."""
 
-    def __init__(self) -> None:
+    def __init__(self, short_seconds: float = SHORT_SECONDS) -> None:
+        self._short_seconds = short_seconds
         self._paces: WeakKeyDictionary[Engine, _Pace] = WeakKeyDictionary()
 
     def is_short(self, engine: Engine) -> bool:
@@ -66,20 +72,29 @@ class Paces:
         """What ``search`` finds; how long it takes is remembered. ``keeps_waiting``: all other requests, so
         that time counts; else it is on a thread, where it waits for others too, and its work counts."""
         pace, commit = self._paces.setdefault(engine, _Pace()), _commit_of(engine.path)
-        started, worked = time.monotonic(), time.thread_time()
+        started, worked, waits = time.monotonic(), time.thread_time(), _waits()
         try:
             return search()
         finally:
             now = time.monotonic()
-            if keeps_waiting and now - started > LONG_SECONDS:
+            is_own = time.thread_time() - worked > LONG_SECONDS or _waits() != waits
+            if keeps_waiting and now - started > LONG_SECONDS and is_own:
                 if pace.short < MANY:
                     pace.not_before = now + PAUSE_SECONDS
                 pace.short = ENOUGH
-            elif keeps_waiting or time.thread_time() - worked <= SHORT_SECONDS:
+            elif keeps_waiting or time.thread_time() - worked <= self._short_seconds:
                 pace.short += 1
             else:
                 pace.short = 0
             pace.commit = commit
+
+
+def _waits() -> int:
+    """How often this thread has waited for something, a file for example; where that is not told, a number
+    that never comes again."""
+    if sys.platform != "linux":
+        return time.monotonic_ns()
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def _commit_of(index: Path) -> Commit:

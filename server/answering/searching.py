@@ -33,6 +33,9 @@ Found = bytes | None
 """The answer, if nothing is left to be done for it."""
 PACES = Paces()
 """What it keeps belongs to engines, so several applications in one process share nothing by it."""
+AFTER_TEXTS = Paces(short_seconds=0.003)
+"""Of searches that follow an encoding: it leaves a model's weights in the processor's caches, so that they
+take twice as long; the encoding still longer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,11 +113,14 @@ class Asker:
     async def _found(self, asked: Sequence[_Asked], search: Callable[[], Found]) -> Found:
         """What ``search`` finds, after stages that wait for models."""
         work = self._work
-        if len(asked) == 1 and asked[0].question.is_plain:
+        is_plain = len(asked) == 1 and asked[0].question.is_plain
+        if is_plain and asked[0].search.vector is not None:
             return await self._plainly(search)
         stages = self._prepared(asked)
         if not stages:
             return await work.run(search)
+        if is_plain:
+            return await self._encoded_plainly(stages[0][0], search)
         for stage, lane in stages[:-1]:
             await work.run(stage, lane)
         return await work.run_after(*stages[-1], search)
@@ -132,6 +138,15 @@ class Asker:
         if found:
             return found[0]
         return await self._work.run(lambda: PACES.watched(engine, search, keeps_waiting=False))
+
+    async def _encoded_plainly(self, encode: Callable[[], None], search: Callable[[], Found]) -> Found:
+        """What a plain search finds for a text: where the model's thread has nothing to do all of it is done
+        there, if the search will be so short that the next text hardly waits for it."""
+        engine, work = self._engine, self._work
+        lane: Lane = "model" if work.has_free_model and AFTER_TEXTS.is_short(engine) else "encode"
+        return await work.run_after(
+            encode, lane, lambda: AFTER_TEXTS.watched(engine, search, keeps_waiting=False)
+        )
 
     def _prepared(self, asked: Sequence[_Asked]) -> list[tuple[Callable[[], None], Lane]]:
         """Stages and their lanes: encode the texts, where others that wait for the model join; count terms

@@ -68,6 +68,7 @@ def detail_of(context: AppContext, name: str) -> CollectionDetail:
         recipe=info.recipe,
         quality=dict(quality) if quality else None,
         strain=info.strain,
+        unarranged=info.unarranged,
         advice=advice(info),
     )
 

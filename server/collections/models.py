@@ -37,14 +37,14 @@ class Models:
 
     ``given`` are encoder objects by collection name; they win over the one that the index names. Models of
     the list stay loaded; others (of the same checkpoints with other settings, or of indexes that were
-    there at the start) as long as something uses them.
+    there at the start) as long as something uses them. ``thread`` is where they encode queries.
     """
 
     def __init__(
         self, settings: ServerSettings, runtime: RuntimeConfig, given: Mapping[str, Encoder] | None = None
     ) -> None:
         self._settings, self._runtime = settings, runtime
-        self._thread = ModelThread()
+        self.thread = ModelThread()
         self._listed = dict(settings.models)
         self._given = {name: self._batching(encoder) for name, encoder in (given or {}).items()}
         self._loading = threading.Lock()
@@ -162,7 +162,7 @@ class Models:
 
     def close(self) -> None:
         """End the thread on which queries are encoded. Blocks until what it does is done."""
-        self._thread.close()
+        self.thread.close()
 
     def _whole(self, config: EncoderConfig) -> EncoderConfig:
         return self._resolved(config) if is_local(config.name) else config
@@ -179,7 +179,7 @@ class Models:
             encoder,
             cached_texts=self._settings.query_cache,
             batch_tokens=self._settings.encode_batch_tokens,
-            thread=self._thread,
+            thread=self.thread,
         )
 
     def _unknown(self, name: object, pointer: str | None, why: str = "") -> ProblemError:

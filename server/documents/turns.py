@@ -14,12 +14,14 @@ for how long, and so requests behind it are refused.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from typing import Any
 
 from starlette.requests import Request
 
@@ -33,11 +35,13 @@ STEP_SECONDS = 0.1
 
 class LineBlocked(Exception):
     """No request can wait for a turn now. ``waiting`` do; ``task`` is what they wait for, if it is a task;
-    ``reason`` is why it could not write (None: as many wait as may)."""
+    ``reason`` is why it could not write (None: as many wait as may, or ``waited`` so many seconds)."""
 
-    def __init__(self, waiting: int, task: str | None, reason: str | None = None) -> None:
+    def __init__(
+        self, waiting: int, task: str | None, reason: str | None = None, waited: float | None = None
+    ) -> None:
         super().__init__(reason or f"{waiting} requests wait")
-        self.waiting, self.task, self.reason = waiting, task, reason
+        self.waiting, self.task, self.reason, self.waited = waiting, task, reason, waited
 
 
 def _nothing() -> None:
@@ -61,10 +65,10 @@ class _Place:
 
 class Turns:
     """The lines of writers, one a collection. Any thread and any event loop may wait in them; of requests at
-    most ``most`` in each."""
+    most ``most`` in each, and none longer than ``seconds``."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, seconds: float = math.inf) -> None:
+        self._most, self._seconds = most, seconds
         self._lock = threading.Lock()
         self._lines: dict[str, deque[_Place]] = {}
 
@@ -76,7 +80,8 @@ class Turns:
         Give the ``request``, once its body has been read, to leave the line when its client goes away.
 
         Raises:
-            LineBlocked: so many wait already, or a task that comes first is tried again later.
+            LineBlocked: so many wait already, it waited too long, or a task that comes first is tried again
+                later.
             Disconnected: the client has gone while it waited.
         """
         loop, come = asyncio.get_running_loop(), asyncio.Event()
@@ -87,13 +92,21 @@ class Turns:
 
         place = _Place(wake)
         before = self._join(collection, place)
+        until = loop.time() + self._seconds
         try:
             while not self._has_turn(collection, place):
-                await _until(come, request)
+                if loop.time() >= until:
+                    raise self._too_late(collection, place)
+                await _until(come, request, until - loop.time())
                 come.clear()
             yield before
         finally:
             self._end(collection, place)
+
+    def first_task(self, collection: str) -> str | None:
+        """The task that a request has to wait for first, None where there is none."""
+        with self._lock:
+            return _first_task(self._lines.get(collection, ()))
 
     def keep(self, collection: str, task: str) -> None:
         """Keep a place for a task that begins later, behind all who are there, until `forget`."""
@@ -150,7 +163,7 @@ class Turns:
         requests = _requests(line)
         _check_failures(line, requests)
         if line and requests >= self._most:
-            raise LineBlocked(requests, next((place.task for place in line if place.task), None))
+            raise LineBlocked(requests, _first_task(line))
 
     def _join(self, collection: str, place: _Place) -> str | None:
         """The last task that was there before a request."""
@@ -168,6 +181,12 @@ class Turns:
             line = self._lines[collection]
             _check_failures(takewhile(lambda other: other is not place, line), _requests(line))
             return line[0] is place
+
+    def _too_late(self, collection: str, place: _Place) -> LineBlocked:
+        with self._lock:
+            line = self._lines[collection]
+            before = takewhile(lambda other: other is not place, line)
+            return LineBlocked(_requests(line), _first_task(before), waited=self._seconds)
 
     def _begin(self, collection: str, task: str, wake: Callable[[], object]) -> tuple[_Place, bool]:
         """The place of a task that begins now, and whether one was kept for it.
@@ -215,22 +234,27 @@ def _requests(line: deque[_Place]) -> int:
     return sum(place.task is None for place in islice(line, 1, None))
 
 
+def _first_task(line: Iterable[_Place]) -> str | None:
+    return next((place.task for place in line if place.task), None)
+
+
 def _check_failures(places: Iterable[_Place], waiting: int) -> None:
     for place in places:
         if place.failure is not None:
             raise LineBlocked(waiting, place.task, place.failure)
 
 
-async def _until(come: asyncio.Event, request: Request | None) -> None:
-    if request is None:
-        await come.wait()
-        return
-    coming, going = asyncio.create_task(come.wait()), asyncio.create_task(until_gone(request))
+async def _until(come: asyncio.Event, request: Request | None, seconds: float) -> None:
+    """Until the turn may have come, the seconds are over, or the client has gone."""
+    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(come.wait())]
+    if request is not None:
+        waiting.append(asyncio.create_task(until_gone(request)))
+    limit = None if math.isinf(seconds) else seconds
     try:
-        await asyncio.wait((coming, going), return_when=asyncio.FIRST_COMPLETED)
-        if going.done():
-            going.result()
+        await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if request is not None and waiting[1].done():
+            waiting[1].result()
             raise Disconnected
     finally:
-        coming.cancel()
-        going.cancel()
+        for each in waiting:
+            each.cancel()

@@ -23,6 +23,9 @@ SHARE = 1 / 3
 wait for each as may, other collections can be written to."""
 LONGEST_RETRY = 60
 """Seconds after which a refused write may come again, however long the task before it still takes."""
+LONGEST_WAIT = 20.0
+"""Seconds that a write waits for its turn: clients that wait half a minute, as ours does, hear that nothing
+was written and for which task to look. Where the task says that it takes longer, they hear it at once."""
 
 T = TypeVar("T")
 
@@ -35,7 +38,7 @@ class Writers:
     def __init__(self, registry: Registry, tasks: Tasks, pool: WorkPool, max_in_flight: int) -> None:
         self._registry, self._tasks, self._pool = registry, tasks, pool
         most = max(1, round(SHARE * max_in_flight))
-        self.turns, self._upkeep = Turns(most), Turns(most)
+        self.turns, self._upkeep = Turns(most, LONGEST_WAIT), Turns(most)
 
     async def in_turn(
         self,
@@ -48,10 +51,13 @@ class Writers:
         the ``request``, once its body has been read, to stop waiting when its client goes away.
 
         Raises:
-            ProblemError: 404, 503: there is no such collection, it is not ready, too many wait for it, or a
-                task that comes first could not write to it.
+            ProblemError: 404, 503: there is no such collection, it is not ready, too many wait for it, it
+                would wait or has waited longer than `LONGEST_WAIT`, or a task that comes first could not
+                write to it.
             Disconnected: the client has gone, and nothing was done.
         """
+
+        self.check_room(collection)
 
         def leased(waited_for: str | None) -> T:
             with self._registry.lease(collection) as engine:
@@ -72,13 +78,17 @@ class Writers:
             return await upkeep()
 
     def check_room(self, collection: str) -> None:
-        """Whether one more write to the collection may wait for its turn; better told before its body comes.
+        """Whether one more write to the collection may wait for its turn, and will not wait too long, as far
+        as the task before it knows; better told before its body comes.
 
         Raises:
             ProblemError: 503 collection_busy.
         """
         with self._telling(collection):
             self.turns.check_room(collection)
+            task = self.turns.first_task(collection)
+            if task is not None and self._seconds_of(task) > LONGEST_WAIT:
+                raise LineBlocked(0, task, waited=0.0)
 
     @asynccontextmanager
     async def _turn(
@@ -95,12 +105,18 @@ class Writers:
         except LineBlocked as line:
             raise self._busy(collection, line) from None
 
+    def _seconds_of(self, task: str) -> float:
+        """How long it still takes, as far as that is known."""
+        return self._tasks.get(task).progress.eta_seconds or 0.0
+
     def _busy(self, collection: str, line: LineBlocked) -> ProblemError:
         seconds, waits_for = 1.0, ""
         if line.task is not None:
             waits_for = f" for the task {line.task}"
-            seconds = self._tasks.get(line.task).progress.eta_seconds or seconds
+            seconds = self._seconds_of(line.task) or seconds
         told = f"{line.waiting} requests to write to '{collection}' wait{waits_for}, and that is the most"
+        if line.waited is not None:
+            told = f"a write to '{collection}' would wait{waits_for} longer than {LONGEST_WAIT:g} seconds"
         if line.reason is not None:
             told = f"the task {line.task} was accepted before and could not write yet ({line.reason})"
         return ProblemError(

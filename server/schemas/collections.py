@@ -161,6 +161,7 @@ class CollectionDetail(BaseModel):
             "recipe": {"index": "tokens", "codec": "none", "recall_target": 0.95},
             "quality": None,
             "strain": 0.21,
+            "unarranged": 0,
             "advice": [],
         }
     )
@@ -195,6 +196,10 @@ class CollectionDetail(BaseModel):
     )
     strain: float | None = Field(
         None, description="what centroids leave of the tokens, to be compared with the strain in 'quality'"
+    )
+    unarranged: int = Field(
+        0,
+        description="documents in segments without a graph, or lists, of the recipe: all of them are scored",
     )
     advice: list[str] = Field(description="what should be done, and why")
 

@@ -22,7 +22,8 @@ __all__ = ["check_values", "gunzip_limited", "parse_json"]
 _BLOCK = 1 << 20
 _QUOTE = ord('"')
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
-_NO_LISTS = bytes(set(range(256)) - set(b'",'))
+_NO_LISTS = bytes(set(range(256)) - set(b'",{'))
+_COMMA, _OBJECT = ord(","), ord("{")
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
@@ -43,6 +44,9 @@ _Place: TypeAlias = "tuple[_Place, str | int] | None"
 MAX_SHOWN = 100
 MAX_VALUES = 4 << 20
 """Of a body, or a line of one: three bytes, and next to none of gzip, may be an object of 64."""
+MAX_LISTED = 1 << 18
+"""Values in a row without an object: they are parsed in one go, in which no other thread runs Python. So many
+numbers take a twentieth of a second; a document of 2,048 vectors of 128 numbers has no more."""
 
 _SLICE = 16 << 10
 _PIECE = 64 << 10
@@ -61,8 +65,8 @@ def parse_json(body: bytes, max_depth: int) -> Any:
 
     Raises:
         ProblemError: 400 ``malformed_json`` for what is not JSON; 422 ``json_too_deep`` for arrays and
-            objects nested deeper than ``max_depth``; 413 ``too_many_values`` for more than `MAX_VALUES`; 422
-            ``invalid_request`` for values that cannot be used.
+            objects nested deeper than ``max_depth``; 413 ``too_many_values`` for more than `MAX_VALUES`, or
+            `MAX_LISTED` in a row; 422 ``invalid_request`` for values that cannot be used.
     """
     if _is_deeper(body, max_depth):
         told = f"the JSON is nested too deep: more than {max_depth} levels"
@@ -70,7 +74,7 @@ def parse_json(body: bytes, max_depth: int) -> Any:
     check_values(body)
     is_suspicious = _is_suspicious(body)
     try:
-        if not is_suspicious and body.count(b"{") <= _FEW:
+        if not is_suspicious and body.count(b"{") <= _FEW and body.count(b",") <= MAX_LISTED:
             with suppress(ValueError):  # what is wrong is told below
                 value = from_json(body, allow_inf_nan=False, cache_strings="keys")
                 if _has_every_member(value, body):
@@ -92,10 +96,19 @@ def check_values(body: bytes) -> None:
     nothing else is done.
 
     Raises:
-        ProblemError: 413 ``too_many_values``, more than `MAX_VALUES`.
+        ProblemError: 413 ``too_many_values``, more than `MAX_VALUES`, or than `MAX_LISTED` in a row.
     """
-    if body.count(b",") > MAX_VALUES and _commas(body) > MAX_VALUES:
+    if body.count(b",") <= min(MAX_LISTED, MAX_VALUES):
+        return
+    commas, in_a_row = _commas(body)
+    if commas > MAX_VALUES:
         told = f"the JSON holds more than {MAX_VALUES} values; send less at once"
+        raise ProblemError(413, "too_many_values", told)
+    if in_a_row > MAX_LISTED:
+        told = (
+            f"the JSON holds more than {MAX_LISTED} values in a row, in one document for example; send "
+            'vectors as {"base64": ...}, or documents as an Arrow stream'
+        )
         raise ProblemError(413, "too_many_values", told)
 
 
@@ -183,18 +196,23 @@ def _is_deeper(body: bytes, max_depth: int) -> bool:
     return False
 
 
-def _commas(body: bytes) -> int:
-    """How many there are outside of texts: as many as values, but for one in each array and object."""
+def _commas(body: bytes) -> tuple[int, int]:
+    """How many there are outside of texts: as many as values, but for one in each array and object. And the
+    most of them without the beginning of an object between."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = body.translate(None, _NO_LISTS)
-    commas = quotes = 0
+    commas = quotes = begun_at = longest = 0
     for start in range(0, len(marks), _BLOCK):
-        is_quote = np.frombuffer(marks, np.uint8, min(_BLOCK, len(marks) - start), start) == _QUOTE
-        quotes_by = np.cumsum(is_quote, dtype=np.int32) + quotes
-        commas += int(np.count_nonzero(~is_quote & (quotes_by % 2 == 0)))
-        quotes = int(quotes_by[-1]) % 2
-    return commas
+        codes = np.frombuffer(marks, np.uint8, min(_BLOCK, len(marks) - start), start)
+        quotes_by = np.cumsum(codes == _QUOTE, dtype=np.int32) + quotes
+        is_outside = quotes_by % 2 == 0
+        commas_by = np.cumsum((codes == _COMMA) & is_outside, dtype=np.int64) + commas
+        begins = commas_by[(codes == _OBJECT) & is_outside]  # commas before each object
+        edges = np.concatenate(([begun_at], begins, commas_by[-1:]))
+        longest, begun_at = max(longest, int(np.diff(edges).max())), int(edges[-2])
+        commas, quotes = int(commas_by[-1]), int(quotes_by[-1]) % 2
+    return commas, longest
 
 
 def _has_every_member(value: Any, body: bytes) -> bool:

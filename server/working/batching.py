@@ -81,6 +81,7 @@ class BatchingEncoder:
     `ConfiguredEncoder` or a `TokenizingEncoder` exactly where that one is.
 
     Queries are encoded on ``thread``, if one is given, documents on their caller's (`model_thread` says why).
+    Whoever calls on that thread waits for nobody, and nobody joins.
     """
 
     def __init__(
@@ -130,8 +131,12 @@ class BatchingEncoder:
         """
         if len(texts) > LARGE:
             return on_one_core(lambda: self.inner.encode_query(texts))
-        jobs = self._enter(texts)
-        self._wait(jobs)
+        is_here = self._thread is not None and self._thread.is_here
+        jobs = self._enter(texts, joins=not is_here)
+        if is_here:
+            self._encode_here([job for job in jobs if not job.done])
+        else:
+            self._wait(jobs)
         found = [_vectors(job) for job in jobs]
         if progress is not None:
             progress(len(texts))
@@ -146,8 +151,9 @@ class BatchingEncoder:
             now = self._counted
             return EncoderCounts(now.hits, now.misses, now.texts, tuple(now.batches))
 
-    def _enter(self, texts: Sequence[str]) -> list[_Job]:
-        """A job for each text: one that is done, one that others wait for too, or a new one."""
+    def _enter(self, texts: Sequence[str], *, joins: bool) -> list[_Job]:
+        """A job for each text: one that is done, or a new one; with ``joins`` it waits for the model, or is
+        one for which others wait too."""
         jobs = []
         with self._changed:
             for text in texts:
@@ -157,6 +163,9 @@ class BatchingEncoder:
                     jobs.append(_Job(text, True, self._cache[text]))
                     continue
                 self._counted.misses += 1
+                if not joins:
+                    jobs.append(_Job(text))
+                    continue
                 known = self._encoding.get(text) or self._waiting.get(text)
                 jobs.append(known or self._waiting.setdefault(text, _Job(text)))
         return jobs
@@ -176,6 +185,16 @@ class BatchingEncoder:
                 with self._changed:
                     self._finish(batch)
 
+    def _encode_here(self, batch: Sequence[_Job]) -> None:
+        """Encode them on this thread, which is the model's: who waits for the model waits for it too."""
+        if not batch:
+            return
+        with self._changed:
+            self._count(batch)
+        self._encode(batch)
+        with self._changed:
+            self._keep(batch)
+
     def _next_batch(self) -> list[_Job]:
         """The one that has waited longest, and of the others those of like length, while there is room."""
         first = next(iter(self._waiting.values()))
@@ -189,10 +208,12 @@ class BatchingEncoder:
         for job in batch:
             del self._waiting[job.text]
             self._encoding[job.text] = job
-        counted = self._counted
-        counted.texts += len(batch)
-        counted.batches[bisect_left(BATCH_SIZES, len(batch))] += 1
+        self._count(batch)
         return batch
+
+    def _count(self, batch: Sequence[_Job]) -> None:
+        self._counted.texts += len(batch)
+        self._counted.batches[bisect_left(BATCH_SIZES, len(batch))] += 1
 
     def _encode(self, batch: Sequence[_Job]) -> None:
         """End every job of a batch. Where it fails, each text is tried alone: only the one at fault may
@@ -218,7 +239,7 @@ class BatchingEncoder:
     def _by_the_model(self, texts: Sequence[str]) -> Vectors:
         if self._thread is None:
             return self.inner.encode_query(texts)
-        return self._thread.run(lambda: self.inner.encode_query(texts))
+        return self._thread.run(lambda: self.inner.encode_query(texts), is_alone=len(texts) == 1)
 
     def _finish(self, batch: Sequence[_Job]) -> None:
         self._busy = False
@@ -226,11 +247,16 @@ class BatchingEncoder:
             del self._encoding[job.text]
             if not job.done:  # the thread was stopped in the midst of it; who waits must not wait for ever
                 job.end(None, RuntimeError("encoding was interrupted"))
+        self._keep(batch)
+        self._changed.notify_all()
+
+    def _keep(self, batch: Sequence[_Job]) -> None:
+        """Remember their vectors in place of the oldest."""
+        for job in batch:
             if job.vectors is not None and self._cached_texts:
                 self._cache[job.text] = job.vectors
         while len(self._cache) > self._cached_texts:
             self._cache.popitem(last=False)
-        self._changed.notify_all()
 
 
 def _vectors(job: _Job) -> FloatArray:

@@ -128,20 +128,30 @@ class Door(HttpToolsProtocol):
         return not gate.has_room_for(gate.in_flight + self._refusal.coming)
 
     def _refuse(self) -> None:
-        headers, body = self._refusal.answer(self._state.context.gate, self.headers)
-        is_last = CLOSE in self.server_state.default_headers or not self.parser.should_keep_alive()
-        if is_last:
-            headers.append(CLOSE)
-        self._write(STATUS, headers, body)
+        gate, given = self._state.context.gate, self.server_state.default_headers
+        is_last, usual = CLOSE in given or not self.parser.should_keep_alive(), None
+        if not is_last:
+            usual = self._refusal.usual(gate, self.headers, given, self._refused)
+        if usual is not None:
+            self.transport.write(usual)
+        else:
+            headers, body = self._refusal.answer(gate, self.headers)
+            self._write(STATUS, [*headers, CLOSE] if is_last else headers, body)
         self.cycle = ANSWERED  # type: ignore[assignment]
         if is_last:
             self.transport.close()
         self.on_response_complete()
 
     def _write(self, status: int, headers: Headers, body: bytes) -> None:
+        self.transport.write(self._written(status, headers, body))
+
+    def _refused(self, headers: Headers, body: bytes) -> bytes:
+        return self._written(STATUS, headers, body)
+
+    def _written(self, status: int, headers: Headers, body: bytes) -> bytes:
         given = (pair for pair in self.server_state.default_headers if pair not in headers)
         lines = [b"%b: %b\r\n" % pair for pair in (*given, *headers)]
-        self.transport.write(b"".join((STATUS_LINE[status], *lines, ALWAYS, body)))
+        return b"".join((STATUS_LINE[status], *lines, ALWAYS, body))
 
     def _rest(self) -> None:
         """Start the clock of a connection without a request. uvicorn stops it at each byte, also of a body

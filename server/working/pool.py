@@ -16,15 +16,17 @@ from typing import Any, Literal, TypeVar
 from starlette.requests import Request
 
 from server.http.problems import ProblemError
+from server.working.model_thread import ModelThread
 from server.working.threads import Started, Threads
 
 __all__ = ["Disconnected", "Lane", "Work", "WorkPool", "until_gone"]
 
 T = TypeVar("T")
 
-Lane = Literal["search", "encode", "load"]
+Lane = Literal["search", "encode", "model", "load"]
 """``search``: what computes. ``encode``: what mostly waits for a model, so that queries come together
-there. ``load``: what may take minutes, once, before a collection can be searched in some way."""
+there; ``model``: on the model's own thread, for who finds it free. ``load``: what may take minutes, once,
+before a collection can be searched in some way."""
 
 ENCODERS = 32
 """Threads that wait for models; a batch of queries cannot be larger."""
@@ -44,15 +46,19 @@ async def until_gone(request: Request) -> None:
 
 class WorkPool:
     """At most ``threads`` jobs at one time, further ones wait in order; those that wait for a model, or load
-    what is needed once, have threads of their own. Belongs to one event loop.
+    what is needed once, have threads of their own. Belongs to one event loop; whoever made ``model`` closes
+    it.
     """
 
-    def __init__(self, threads: int, *, encoders: int = ENCODERS) -> None:
+    def __init__(self, threads: int, *, encoders: int = ENCODERS, model: ModelThread | None = None) -> None:
         self._lanes: dict[Lane, Threads] = {
             "search": Threads("search", threads),
             "encode": Threads("encode", encoders),
             "load": Threads("load", LOADERS),
         }
+        self._model = model
+        if model is not None:
+            self._lanes["model"] = Threads("model", 1, model.executor)
         self._here = Threads("here", 1)
 
     async def run(
@@ -75,7 +81,7 @@ class WorkPool:
             ProblemError: 504, the time is over; at once, whatever a thread still does.
             Disconnected: the client has gone.
         """
-        work = Work(self._lanes, self._here, request)
+        work = Work(self._lanes, self._here, self._model, request)
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000) as deadline:
                 work.deadline = deadline
@@ -106,8 +112,9 @@ class WorkPool:
 
     def close(self) -> None:
         """Wait for the running jobs; those that wait never begin. Blocks."""
-        for lane in self._lanes.values():
-            lane.executor.shutdown(wait=True, cancel_futures=True)
+        for name, lane in self._lanes.items():
+            if name != "model":
+                lane.executor.shutdown(wait=True, cancel_futures=True)
 
 
 class Work:
@@ -115,8 +122,10 @@ class Work:
 
     deadline: asyncio.Timeout
 
-    def __init__(self, lanes: dict[Lane, Threads], here: Threads, request: Request | None) -> None:
-        self._lanes, self._here, self._request = lanes, here, request
+    def __init__(
+        self, lanes: dict[Lane, Threads], here: Threads, model: ModelThread | None, request: Request | None
+    ) -> None:
+        self._lanes, self._here, self._model, self._request = lanes, here, model, request
         self._kept = ExitStack()
         self._watcher: asyncio.Task[None] | None = None
         self._current: Started[Any] | None = None
@@ -138,7 +147,8 @@ class Work:
             return job()
 
         # A watcher costs a task; a short job that begins at once ends before anybody could have gone.
-        if self._request is not None and self._watcher is None and (lane != "search" or chosen.is_full):
+        is_long = lane in ("encode", "load") or chosen.is_full
+        if self._request is not None and self._watcher is None and is_long:
             self._watcher = asyncio.create_task(self._watch(self._request))
         started = await chosen.start(timed)
         self._current = started
@@ -160,6 +170,12 @@ class Work:
 
         await self.run(both, lane)
         return found[0] if found else await self.run(job)
+
+    @property
+    def has_free_model(self) -> bool:
+        """Whether the lane ``model`` is there and its thread has nothing to do: then a text that comes alone
+        is encoded and searched there, without a thread that waits for another one."""
+        return self._model is not None and not (self._model.is_wanted or self._lanes["model"].is_full)
 
     async def run_here(self, job: Callable[[], T]) -> T:
         """Run ``job`` on the event loop, where everything waits for it: for what is shorter than waking a

@@ -9,7 +9,7 @@ can (`server.working.door`), else here.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,8 +24,11 @@ from server.working.admission import Admission
 __all__ = ["Headers", "Refusal", "Shedding", "gated_names"]
 
 Headers = list[tuple[bytes, bytes]]
+Parts = tuple[bytes, bytes, bytes]
 STATUS = 503
 _PLACE = "{id}"
+_SOME_ID = b"-" * 32
+"""As long as one that is made, and found nowhere else in an answer."""
 
 
 class Refusal:
@@ -39,6 +42,7 @@ class Refusal:
         self._names = frozenset(names)
         self._origins = frozenset(origin.encode() for origin in origins)
         self._made: WeakKeyDictionary[Admission, tuple[Headers, bytes, bytes]] = WeakKeyDictionary()
+        self._usual: tuple[Admission, object, Parts] | None = None
         self.coming = 0
 
     def has_come(self) -> None:
@@ -52,6 +56,30 @@ class Refusal:
     def answer(self, gate: Admission, asked: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, bytes]:
         """Headers and body for a request with the headers ``asked``, which is counted."""
         gate.turned_away += 1
+        return self._answer(gate, asked)
+
+    def usual(
+        self,
+        gate: Admission,
+        asked: Iterable[tuple[bytes, bytes]],
+        beside: object,
+        written: Callable[[Headers, bytes], bytes],
+    ) -> bytes | None:
+        """All that is sent for a request that is counted; None for one that names an id or may come from a
+        web page: those get an `answer` of their own, all others differ in the id alone.
+
+        ``written`` makes bytes of an answer; they are the same as long as ``beside`` is the same object.
+        """
+        if self._origins or any(name == REQUEST_ID for name, _ in asked):
+            return None
+        if self._usual is None or self._usual[0] is not gate or self._usual[1] is not beside:
+            whole = written(*self._answer(gate, [(REQUEST_ID, _SOME_ID)]))
+            before, between, after = whole.split(_SOME_ID)
+            self._usual = gate, beside, (before, between, after)
+        gate.turned_away += 1
+        return request_id_of(()).encode().join(self._usual[2])
+
+    def _answer(self, gate: Admission, asked: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, bytes]:
         request_id = request_id_of(asked).encode()
         common, before, after = self._parts(gate)
         headers = [

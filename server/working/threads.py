@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Threads:
     """Some threads, as many places, and who waits for one on the event loop."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    def __init__(self, name: str, threads: int, executor: ThreadPoolExecutor | None = None) -> None:
+        self.executor = executor or ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._places, self._lock = threads, threading.Lock()
         self._queue: deque[asyncio.Future[None]] = deque()
         self.running = 0

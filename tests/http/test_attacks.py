@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,31 @@ class TestSmallRequests:
             assert len(limits.parse_json(body, 64)["documents"]) == 900
             return
         with pytest.raises(ProblemError) as caught:
+            limits.parse_json(body, 64)
+        assert (caught.value.status, caught.value.code) == (413, "too_many_values")
+
+    @pytest.mark.parametrize("block", [1 << 20, 7])
+    @pytest.mark.parametrize(
+        ("body", "is_many"),
+        [
+            (b"[[%s],[%s]]" % (b"0," * 49 + b"0", b"0," * 49 + b"0"), False),
+            (b"[%s0]" % (b"0," * 100), False),
+            (b"[%s0]" % (b"0," * 101), True),
+            (b'{"a":{"b":[%s0]},"c":[%s0]}' % (b"0," * 50, b"0," * 49), False),
+            (b'{"a":{"b":[%s0]},"c":[%s0]}' % (b"0," * 50, b"0," * 51), True),
+            (b"[%s]" % b",".join([b'{"v":[%s0]}' % (b"0," * 98)] * 9), False),
+            (b"[%s0,%s]" % (b"0," * 101, b",".join([b"{}"] * 200)), True),
+            (b'["%s{\\"",%s0]' % (b"," * 300, b"0," * 90), False),
+        ],
+    )
+    def test_so_are_many_numbers_in_a_row(self, monkeypatch, body, is_many, block):
+        """They are parsed in one go, in which nothing else is done; vectors may come in base64."""
+        monkeypatch.setattr(limits, "MAX_LISTED", 100)
+        monkeypatch.setattr(limits, "_BLOCK", block)
+        if not is_many:
+            assert limits.parse_json(body, 64) == json.loads(body)
+            return
+        with pytest.raises(ProblemError, match="base64") as caught:
             limits.parse_json(body, 64)
         assert (caught.value.status, caught.value.code) == (413, "too_many_values")
 

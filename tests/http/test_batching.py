@@ -10,6 +10,7 @@ from retrieval import EncoderConfig
 from retrieval.encode.base import ConfiguredEncoder, TokenizingEncoder, encode_queries
 from retrieval.errors import EncoderError
 from server.working.batching import LARGE, BatchingEncoder
+from server.working.model_thread import ModelThread
 from tests.encoders import HashingDense, HashingLate
 
 WAIT = 30
@@ -71,6 +72,31 @@ def test_what_waits_is_encoded_together():
     counts = encoder.counts
     assert (counts.hits, counts.misses, counts.texts) == (0, 10, 10)
     assert sum(counts.batches) == 2 and counts.batches[0] == counts.batches[4] == 1
+
+
+def test_on_the_model_s_thread_nobody_is_waited_for():
+    inner, thread = Recording(), ModelThread()
+    encoder = BatchingEncoder(inner, thread=thread)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            encoder._busy = True  # somebody has a batch that waits for the thread
+            waits = threads.submit(encoder.encode_query, ["same"])
+            until(lambda: waiting(encoder) == 1)
+            alone = thread.executor.submit(encoder.encode_query, ["same"]).result(WAIT)
+            assert (
+                thread.executor.submit(encoder.encode_query, ["same"]).result(WAIT).tobytes()
+                == alone.tobytes()
+            )
+            assert inner.batches == [["same"]] and not waits.done()
+            with encoder._changed:
+                encoder._busy = False
+                encoder._changed.notify_all()
+            assert waits.result(WAIT).tobytes() == alone.tobytes()
+        with pytest.raises(EncoderError):
+            thread.executor.submit(encoder.encode_query, ["bad one"]).result(WAIT)
+        assert encoder.counts.hits == 1
+    finally:
+        thread.close()
 
 
 def test_batches_stay_within_the_budget_and_nobody_is_forgotten():

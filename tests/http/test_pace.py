@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from retrieval import Engine
 from server.answering import pace
 from server.answering.pace import Paces
 from server.answering.searching import PACES, Asker
@@ -65,6 +66,16 @@ def test_after_one_that_kept_others_waiting_there_is_a_pause(engine, monkeypatch
     assert paces.is_short(engine)
 
 
+def test_one_whose_core_was_given_to_others_was_not_long(engine, monkeypatch):
+    paces = Paces()
+    learn(paces, engine)
+    now = time.monotonic()
+    monkeypatch.setattr(pace, "_waits", lambda: 7)
+    monkeypatch.setattr(pace.time, "monotonic", iter([now, now + 1, now + 1]).__next__)
+    paces.watched(engine, lambda: None, keeps_waiting=True)
+    assert paces.is_short(engine)
+
+
 def test_the_first_one_after_a_commit_has_a_thread(engine):
     paces = Paces()
     learn(paces, engine)
@@ -94,3 +105,38 @@ def test_a_commit_that_comes_while_one_waits_gives_it_a_thread(engine, is_change
         return found
 
     assert (asyncio.run(ask()) is threading.main_thread()) != is_changed
+
+
+def test_short_searches_for_texts_that_come_alone_end_where_they_were_encoded(serve, indexes, encoders):
+    seen: list[tuple[str, str]] = []
+
+    class Seen(Engine):
+        def search_batch(self, queries, k=10, **given):
+            seen.append((threading.current_thread().name, "search"))
+            return super().search_batch(queries, k, **given)
+
+    class Named(type(encoders["dense"])):
+        def encode_query(self, texts):
+            seen.append((threading.current_thread().name, "encode"))
+            return super().encode_query(texts)
+
+    with (
+        serve(given={**encoders, "dense": Named()}) as client,
+        client.app.state.context.registry.lease("dense") as engine,
+    ):
+        engine.__class__ = Seen
+
+        def ask(text: str, **body):
+            seen.clear()
+            found = client.post("/v1/collections/dense/search", json={"query": text, **body}).json()
+            return found["hits"], [name.partition("_")[0] for name, _ in seen]
+
+        for i in range(10 * pace.ENOUGH):  # the first ones may take long
+            if ask(f"wing {i}")[1] == ["model", "model"]:
+                break
+        hits, threads = ask("wing")
+        assert threads == ["model", "model"]
+        assert ask("wing") == (hits, ["model"])  # its vectors are at hand
+        assert ask("wing", filter={"year": {"gte": 0}}) == (hits, ["encode"])
+        client.app.state.context.models.thread._jobs = 1  # somebody encodes
+        assert ask("wing") == (hits, ["encode"])

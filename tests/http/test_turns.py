@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from server.documents.turns import LineBlocked, Turns
-from server.documents.writers import Writers
+from server.documents.writers import LONGEST_WAIT, Writers
 from server.http.problems import ProblemError
 from server.tasks.record import TaskProgress
 from server.working.pool import Disconnected
@@ -281,3 +281,36 @@ def test_who_is_refused_is_told_why_the_task_could_not_write():
     with pytest.raises(ProblemError, match=r"t1 was accepted .*another process writes") as caught:
         writers.check_room("a")
     assert (caught.value.status, caught.value.members) == (503, {"task": "t1"})
+
+
+@pytest.mark.parametrize("has_client", [False, True])
+def test_nobody_waits_longer_than_it_may(has_client):
+    turns = Turns(9, seconds=0.02)
+
+    async def run() -> None:
+        client = Client() if has_client else None
+        with turns.of_task("a", "t1", carry_on):
+            with pytest.raises(LineBlocked) as caught:
+                async with turns.of_request("a", client):  # type: ignore[arg-type]
+                    raise AssertionError("the turn is another's")
+            assert (caught.value.task, caught.value.waited) == ("t1", 0.02)
+            assert turns.waiting("a") == 1 and turns.first_task("a") == "t1"
+        async with turns.of_request("a", client) as waited_for:  # type: ignore[arg-type]
+            assert waited_for is None and turns.first_task("a") is None
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("eta", "is_told"), [(None, False), (LONGEST_WAIT, False), (45.2, True)])
+def test_who_would_wait_too_long_is_told_at_once(eta, is_told):
+    tasks = SimpleNamespace(get=lambda _: SimpleNamespace(progress=TaskProgress(eta_seconds=eta)))
+    writers = Writers(None, tasks, None, 9)  # type: ignore[arg-type]
+    with writers.turns.of_task("a", "t1", carry_on):
+        if not is_told:
+            writers.check_room("a")
+            return
+        for refused in (writers.in_turn("a", lambda *_: None), asyncio.to_thread(writers.check_room, "a")):
+            with pytest.raises(ProblemError, match="would wait for the task t1 longer than 20 s") as caught:
+                asyncio.run(refused)  # type: ignore[arg-type]
+            assert caught.value.headers == {"Retry-After": "46"} and caught.value.members == {"task": "t1"}
+            assert (caught.value.status, caught.value.code) == (503, "collection_busy")

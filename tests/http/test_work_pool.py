@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from server.http.problems import ProblemError
+from server.working.model_thread import ModelThread
 from server.working.pool import Disconnected, WorkPool
 
 WAIT = 30
@@ -20,6 +21,37 @@ def pool_of(threads: int):
         yield pool
     finally:
         pool.close()
+
+
+def test_the_model_s_thread_is_free_until_somebody_wants_it():
+    async def run() -> None:
+        model, gate = ModelThread(), threading.Event()
+        pool = WorkPool(1, model=model)
+        async with pool.work() as work, pool.work() as other:
+            assert work.has_free_model
+            found = asyncio.create_task(other.run_after(gate.wait, "model", lambda: model.is_here))
+            await until(lambda: pool.running("model") == 1)
+            assert not work.has_free_model
+            waiting = asyncio.create_task(asyncio.to_thread(model.run, lambda: 7))
+            await until(lambda: model.is_wanted)
+            gate.set()
+            assert await found and await waiting == 7
+            assert work.has_free_model
+        pool.close()
+        assert model.run(lambda: 8) == 8  # whoever made it closes it
+        model.close()
+
+    asyncio.run(run())
+
+
+def test_without_a_model_there_is_no_thread_of_it():
+    async def run() -> None:
+        with pool_of(1) as pool:
+            async with pool.work() as work:
+                assert not work.has_free_model
+                assert "model" not in pool.lanes
+
+    asyncio.run(run())
 
 
 class Client:

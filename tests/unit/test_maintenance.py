@@ -13,6 +13,7 @@ from retrieval import maintenance as upkeep
 from retrieval.errors import ConfigError, IndexNotFoundError
 from retrieval.index.hnsw import bytes_to_build
 from retrieval.storage import merge_policy, merging
+from retrieval.training import advice
 from tests.encoders import HashingDense
 
 MANUAL = RuntimeConfig.of(maintenance="manual", pending_documents=4)
@@ -194,12 +195,14 @@ def test_what_waits_does_not_grow_where_memory_is_short(
             assert "does not arrange" in caplog.text and "a graph of 4 vectors" in caplog.text
         report, info = engine.maintain(), engine.inspect()
         assert (report.merges, report.apart, info.segments, info.pending) == (1, None, 2, 0)
+        assert 0 < info.unarranged < 72 and str(info.unarranged) in advice(info)[-1]
         plan = engine.search("alpha", 5, explain="plan", params={"nprobe": 1}).plan
         assert plan is not None and plan["segments"] == {"probe": 1, "exact": 1}
         exact = engine.search("alpha", 100, params={"exact": True})
         assert len(exact) == 72 and engine.verify().ok
         monkeypatch.undo()
         assert engine.compact().merges == 1
+        assert engine.inspect().unarranged == 0
         plan = engine.search("alpha", 5, explain="plan", params={"nprobe": 1}).plan
         assert plan is not None and plan["segments"] == {"probe": 1}
         assert [(hit.id, hit.score) for hit in engine.search("alpha", 100, params={"exact": True})] == [

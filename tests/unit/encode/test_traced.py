@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from retrieval import RuntimeConfig
 from retrieval.encode import load_encoder
 from retrieval.encode.traced import Graph
 from tests.tiny_models import TEXTS
@@ -21,6 +22,21 @@ def test_a_traced_query_has_the_bits_of_the_model(checkpoint, name):
     plain = [bits(encoder.encode_query([text])) for text in ASKED]
     assert encoder.trace_queries()
     assert [bits(encoder.encode_query([text])) for text in ASKED] == plain
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_tracing_leaves_the_model_s_mode(checkpoint, mode):
+    encoder = load_encoder(str(checkpoint("mean")))
+    model = encoder._model.model.train(mode)
+    encoder.trace_queries()
+    assert all(module.training == mode for module in model.modules())
+
+
+def test_an_engine_s_encoder_is_traced_where_that_is_asked_for(checkpoint):
+    name = str(checkpoint("mean"))
+    plain, traced = load_encoder(name), load_encoder(name, RuntimeConfig.of(trace_queries=True))
+    assert plain._model._graph is None and traced._model._graph is not None
+    assert bits(traced.encode_query(["wing"])) == bits(plain.encode_query(["wing"]))
 
 
 def test_a_query_alone_is_traced_up_to_the_longest_that_was_compared(checkpoint, monkeypatch):
