@@ -239,7 +239,7 @@ class BatchingEncoder:
     def _by_the_model(self, texts: Sequence[str]) -> Vectors:
         if self._thread is None:
             return self.inner.encode_query(texts)
-        return self._thread.run(lambda: self.inner.encode_query(texts), is_alone=len(texts) == 1)
+        return self._thread.run(lambda: self.inner.encode_query(texts))
 
     def _finish(self, batch: Sequence[_Job]) -> None:
         self._busy = False

@@ -5,10 +5,9 @@ cores, and then none of them waits actively for the next layer any more: each la
 a query by MiniLM takes 14 ms where it took 7 (two cores). So queries are encoded on one thread, with all
 cores, and documents on their caller's, with one core: a large write leaves the others to searches.
 
-A team that counts on all cores waits at each layer until the system lets its last thread run, and the event
-loop, or whoever asks on the same machine, needs a core too. A batch of texts has enough to do to bear that
-while the loop is idle. A text that comes alone mostly reads the model's weights, which the last core makes
-hardly faster: it leaves one to the others always, and a batch does while the loop is busy.
+Where the event loop is busy, with vector queries for example, it takes a core, and a team that counts on all
+of them waits at each layer until the system lets its last thread run: beside one client of vectors a text
+took twice as long. So one core is left to a busy loop.
 """
 
 from __future__ import annotations
@@ -62,15 +61,14 @@ class ModelThread:
         """Whether it runs something, or something waits for it, that came by `run`."""
         return self._jobs > 0
 
-    def run(self, job: Callable[[], T], *, is_alone: bool = False) -> T:
-        """The result of ``job``, which is for one text if it ``is_alone``. Blocks until those before it, and
-        it, are done."""
+    def run(self, job: Callable[[], T]) -> T:
+        """The result of ``job``. Blocks until those before it, and it, are done."""
         if self.is_here:
-            return self._on_cores(job, is_alone)
+            return self._on_cores(job)
         with self._counting:
             self._jobs += 1
         try:
-            return self.executor.submit(self._on_cores, job, is_alone).result()
+            return self.executor.submit(self._on_cores, job).result()
         finally:
             with self._counting:
                 self._jobs -= 1
@@ -78,8 +76,8 @@ class ModelThread:
     def _begin(self) -> None:
         self._thread = threading.get_ident()
 
-    def _on_cores(self, job: Callable[[], T], is_alone: bool) -> T:
-        _take(None, spare=is_alone or self._maker.is_busy())
+    def _on_cores(self, job: Callable[[], T]) -> T:
+        _take(None, spare=self._maker.is_busy())
         return job()
 
     def close(self) -> None:

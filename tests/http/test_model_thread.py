@@ -59,17 +59,17 @@ def test_one_core_is_left_to_a_busy_loop(cores, monkeypatch):
     assert on_one_core(lambda: cores["n"]) == 1
 
 
-def test_a_text_alone_leaves_a_core_and_a_job_of_the_thread_runs_at_once(cores):
+def test_a_job_of_the_thread_runs_at_once(cores):
     thread = ModelThread()
     try:
-        assert [thread.run(lambda: cores["n"], is_alone=alone) for alone in (False, True, False)] == [8, 7, 8]
         assert not (thread.is_here or thread.is_wanted)
 
         def within() -> tuple[bool, bool, int]:
-            return thread.is_here, thread.is_wanted, thread.run(lambda: cores["n"], is_alone=True)
+            return thread.is_here, thread.is_wanted, thread.run(lambda: cores["n"])
 
-        assert thread.run(within) == (True, True, 7)
-        assert thread.executor.submit(within).result() == (True, False, 7)
+        assert thread.run(within) == (True, True, 8)
+        assert thread.executor.submit(within).result() == (True, False, 8)
+        assert not thread.is_wanted
     finally:
         thread.close()
 
