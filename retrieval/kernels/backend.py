@@ -36,6 +36,7 @@ OPERATIONS = {
     "sharpen": ("sharpen", "probe_whole"),
     "probe_best": ("probe_best",),
     "walk": ("ask_walk", "walk"),
+    "walk_best": ("walk_best",),
     "token_rescore": ("maxsim_stored", "best_exactly", "maxsim_exactly"),
 }
 """Operation (a folder) -> its functions."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from retrieval.kernels.host import simd_level
 from retrieval.kernels.rotate.cpu import rotate
-from retrieval.kernels.walk.prepared import Asked, Coding, Graph
+from retrieval.kernels.walk.prepared import Asked, Coding, Graph, Layout
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["Asked", "Coding", "Graph", "ask_walk", "walk"]
+__all__ = ["Asked", "Coding", "Graph", "ask_walk", "check_choice", "check_queries", "walk"]
 
 SHORTEST = 16
 """Dimensions that are rotated by vectors."""
@@ -24,16 +24,12 @@ _FLOAT, _BYTE = np.dtype(np.float32), np.dtype(np.int8)
 
 def ask_walk(queries: FloatArray, coding: Coding, error: float, weights: FloatArray) -> Asked:
     """See `retrieval.kernels.walk.reference.ask_walk`; the same up to rounding."""
-    layout = coding.layout
-    if queries.dtype != _FLOAT or queries.ndim != 2 or queries.shape[1] != layout.dim:
-        raise ValueError(
-            f"queries are {queries.dtype} {queries.shape}: they must be float32 (n_q, {layout.dim})"
-        )
+    layout, queries = coding.layout, check_queries(queries, coding.layout)
     n, dim = queries.shape
     if weights.dtype != _FLOAT or weights.shape != (n,):
         raise ValueError(f"weights are {weights.dtype} {weights.shape}: they must be float32 ({n},)")
     fours, octets = np.zeros((n, layout.fours), np.int8), np.zeros((n, layout.wide), np.int8)
-    scalars, queries = np.empty((n, 7), np.float32), _own(queries)
+    scalars = np.empty((n, 7), np.float32)
     rest = coding.mean, coding.steps, coding.offsets, float(error), _own(weights), fours, octets, scalars
     if simd_level() == "avx512" and dim >= SHORTEST and len(coding.signs):
         turned, size = np.empty((n, dim), np.float32), 1 << (dim.bit_length() - 1)
@@ -47,7 +43,8 @@ def walk(
     asked: Asked, graph: Graph, width: int, depth: int, accept: NDArray[np.bool_] | None = None
 ) -> tuple[IntArray, FloatArray]:
     """See `retrieval.kernels.walk.reference.walk`; the same, bit for bit."""
-    _check(asked, graph, width, depth, accept)
+    _check(asked, graph)
+    check_choice(graph, width, depth, accept)
     n, layout = len(asked.scalars), graph.layout
     ordinals, scores = np.empty((n, depth), np.int64), np.empty((n, depth), np.float32)
     if not len(graph.lines):
@@ -66,7 +63,20 @@ def walk(
     return ordinals, scores
 
 
-def _check(asked: Asked, graph: Graph, width: int, depth: int, accept: NDArray[np.bool_] | None) -> None:
+def check_queries(queries: FloatArray, layout: Layout) -> FloatArray:
+    """Queries as kernels take them.
+
+    Raises:
+        ValueError: a type or shape that does not fit.
+    """
+    if queries.dtype != _FLOAT or queries.ndim != 2 or queries.shape[1] != layout.dim:
+        raise ValueError(
+            f"queries are {queries.dtype} {queries.shape}: they must be float32 (n_q, {layout.dim})"
+        )
+    return _own(queries)
+
+
+def _check(asked: Asked, graph: Graph) -> None:
     n, layout = len(asked.scalars), graph.layout
     parts: tuple[tuple[NDArray[Any], tuple[int, int], Any], ...] = (
         (asked.fours, (n, layout.fours), _BYTE),
@@ -76,6 +86,10 @@ def _check(asked: Asked, graph: Graph, width: int, depth: int, accept: NDArray[n
     for array, shape, dtype in parts:
         if array.dtype != dtype or array.shape != shape or not array.flags.carray:
             raise ValueError(f"what is asked has {array.dtype} {array.shape}: it must be {dtype} {shape}")
+
+
+def check_choice(graph: Graph, width: int, depth: int, accept: NDArray[np.bool_] | None) -> None:
+    """Raises ValueError: a ``width`` or ``depth`` that cannot be, a filter that does not fit."""
     if depth < 1 or width < 1:
         raise ValueError(f"depth is {depth}, width {width}: both must be at least 1")
     if accept is None and depth > width:
