@@ -29,7 +29,7 @@ def _make(n: int, d: int, width: int, depth: int, metric: RescoreMetric, dtype: 
             stored = prepare_rows((coding.offsets + coding.steps * graph.codes[:, :d]).astype(dtype))
         query = rng.standard_normal((1, d)).astype(np.float32)
         segment = Walked(coding, graph, ERROR, stored, metric)
-        return query, query, segment, width, min(depth, width), K, 1e-3
+        return query, query, segment, width, 2 * width, depth, K, 1e-3
 
     return make
 
@@ -50,7 +50,7 @@ def _case(label: str, make: Make) -> Case:
 
 
 CASES: list[Case] = [
-    _case("width 16, 16 of bytes", _make(200_000, 384, 16, 16, "dot", "uint8")),
+    _case("width 10, 16 of bytes", _make(200_000, 384, 10, 16, "dot", "uint8")),
     _case("width 100, 20 of float16, l2", _make(200_000, 384, 100, 20, "l2", "float16")),
     _case("width 40, 40 of 61 dimensions, float32", _make(20_000, 61, 40, 40, "dot", "float32")),
     _case("width 40, 12 of bytes, l2", _make(20_000, 100, 40, 12, "l2", "uint8")),

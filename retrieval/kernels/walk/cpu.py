@@ -40,25 +40,31 @@ def ask_walk(queries: FloatArray, coding: Coding, error: float, weights: FloatAr
 
 
 def walk(
-    asked: Asked, graph: Graph, width: int, depth: int, accept: NDArray[np.bool_] | None = None
+    asked: Asked,
+    graph: Graph,
+    width: int,
+    depth: int,
+    accept: NDArray[np.bool_] | None = None,
+    room: int | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """See `retrieval.kernels.walk.reference.walk`; the same, bit for bit."""
     _check(asked, graph)
-    check_choice(graph, width, depth, accept)
+    room = width if room is None else room
+    check_choice(graph, width, depth, accept, room)
     n, layout = len(asked.scalars), graph.layout
     ordinals, scores = np.empty((n, depth), np.int64), np.empty((n, depth), np.float32)
     if not len(graph.lines):
         ordinals[:], scores[:] = -1, -np.inf
         return ordinals, scores
     chosen = _ALL if accept is None else np.ascontiguousarray(accept).view(np.uint8)
-    width = min(width, len(graph.lines))
+    sizes = width, min(room, len(graph.lines))
     if simd_level() == "avx512":
-        _kernels("avx512").walk(graph.places, graph.shape, *asked, width, chosen, ordinals, scores)
+        _kernels("avx512").walk(graph.places, graph.shape, *asked, *sizes, chosen, ordinals, scores)
     else:
         lines = graph.lines
         floats, starts = np.ascontiguousarray(layout.floats(lines)), layout.starts(lines)[:, 0].copy()
         known = lines, floats, starts, layout.degrees(lines).copy(), graph.links, graph.size, graph.codes
-        rest = graph.entries, layout.dim, *asked, width, chosen, ordinals, scores
+        rest = graph.entries, layout.dim, *asked, *sizes, chosen, ordinals, scores
         _kernels("portable").walk(*known, *rest)
     return ordinals, scores
 
@@ -88,12 +94,14 @@ def _check(asked: Asked, graph: Graph) -> None:
             raise ValueError(f"what is asked has {array.dtype} {array.shape}: it must be {dtype} {shape}")
 
 
-def check_choice(graph: Graph, width: int, depth: int, accept: NDArray[np.bool_] | None) -> None:
-    """Raises ValueError: a ``width`` or ``depth`` that cannot be, a filter that does not fit."""
+def check_choice(graph: Graph, width: int, depth: int, accept: NDArray[np.bool_] | None, room: int) -> None:
+    """Raises ValueError: a ``width``, ``depth`` or ``room`` that cannot be, a filter that does not fit."""
     if depth < 1 or width < 1:
         raise ValueError(f"depth is {depth}, width {width}: both must be at least 1")
-    if accept is None and depth > width:
-        raise ValueError(f"depth is {depth}: it must not be more than the width, {width}")
+    if room < width:
+        raise ValueError(f"room is {room}: it must not be less than the width, {width}")
+    if accept is None and depth > room:
+        raise ValueError(f"depth is {depth}: it must not be more than the room, {room}")
     if accept is not None and (accept.dtype != np.bool_ or accept.shape != (len(graph.lines),)):
         raise ValueError(f"accept is {accept.dtype} {accept.shape}: it must be bool ({len(graph.lines)},)")
 

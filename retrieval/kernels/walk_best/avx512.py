@@ -21,7 +21,7 @@ GRAPH, SHAPE = 16, 26
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def walk_best(  # type: ignore[no-untyped-def]
-    asked, size, query, places, error, rows, stride, itemsize, l2, width, k, slack, accept, kept, scores
+    asked, size, query, places, error, rows, stride, itemsize, l2, width, room, k, slack, accept, kept, scores
 ):
     """`reference.walk_best` into ``kept`` ``(depth,)`` and ``scores`` ``(2, depth)``: how many are kept, -1
     where the walk finds too few, and how many stored vectors were scored. ``size`` is the window of a
@@ -35,7 +35,7 @@ def walk_best(  # type: ignore[no-untyped-def]
     rest = error, weights, fours, octets, scalars
     turn_and_ask(asked, signs.reshape((len(signs) // dim, dim)), size, turned, *coded, *rest)
     ordinals, found = np.empty((1, depth), np.int64), np.empty((1, depth), np.float32)
-    walk(places[GRAPH:SHAPE], shape, fours, octets, scalars, width, accept, ordinals, found)
+    walk(places[GRAPH:SHAPE], shape, fours, octets, scalars, width, room, accept, ordinals, found)
     if ordinals[0, depth - 1] < 0 or not np.isfinite(found[0, 0]):
         return -1, 0
     stands = floats_at(places, 4), doubles_at(places, 5), floats_at(places, 6), floats_at(places, 7)

@@ -26,6 +26,7 @@ def walk_best(
     query: FloatArray,
     segment: Walked,
     width: int,
+    room: int,
     depth: int,
     k: int,
     slack: float,
@@ -37,16 +38,16 @@ def walk_best(
     layout, n = segment.coding.layout, len(segment.graph.lines)
     if simd_level() != "avx512" or layout.dim < SHORTEST or not len(segment.coding.signs) or not n:
         steps = ask_walk, walk, rescore_best
-        return step_by_step(*steps, probe, query, segment, width, depth, k, slack, accept)
+        return step_by_step(*steps, probe, query, segment, width, room, depth, k, slack, accept)
     asked = check_queries(probe, layout)
     query = asked if query is probe else check_query(query, segment.stored)
-    check_choice(segment.graph, width, depth, accept)
+    check_choice(segment.graph, width, depth, accept, room)
     if k < 1:
         raise ValueError(f"k is {k}: it must be at least 1")
     mask = _ALL if accept is None else np.ascontiguousarray(accept).view(np.uint8)
     kept, scores = np.empty(depth, np.int64), np.empty((2, depth), np.float32)
     size, rest = 1 << (layout.dim.bit_length() - 1), (k, slack, mask, kept, scores)
-    count, visited = _kernel()(asked, size, query, *segment.fixed, min(width, n), *rest)
+    count, visited = _kernel()(asked, size, query, *segment.fixed, width, min(room, n), *rest)
     return None if count < 0 else Best(kept[:count], scores[0, :count], scores[1, :count], visited, width)
 
 

@@ -19,6 +19,7 @@ def walk_best(
     query: FloatArray,
     segment: Walked,
     width: int,
+    room: int,
     depth: int,
     k: int,
     slack: float,
@@ -34,4 +35,6 @@ def walk_best(
     """
     if len(probe) != 1:
         raise ValueError(f"there are {len(probe)} queries: give one")
-    return step_by_step(ask_walk, walk, rescore_best, probe, query, segment, width, depth, k, slack, accept)
+    return step_by_step(
+        ask_walk, walk, rescore_best, probe, query, segment, width, room, depth, k, slack, accept
+    )

@@ -26,6 +26,7 @@ def step_by_step(
     query: FloatArray,
     segment: Walked,
     width: int,
+    room: int,
     depth: int,
     k: int,
     slack: float,
@@ -33,7 +34,7 @@ def step_by_step(
 ) -> Best | None:
     """`retrieval.kernels.walk_best.reference.walk_best` by three functions of one backend."""
     asked = ask_walk(probe, segment.coding, segment.error, _ONE)
-    ordinals, scores = walk(asked, segment.graph, width, depth, accept)
+    ordinals, scores = walk(asked, segment.graph, width, depth, accept, room)
     if not is_found(ordinals, scores):
         return None
     kept, scores, final, visited = rescore_best(query, segment.stored, ordinals[0], k, slack, segment.metric)

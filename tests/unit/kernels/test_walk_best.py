@@ -43,10 +43,10 @@ def same(args: tuple[Any, ...]) -> cpu.Best:
 
 
 def test_cases_a_filter_and_a_copy(asked: tuple[Any, ...], level: str) -> None:
-    probe, query, segment, width, _, *rest = asked
+    probe, query, segment, width, room, _, *rest = asked
     same(asked)
     accept = np.random.default_rng(2).random(len(segment.graph.lines)) < 0.3
-    found = same((probe, query, copy.deepcopy(segment), width, 4, *rest, accept))
+    found = same((probe, query, copy.deepcopy(segment), width, room, 4, *rest, accept))
     assert accept[found.ordinals].all()
 
 
@@ -57,26 +57,29 @@ def test_a_reduced_query_is_rescored_as_it_was(asked: tuple[Any, ...], level: st
 
 
 def test_too_few_and_scores_that_overflow(asked: tuple[Any, ...], level: str) -> None:
-    probe, query, segment, width, _, *rest = asked
+    probe, query, segment, width, room, _, *rest = asked
     accept = np.zeros(len(segment.graph.lines), np.bool_)
     accept[:3] = True
     for module in (cpu, reference):
-        assert module.walk_best(probe, query, segment, width, 4, *rest, accept) is None
+        assert module.walk_best(probe, query, segment, width, room, 4, *rest, accept) is None
         with np.errstate(all="ignore"):
             large = probe * np.float32(1e38)
-            assert module.walk_best(large, large, segment, width, 4, *rest) is None
+            assert module.walk_best(large, large, segment, width, room, 4, *rest) is None
 
 
 def test_what_a_query_refuses(level: str) -> None:
-    probe, query, segment, width, depth, k, slack = CASES[0].make(np.random.default_rng(0), 0.002)
+    probe, query, segment, width, room, depth, k, slack = CASES[0].make(np.random.default_rng(0), 0.002)
     for args, told in [
-        ((np.zeros((2, 384), np.float32), query, segment, width, depth, k, slack), "there are 2 queries"),
-        ((probe[:, :8], query, segment, width, depth, k, slack), "queries are float32"),
-        ((probe, query[:, :8], segment, width, depth, k, slack), "the query is float32"),
-        ((probe, query, segment, width, 0, k, slack), "depth is 0"),
-        ((probe, query, segment, width, width + 1, k, slack), "must not be more than the width"),
-        ((probe, query, segment, width, depth, 0, slack), "k is 0"),
-        ((probe, query, segment, width, depth, k, slack, np.ones(3, np.bool_)), "accept is"),
+        (
+            (np.zeros((2, 384), np.float32), query, segment, width, room, depth, k, slack),
+            "there are 2 queries",
+        ),
+        ((probe[:, :8], query, segment, width, room, depth, k, slack), "queries are float32"),
+        ((probe, query[:, :8], segment, width, room, depth, k, slack), "the query is float32"),
+        ((probe, query, segment, width, room, 0, k, slack), "depth is 0"),
+        ((probe, query, segment, width, room, room + 1, k, slack), "must not be more than the room"),
+        ((probe, query, segment, width, room, depth, 0, slack), "k is 0"),
+        ((probe, query, segment, width, room, depth, k, slack, np.ones(3, np.bool_)), "accept is"),
     ]:
         with pytest.raises(ValueError, match=told):
             cpu.walk_best(*args)
