@@ -46,14 +46,16 @@ def _ask(d: int, n_queries: int) -> Make:
     return make
 
 
-def _walk(n: int, d: int, n_queries: int, width: int, size: int = 3, share: float = 1.0) -> Make:
+def _walk(
+    n: int, d: int, n_queries: int, width: int, size: int = 3, share: float = 1.0, times: int = 1
+) -> Make:
     def make(rng: np.random.Generator, scale: float) -> tuple[Any, ...]:
         count = max(int(n * scale), 8)
         graph = make_graph(rng, count, d, size)
         queries = rng.standard_normal((max(int(n_queries * scale), 2), d)).astype(np.float32)
         asked = ask_walk(queries, make_coding(rng, d), ERROR, np.ones(len(queries), np.float32))
         accept = rng.random(count) < share if share < 1 else None
-        return asked, graph, width, min(width, 10), accept
+        return asked, graph, width, min(width, 10), accept, times * width
 
     return make
 
@@ -90,9 +92,10 @@ CASES: list[Case] = [
         Case("walk", "walk", label, make, "queries", _n_queries, "read", _walked_bytes)
         for label, make in (
             ("width 16 of 200 000", _walk(200_000, 384, 200, 16)),
+            ("width 10 of 200 000, of 40", _walk(200_000, 384, 200, 10, times=4)),
             ("width 100 of 200 000", _walk(200_000, 384, 200, 100)),
             ("width 30 of 20 000, a third accepted", _walk(20_000, 100, 100, 30, share=0.33)),
-            ("links of 4 bytes, 1000 dimensions", _walk(20_000, 1000, 100, 40, size=4)),
+            ("links of 4 bytes, 1000 dimensions", _walk(20_000, 1000, 100, 40, size=4, times=3)),
             ("9 dimensions", _walk(20_000, 9, 100, 20)),
         )
     ),

@@ -18,6 +18,7 @@ __all__ = ["Recipe", "engines"]
 
 BLOCK = 8192
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+WIDTHS = (5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 100, 150, 200, 300, 500)
 
 
 class Recipe:
@@ -54,7 +55,12 @@ class Recipe:
         if self._recipe["index"] == "ivf":
             nlist = len(self._pipeline.index.centroids)  # type: ignore[attr-defined]
             return grid(nprobe=tuple(p for p in PROBES if p < nlist) or (nlist,), depth=depths)
-        if self._recipe["index"] in ("hnsw", "vamana"):
+        if self._recipe["index"] == "vamana":
+            from retrieval.index.vamana import kept_by
+
+            tried = grid(ef_search=WIDTHS, depth=(k, *depths))
+            return [one for one in tried if one["depth"] <= kept_by(one["ef_search"])]
+        if self._recipe["index"] == "hnsw":
             widths = (10, 16, 24, 32, 48, 64, 100, 150, 200, 300, 500, 800)
             tried = grid(ef_search=tuple(ef for ef in widths if ef >= k), depth=(k, *depths))
             return [one for one in tried if one["depth"] <= one["ef_search"]]

@@ -13,15 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.index.base import Effort, Found, Probe
-from retrieval.index.ivf_search import IvfSearch
+from retrieval.index.base import Effort, Found, OneCall, Probe
 from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pipeline import OneVector
 from retrieval.index.pool import Pool
 from retrieval.index.stored import stored_rows
 from retrieval.kernels.backend import Backend, kernel
 from retrieval.kernels.lengths import squared_length
-from retrieval.kernels.probe_best.prepared import Segment
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -77,9 +75,9 @@ class Arranged:
         self._stored = stored_rows(rows, codec)
         self._largest = max_norm + offsets
         self._kernel_metric: Literal["dot", "l2"] = "l2" if metric == "l2" else "dot"
-        lists = search.lists if backend == "cpu" and isinstance(search, OneVector) else None
-        both = None if lists is None else lists.with_rows(self._stored, self._kernel_metric)
-        self._both = None if lists is None or both is None else (lists, both)
+        whole = search.in_one_call if backend == "cpu" and isinstance(search, OneVector) else None
+        both = None if whole is None else whole.with_rows(self._stored, self._kernel_metric)
+        self._both = None if whole is None or both is None else (whole, both)
 
     def candidates(
         self,
@@ -100,8 +98,8 @@ class Arranged:
 
     def _in_one_call(
         self,
-        lists: IvfSearch,
-        both: Segment,
+        search: OneCall,
+        both: Any,
         query: FloatArray,
         probe: FloatArray,
         k: int,
@@ -112,7 +110,7 @@ class Arranged:
         """The candidates of one query ``(1, d)``, found and scored together."""
         square = squared_length(query)
         slack, width = self._slack(square), CONFIDENCE * sqrt(square) if self._is_bounded else None
-        best = lists.best(both, probe, query, k, slack, width, effort, accept)
+        best = search.best(both, probe, query, k, slack, width, effort, accept)
         work.codes += best.scanned
         work.vectors += best.visited
         return self._pool(best.ordinals, best.scores, best.final, slack)

@@ -9,10 +9,13 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.probe_best.steps import Best
+from retrieval.kernels.rescore.prepared import Rows
+from retrieval.kernels.rescore.reference import RescoreMetric
 from retrieval.quantize.base import Codec
 from retrieval.types import FloatArray, IntArray, Ragged
 
-__all__ = ["Arrays", "Block", "Effort", "Found", "Probe", "SegmentSearch", "VectorIndex"]
+__all__ = ["Arrays", "Block", "Effort", "Found", "OneCall", "Probe", "SegmentSearch", "VectorIndex"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -70,6 +73,28 @@ class SegmentSearch(Protocol):
         self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
     ) -> list[Found]:
         """Candidates for reduced queries ``(n_q, d)``; ``accept`` is a mask over ordinals."""
+
+
+class OneCall(Protocol):
+    """A `SegmentSearch` that finds and scores what is stored of one query in one call."""
+
+    def with_rows(self, stored: Rows, metric: RescoreMetric) -> Any:
+        """The segment and its stored vectors, as `best` takes them; None where that takes several calls."""
+
+    def best(
+        self,
+        segment: Any,
+        probe: FloatArray,
+        query: FloatArray,
+        k: int,
+        slack: float,
+        width: float | None,
+        effort: Effort,
+        accept: NDArray[np.bool_] | None,
+    ) -> Best:
+        """What may be among the best ``k`` of ``query`` ``(1, d)``; ``probe`` is its reduced form. Of two
+        scores no more than ``slack`` apart either may be the better; estimates may be wrong by ``width``
+        times their errors (None: by anything)."""
 
 
 class Probe(Protocol):

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from retrieval.building import threads_to_use
 from retrieval.config import RecipeConfig
 from retrieval.errors import IndexFormatError
-from retrieval.index.base import Arrays, Block, Effort, Found, SegmentSearch, VectorIndex
+from retrieval.index.base import Arrays, Block, Effort, Found, OneCall, SegmentSearch, VectorIndex
 from retrieval.index.checking import under
 from retrieval.index.funnel import FunnelIndex
 from retrieval.index.ivf_search import IvfSearch
 from retrieval.index.pieces import Pieces
 from retrieval.index.registry import fit_index, index_from_state
+from retrieval.index.vamana import VamanaSearch
 from retrieval.quantize import Codec, VectorCodec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
@@ -31,9 +32,9 @@ class OneVector:
         self._search = search
 
     @property
-    def lists(self) -> IvfSearch | None:
-        """The search itself, if it is of lists."""
-        return self._search if isinstance(self._search, IvfSearch) else None
+    def in_one_call(self) -> OneCall | None:
+        """The search itself, if it may find and score what is stored in one call."""
+        return self._search if isinstance(self._search, IvfSearch | VamanaSearch) else None
 
     def search(self, probes: Ragged, effort: Effort, accept: NDArray[np.bool_] | None = None) -> list[Found]:
         """See `Probe.search`."""

@@ -37,6 +37,7 @@ OPERATIONS = {
     "probe_best": ("probe_best",),
     "walk": ("ask_walk", "walk"),
     "token_best": ("token_best",),
+    "walk_best": ("walk_best",),
     "token_rescore": ("maxsim_stored", "best_exactly", "maxsim_exactly"),
 }
 """Operation (a folder) -> its functions."""

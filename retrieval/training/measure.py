@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.building import teller, threads_to_use
-from retrieval.index import Effort, FlatIndex, Found, Pool, Probe, Searcher
+from retrieval.index import Effort, FlatIndex, Found, Pool, Probe, Searcher, vamana
 from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.lists import WIDEN
 from retrieval.index.stored import stored_tokens
@@ -36,7 +36,7 @@ PROBES = (4, 8, 16, 24, 32, 64, 128)
 """Centroids probed by each query token."""
 TOKEN_QUERIES = 128
 """Pseudo-queries at most where there are so many efforts to try."""
-WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+WIDTHS = (6, 8, 11, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048)
 """Widths of a walk through a graph."""
 
 
@@ -109,8 +109,9 @@ def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
     index = pipeline.vectors.index if isinstance(pipeline, FoldPipeline) else getattr(pipeline, "index", None)
     depth = min(documents, max(DEEPEST, k))
     if index is not None and index.name in ("hnsw", "vamana"):
+        kept_by: Callable[[int], int] = vamana.kept_by if index.name == "vamana" else int
         for width in WIDTHS:
-            yield Effort(depth=min(depth, width), nprobe=1, ef_search=width)
+            yield Effort(depth=min(depth, kept_by(width)), nprobe=1, ef_search=width)
         return
     nlist = pipeline.nlist
     nprobe = 1.0

@@ -13,7 +13,7 @@ from retrieval.kernels.simd import selection as pick
 from retrieval.kernels.simd import words as w
 from retrieval.kernels.simd.bits import shift_left
 from retrieval.kernels.simd.partial import word
-from retrieval.kernels.walk.portable import ask, in_order
+from retrieval.kernels.walk.portable import ask, in_order, lower_end
 from retrieval.kernels.walk.reference import STARTS
 
 __all__ = ["turn_and_ask", "walk"]
@@ -204,7 +204,7 @@ def _survivors(ids, estimates, m, least, waiting):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def walk(places, shape, fours, octets, scalars, width, accept, ordinals, scores):  # type: ignore[no-untyped-def]
+def walk(places, shape, fours, octets, scalars, width, room, accept, ordinals, scores):  # type: ignore[no-untyped-def]
     """See `retrieval.kernels.walk.reference.walk`; ``accept`` is uint8, empty for all. Fills ``ordinals``
     and ``scores``."""
     lines, links, codes, entries = (
@@ -220,9 +220,9 @@ def walk(places, shape, fours, octets, scalars, width, accept, ordinals, scores)
     planes, fields = np.empty(shape[4] // 16, np.int64), np.empty(MOST_LINKS // 4, np.int64)
     ids, waiting = np.empty(MOST_LINKS + LANES, np.int32), np.empty(MOST_LINKS + LANES, np.int32)
     estimates, seen = np.empty(MOST_LINKS, np.float32), np.empty((n >> 5) + 1, np.uint32)
-    pool, members = np.empty(width + ROOM, np.float32), np.empty(width + ROOM, np.int32)
-    room = max(depth if filtered else 0, STARTS)
-    best, chosen = np.empty(room + ROOM, np.float32), np.empty(room + ROOM, np.int32)
+    pool, members = np.empty(room + ROOM, np.float32), np.empty(room + ROOM, np.int32)
+    enough, most = width if filtered else max(width, depth), max(depth if filtered else 0, STARTS)
+    best, chosen = np.empty(most + ROOM, np.float32), np.empty(most + ROOM, np.int32)
     spread = mem.load_i8(THREE if size == 3 else FOUR, 0)
     for q in range(len(ordinals)):
         numbers = scalars[q]
@@ -250,7 +250,7 @@ def walk(places, shape, fours, octets, scalars, width, accept, ordinals, scores)
             while first < count and members[first] < 0:
                 first += 1
             m = 0
-            if first < count:
+            if first < count and not pool[first] < lower_end(pool, count, width, enough, numbers):
                 u = np.int64(members[first])
                 members[first] = np.int32(u | LEFT)
                 m = _unmet(lines, links, seen, u, n, length, at_factor, size, spread, ids)
@@ -260,7 +260,7 @@ def walk(places, shape, fours, octets, scalars, width, accept, ordinals, scores)
                 x = np.int64(waiting[i])
                 side = floats[(x * length + at_factor) // 4 + 1]
                 score = _score(codes, x * wide, octets, q * wide, wide, numbers, side)
-                count, place = _put(pool, members, count, width, score, np.int32(x))
+                count, place = _put(pool, members, count, room, score, np.int32(x))
                 first = min(first, place)
                 if filtered and accept[x]:
                     taken, _ = _put(best, chosen, taken, depth, score, np.int32(x))
@@ -269,8 +269,10 @@ def walk(places, shape, fours, octets, scalars, width, accept, ordinals, scores)
                 continue
             mem.store_i32(ids, m, v.splat_i32(np.int64(ids[0])))
             _estimate(lines, floats, shape, ids, (m + 15) & ~15, planes, fields, numbers, estimates)
-            least = (pool[width - 1] if count == width else LOWEST) - numbers[5]
-            n_waiting = _survivors(ids, estimates, m, least, waiting)
+            least = max(
+                pool[room - 1] if count == room else LOWEST, lower_end(pool, count, width, enough, numbers)
+            )
+            n_waiting = _survivors(ids, estimates, m, least - numbers[5], waiting)
             for i in range(n_waiting):
                 _fetch(lines, links, codes, np.int64(waiting[i]), length, at_factor, wide, size)
         found = taken if filtered else min(count, depth)

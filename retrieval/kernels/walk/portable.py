@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from retrieval.kernels.walk.reference import FURTHEST, MARGIN, STARTS
+from retrieval.kernels.walk.reference import FURTHEST, MARGIN, REACH, STARTS
 
-__all__ = ["ask", "in_order", "walk"]
+__all__ = ["ask", "in_order", "lower_end", "walk"]
 
 LOWEST = np.float32(-np.inf)
-_FURTHEST, _MARGIN = np.float32(FURTHEST), np.float32(MARGIN)
+_FURTHEST, _MARGIN, _REACH = np.float32(FURTHEST), np.float32(MARGIN), np.float32(REACH)
 _SEVEN, _MOST = np.float32(7), np.float32(127)
 _inner = njit(nogil=True, error_model="numpy", _nrt=False)
 _float = njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"contract", "reassoc", "nnan", "nsz"})
@@ -101,6 +101,12 @@ def in_order(scores, ordinals, count):  # type: ignore[no-untyped-def]
 
 
 @_inner
+def lower_end(scores, count, width, enough, numbers):  # type: ignore[no-untyped-def]
+    """The least score of a vector that is left."""
+    return scores[width - 1] - _REACH * numbers[5] if count >= enough else LOWEST
+
+
+@_inner
 def _unmet(links, start, degree, size, seen, ids):  # type: ignore[no-untyped-def]
     """The links that were not met, which they are now; how many."""
     count = 0
@@ -147,6 +153,7 @@ def walk(  # type: ignore[no-untyped-def]
     octets,
     scalars,
     width,
+    room,
     accept,
     ordinals,
     scores,
@@ -154,9 +161,9 @@ def walk(  # type: ignore[no-untyped-def]
     """See `retrieval.kernels.walk.avx512.walk`."""
     n, depth, filtered = len(lines), ordinals.shape[1], len(accept) > 0
     ids, waiting, seen = np.empty(256, np.int64), np.empty(256, np.int64), np.empty(n, np.bool_)
-    pool, members, left = np.empty(width, np.float32), np.empty(width, np.int64), np.empty(n, np.bool_)
-    room = max(depth, STARTS)
-    best, chosen = np.empty(room, np.float32), np.empty(room, np.int64)
+    pool, members, left = np.empty(room, np.float32), np.empty(room, np.int64), np.empty(n, np.bool_)
+    enough = width if filtered else max(width, depth)
+    best, chosen = np.empty(max(depth, STARTS), np.float32), np.empty(max(depth, STARTS), np.int64)
     for q in range(len(ordinals)):
         numbers = scalars[q]
         seen[:], left[:] = False, False
@@ -166,7 +173,7 @@ def walk(  # type: ignore[no-untyped-def]
             while first < count and left[members[first]]:
                 first += 1
             m = 0
-            if first < count:
+            if first < count and not pool[first] < lower_end(pool, count, width, enough, numbers):
                 u = members[first]
                 left[u] = True
                 m = _unmet(links, np.int64(starts[u]), np.int64(degrees[u]), size, seen, ids)
@@ -175,11 +182,14 @@ def walk(  # type: ignore[no-untyped-def]
             for i in range(n_waiting):
                 x = waiting[i]
                 score = _score(codes[x], floats[x, 1], octets[q], dim, numbers)
-                count, place = _put(pool, members, count, width, score, x)
+                count, place = _put(pool, members, count, room, score, x)
                 first = min(first, place)
                 if filtered and accept[x]:
                     taken, _ = _put(best, chosen, taken, depth, score, x)
-            least = (pool[width - 1] if count == width else LOWEST) - numbers[5]
+            least = max(
+                pool[room - 1] if count == room else LOWEST, lower_end(pool, count, width, enough, numbers)
+            )
+            least -= numbers[5]
             n_waiting = 0
             for i in range(m):
                 if not _estimate(lines[ids[i]], floats[ids[i]], fours[q], dim, numbers) <= least:

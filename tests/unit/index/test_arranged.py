@@ -13,7 +13,7 @@ from retrieval.quantize import Codec, FloatCodec, Int8Codec
 from retrieval.types import FloatArray, Metric, Ragged
 
 N, DIM, K = 700, 32, 10
-EFFORT = Effort(nprobe=4, depth=40, accepted=0.9)
+EFFORT = Effort(nprobe=4, depth=20, ef_search=20, accepted=0.9)
 
 
 def arranged(metric: Metric, stored: str, **options: Any) -> tuple[Arranged, Pipeline, FloatArray]:
@@ -21,7 +21,10 @@ def arranged(metric: Metric, stored: str, **options: Any) -> tuple[Arranged, Pip
     values = rng.standard_normal((N, DIM)).astype(np.float32)
     codec: Codec = Int8Codec.fit(values, {}) if stored == "int8" else FloatCodec("float16")
     rows = codec.encode(values)
-    pipeline = Pipeline.fit(values, N, RecipeConfig.of(index="ivf", nlist=16, **options), metric)
+    recipe = {"index": "ivf", "nlist": 16, **options}
+    if recipe["index"] == "vamana":
+        del recipe["nlist"]
+    pipeline = Pipeline.fit(values, N, RecipeConfig.of(**recipe), metric)
     arrays = in_memory(pipeline.arrange([Ragged.from_matrix(codec.decode(rows))], N))
     search = pipeline.attach(arrays, np.arange(N + 1), rows, codec)
     norm = float(np.linalg.norm(values, axis=1).max())
@@ -38,10 +41,25 @@ def arranged(metric: Metric, stored: str, **options: Any) -> tuple[Arranged, Pip
         ("l2", "int8", {"codec": "bits", "bits": 4}, True),
         ("dot", "float16", {"codec": "bits", "bits": 4, "scan_bits": 1}, True),
         ("dot", "int8", {"codec": "bits", "bits": 1, "reduce": "pca:24"}, True),
+        ("dot", "int8", {"index": "vamana", "m_links": 8}, True),
+        ("l2", "float16", {"index": "vamana", "m_links": 8}, True),
+        ("dot", "float16", {"index": "vamana", "m_links": 8, "reduce": "pca:24"}, True),
         ("dot", "float16", {"codec": "bits", "bits": 8}, False),
         ("dot", "float16", {"codec": "pq", "nbits": 4}, False),
     ],
-    ids=["dot", "dot-int8-origin", "l2", "l2-int8", "nested", "reduced", "8-bits", "pq"],
+    ids=[
+        "dot",
+        "dot-int8-origin",
+        "l2",
+        "l2-int8",
+        "nested",
+        "reduced",
+        "graph",
+        "graph-l2",
+        "graph-reduced",
+        "8-bits",
+        "pq",
+    ],
 )
 def test_one_call_finds_what_several_do(
     metric: Metric, stored: str, options: dict[str, Any], in_one: bool
@@ -49,7 +67,8 @@ def test_one_call_finds_what_several_do(
     segment, pipeline, queries = arranged(metric, stored, **options)
     assert (segment._both is not None) == in_one
     accept = np.random.default_rng(1).random(N) < 0.4
-    for query, mask in ((queries[0], None), (queries[1], accept), (queries[2], None)):
+    few = np.arange(N) < 30
+    for query, mask in zip(queries, (None, accept, None, few, np.zeros(N, np.bool_)), strict=True):
         one = Ragged.from_matrix(query[None])
         probe = pipeline.reduce_queries(one)
         work, detailed = Work(), Work(is_detailed=True)  # pages are counted where candidates come out
@@ -60,7 +79,8 @@ def test_one_call_finds_what_several_do(
         np.testing.assert_array_equal(got.final, expected.final)
         np.testing.assert_array_equal(got.segments, np.full(len(got), 3))
         assert (work.codes, work.vectors, got.slack) == (detailed.codes, detailed.vectors, expected.slack)
-        assert detailed.pages > 0 == work.pages
+        assert work.pages == 0
+        assert (detailed.pages > 0) == (mask is None or bool(mask.any()))
 
 
 def test_an_effort_is_not_taken_for_another() -> None:

@@ -29,10 +29,12 @@ def asked(d: int, n: int = 3) -> reference.Asked:
     return reference.ask_walk(queries, coding, 0.1, np.arange(n, dtype=np.float32))
 
 
-def same(graph: Graph, d: int, width: int, depth: int, accept: np.ndarray | None = None) -> np.ndarray:
+def same(
+    graph: Graph, d: int, width: int, depth: int, accept: np.ndarray | None = None, room: int | None = None
+) -> np.ndarray:
     """Both find the same, bit for bit."""
-    want = reference.walk(asked(d), graph, width, depth, accept)
-    have = cpu.walk(asked(d), graph, width, depth, accept)
+    want = reference.walk(asked(d), graph, width, depth, accept, room)
+    have = cpu.walk(asked(d), graph, width, depth, accept, room)
     assert np.array_equal(want[0], have[0])
     assert np.array_equal(want[1], have[1])
     return have[0]
@@ -50,6 +52,9 @@ def test_every_dimension(level: str, d: int, size: int) -> None:
     same(graph, d, 7, 7)
     same(graph, d, 200, 90, RNG.random(90) < 0.5)
     same(graph, d, 3, 20, RNG.random(90) < 0.5)
+    for width, room in ((1, 20), (5, 10), (5, 300)):
+        same(graph, d, width, 10, None, room)
+        same(graph, d, width, 4, RNG.random(90) < 0.5, room)
 
 
 def test_scores_are_products_with_what_codes_stand_for(level: str) -> None:
@@ -103,7 +108,7 @@ def test_what_is_refused(level: str) -> None:
     given = asked(d)
     for width, depth, accept, told in (
         (0, 1, None, "at least 1"),
-        (2, 3, None, "must not be more than the width"),
+        (2, 3, None, "must not be more than the room"),
         (2, 2, np.ones(19, bool), "accept is"),
     ):
         with pytest.raises(ValueError, match=told):
