@@ -87,7 +87,7 @@ def client(serve: Callable) -> Iterator[TestClient]:
 
 
 def until_loaded(client: TestClient) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200  # kernels may have to be compiled
     while any(item["state"] == "loading" for item in client.get("/v1/collections").json()["collections"]):
         assert time.monotonic() < deadline, "still loading"
         time.sleep(0.005)
