@@ -45,8 +45,8 @@ MAX_SHOWN = 100
 MAX_VALUES = 4 << 20
 """Of a body, or a line of one: three bytes, and next to none of gzip, may be an object of 64."""
 MAX_LISTED = 1 << 18
-"""Values in a row without an object: they are parsed in one go, in which no other thread runs Python. So many
-numbers take a twentieth of a second; a document of 2,048 vectors of 128 numbers has no more."""
+"""Values in a row without an object: they are parsed in one go, in which no other thread runs Python. A
+document of 2,048 vectors of 128 numbers has no more."""
 
 _SLICE = 16 << 10
 _PIECE = 64 << 10
