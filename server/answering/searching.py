@@ -34,8 +34,8 @@ Found = bytes | None
 PACES = Paces()
 """What it keeps belongs to engines, so several applications in one process share nothing by it."""
 AFTER_TEXTS = Paces(short_seconds=0.003)
-"""Of searches that follow an encoding: they take twice as long as others (perhaps for a model's weights in the
-processor's caches), and the encoding still longer."""
+"""Of searches that follow an encoding: they take twice as long as others (perhaps because a model's weights
+fill the processor's caches), and the encoding still longer."""
 
 
 @dataclass(slots=True, eq=False)
