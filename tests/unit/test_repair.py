@@ -329,7 +329,7 @@ def test_a_calibration_is_made_again(tmp_path: Path, name: str | None) -> None:
     assert report.calibration is not None and "int8" in report.calibration and report.search is None
     info = inspect_index(tmp_path / "t")
     assert report.documents == info.documents == told[-1][0] == told[-1][1] and not info.pending
-    assert (info.precision, (info.recipe or {})["index"], info.generation) == ("int8", "ivf", generation + 3)
+    assert (info.precision, (info.recipe or {})["index"], info.generation) == ("int8", "ivf", generation + 2)
     assert verify_index(tmp_path / "t").ok and not orphans(tmp_path / "t")
     assert all_answers(tmp_path / "t")[-2:] == expected[-2:]  # the same documents
     assert repair_index(tmp_path / "t", Silent(16)).calibration is None
