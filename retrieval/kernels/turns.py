@@ -38,8 +38,12 @@ _INT64 = ir.IntType(64)
 def deal(n: int, threads: int = 1) -> IntArray:
     """Turns for ``n`` pieces; one run of all of them for a thread that is alone."""
     turns = np.zeros(ROOM, np.int64)
-    turns[SIZE] = max(n // (RUNS * threads), 1) if threads > 1 else max(n, 1)
+    _cut(turns, n, threads)
     return turns
+
+
+def _cut(turns: IntArray, n: int, threads: int) -> None:
+    turns[SIZE] = max(n // (RUNS * threads), 1) if threads > 1 else max(n, 1)
 
 
 @intrinsic
@@ -88,20 +92,29 @@ def finish(turns, count):  # type: ignore[no-untyped-def]
     _add(turns, DONE, count)
 
 
-@njit(cache=True, error_model="numpy")
-def is_finished(turns, n, patience):  # type: ignore[no-untyped-def]
-    """Whether all ``n`` pieces are done, asked up to ``patience`` times. Keeps the GIL: a thread that has
-    nothing more to do would take it now, and that takes longer than the last run."""
+@_inner
+def _reaches(turns, place, least, patience):  # type: ignore[no-untyped-def]
     for _ in range(patience):  # noqa: SIM110  (compiled)
-        if _add(turns, DONE, 0) >= n:
+        if _add(turns, place, 0) >= least:
             return True
     return False
 
 
 @_inner
-def deal_again(turns, n, threads):  # type: ignore[no-untyped-def]
-    """`deal` of what is known only inside a kernel, into turns that nobody has taken yet."""
-    turns[SIZE] = max(n // (RUNS * threads), 1) if threads > 1 else max(n, 1)
+def wait(turns, n, patience):  # type: ignore[no-untyped-def]
+    """Whether all ``n`` pieces are done, asked up to ``patience`` times."""
+    return _reaches(turns, DONE, n, patience)
+
+
+@njit(cache=True, error_model="numpy")
+def is_finished(turns, n, patience):  # type: ignore[no-untyped-def]
+    """`wait`, but for the GIL, which it keeps: a thread that has nothing more to do would take it now, and
+    that takes longer than the last run."""
+    return wait(turns, n, patience)
+
+
+deal_again = _inner(_cut)
+"""`deal` of what is known only inside a kernel, into turns that nobody has taken yet."""
 
 
 @_inner
@@ -113,16 +126,4 @@ def open_next(stages):  # type: ignore[no-untyped-def]
 @_inner
 def has_come(stages, stage, patience):  # type: ignore[no-untyped-def]
     """Whether so many stages are open, asked up to ``patience`` times."""
-    for _ in range(patience):  # noqa: SIM110  (compiled)
-        if _add(stages, NEXT, 0) >= stage:
-            return True
-    return False
-
-
-@_inner
-def wait(turns, n, patience):  # type: ignore[no-untyped-def]
-    """`is_finished`, without the GIL."""
-    for _ in range(patience):  # noqa: SIM110  (compiled)
-        if _add(turns, DONE, 0) >= n:
-            return True
-    return False
+    return _reaches(stages, NEXT, stage, patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import repeat
@@ -17,7 +18,8 @@ from retrieval.types import Document, Hit
 __all__ = ["FIELDS", "check_fields", "fetch", "fetch_document", "fetch_documents"]
 
 FIELDS = ("title", "text", "metadata")
-_PLACES = tuple(vars(Hit)[name].__set__ for name in ("id", "score", *FIELDS))
+_PLACES = tuple(vars(Hit)[each.name].__set__ for each in dataclasses.fields(Hit))
+"""What sets a field of a hit; the first two are those of `Scored`, the others may be None."""
 
 
 def check_fields(fields: Collection[str] | None) -> Collection[str]:

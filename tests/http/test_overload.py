@@ -12,11 +12,7 @@ from tests.http.misbehaving import Stuck
 
 ROOM = 8
 ANSWERS = 80
-ATTEMPTS = 8
-GOOD = 0.9
-"""Share of what the server can do that is to be left; `bench.serve` shows it where nothing else runs."""
-LEAST = 0.7
-"""The same where other tests run beside, and the clients are in the same process."""
+ATTEMPTS = 5
 SECONDS_A_TEXT = 0.01
 WAIT = 60
 
@@ -93,9 +89,9 @@ def test_good_throughput_at_five_times_the_capacity(serve, encoders, assert_prob
             # Nothing was spent on those that were turned away, and never more were let in.
             assert steady.texts - before == crowd.answered
             assert max(peak.most, crowd.most) <= ROOM
-            if ratios[-1] >= GOOD:
+            if ratios[-1] >= 0.9:
                 break
-        assert max(ratios) >= LEAST, ratios
+        assert max(ratios) >= 0.9
         context = client.app.state.context
         assert context.gate.in_flight == 0
         assert context.pool.waiting("search") == context.pool.waiting("encode") == 0

@@ -57,21 +57,37 @@ def test_threads_and_steps_give_the_same_bits(case: Any, monkeypatch: pytest.Mon
 
 
 @needs_one_call
-def test_a_helper_that_is_late_or_fails_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A helper that took turns and never finished them: the steps are taken one by one."""
+@pytest.mark.parametrize("stage", range(cpu.STAGES))
+def test_a_helper_that_is_late_costs_no_answer(stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who took a run of a stage and never finishes it: the steps are taken one by one."""
     given = CASES[0].make(np.random.default_rng(1), 0.05)
     expected = cpu.token_best(*given)
-    kernel = cpu._kernel()
+    kernel, told = cpu._kernel(), []
 
     class Late:
         DONE = kernel.DONE
 
         @staticmethod
-        def run(is_asking: bool, *_: Any) -> int:
-            return int(kernel.LATE) if is_asking else 0
+        def run(is_asking: bool, *given: Any) -> int:
+            (turns,) = (one for one in given if getattr(one, "shape", ()) == (cpu.STAGES, cpu.ROOM))
+            turns[stage, 0] = 1  # the next run that is taken is not the first
+            told.append(int(kernel.run(is_asking, *given)))
+            return told[-1]
 
     monkeypatch.setattr(cpu, "_kernel", lambda: Late)
-    check_same(cpu.token_best(*given, 2), expected)
+    check_same(cpu.token_best(*given), expected)
+    assert told == [kernel.LATE]
+
+
+def test_nobody_is_named(asked: tuple[Any, ...]) -> None:
+    probe, query, segment, how, k, slack = asked
+    bare = replace(segment, posting_starts=np.zeros_like(segment.posting_starts))
+    if how.gathered:
+        assert not len(cpu.token_best(probe, query, bare, how, k, slack).ordinals)
+    check_same(
+        cpu.token_best(probe, query, bare, how, k, slack),
+        reference.token_best(probe, query, bare, how, k, slack),
+    )
 
 
 def test_who_gives_up_waits_until_the_helper_has_ended() -> None:
