@@ -56,7 +56,7 @@ class Recipe:
             nlist = len(self._pipeline.index.centroids)  # type: ignore[attr-defined]
             return grid(nprobe=tuple(p for p in PROBES if p < nlist) or (nlist,), depth=depths)
         if self._recipe["index"] == "vamana":
-            from retrieval.index.vamana import kept_by
+            from retrieval.index.vamana_search import kept_by
 
             tried = grid(ef_search=WIDTHS, depth=(k, *depths))
             return [one for one in tried if one["depth"] <= kept_by(one["ef_search"])]

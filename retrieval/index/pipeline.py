@@ -17,7 +17,7 @@ from retrieval.index.funnel import FunnelIndex
 from retrieval.index.ivf_search import IvfSearch
 from retrieval.index.pieces import Pieces
 from retrieval.index.registry import fit_index, index_from_state
-from retrieval.index.vamana import VamanaSearch
+from retrieval.index.vamana_search import VamanaSearch
 from retrieval.quantize import Codec, VectorCodec
 from retrieval.reduce import Reducer, fit_reducer, reducer_from_state
 from retrieval.types import FloatArray, IntArray, Metric, Ragged

@@ -22,40 +22,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError, IndexDamagedError
-from retrieval.index.base import Arrays, Block, Effort, Found
-from retrieval.index.best import best_of, nothing
+from retrieval.index.base import Arrays, Block
 from retrieval.index.blocks import in_blocks
 from retrieval.index.checking import check_keys, take, under
 from retrieval.index.copies import chain, first_of_each
 from retrieval.index.linking import ROOM, Vectors, entries_of, link, link_bytes, n_entries
 from retrieval.index.training import spread
-from retrieval.kernels.rescore.cpu import rescore_best
-from retrieval.kernels.rescore.prepared import Rows
-from retrieval.kernels.rescore.reference import RescoreMetric
-from retrieval.kernels.walk.cpu import ask_walk, walk
+from retrieval.index.vamana_search import VamanaSearch
+from retrieval.kernels.walk.cpu import ask_walk
 from retrieval.kernels.walk.prepared import (
     MOST_DIMENSIONS,
     Asked,
-    Graph,
     Layout,
     aligned,
     prepare_coding,
     prepare_graph,
 )
-from retrieval.kernels.walk_best.cpu import Best, Walked, is_found, walk_best
 from retrieval.quantize.int8 import Int8Codec
 from retrieval.quantize.rotation import Rotation
 from retrieval.quantize.trained import stored as trained
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["VamanaIndex", "bytes_to_build", "kept_by"]
+__all__ = ["VamanaIndex", "bytes_to_build"]
 
 ROWS = 8192
 CALIBRATION = 65536
-SCANNED = 10
-"""Codes that are scored one after another in the time that a walk takes for one of its width."""
-WIDER = 4
-"""Times the width of a walk: the best vectors that it keeps."""
 
 
 class VamanaIndex:
@@ -184,7 +175,7 @@ class VamanaIndex:
             graph = prepare_graph(layout.dim, lines, links.reshape(-1), size, codes, entries)
         except ValueError as wrong:
             raise IndexDamagedError(f"the graph is damaged: {wrong}; run verify, then repair") from wrong
-        return VamanaSearch(self, graph, error)
+        return VamanaSearch(self.codec, self.coding, graph, error)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Configuration and trained arrays."""
@@ -220,11 +211,6 @@ def bytes_to_build(n: int, dim: int, m_links: int) -> int:
     return n * (4 * _width(dim) + layout.length + layout.wide + links)
 
 
-def kept_by(width: int) -> int:
-    """How many vectors a walk of this width keeps: so many may be found by it."""
-    return WIDER * width
-
-
 def _width(dim: int) -> int:
     """Dimensions whose distances are computed: one more, and whole vectors."""
     return (dim + 1 + 15) // 16 * 16
@@ -235,93 +221,3 @@ def _lift(values: FloatArray) -> FloatArray:
     squares = np.einsum("nd,nd->n", values, values, dtype=np.float64)
     lifts: FloatArray = np.sqrt(squares.max(initial=0) - squares).astype(np.float32)
     return lifts
-
-
-class VamanaSearch:
-    """One segment's graph; ``error`` is the standard error of its estimates for a query of length 1."""
-
-    def __init__(self, index: VamanaIndex, graph: Graph, error: float) -> None:
-        self._index, self._graph, self._error, self._n = index, graph, error, len(graph.lines)
-
-    def search(
-        self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
-    ) -> list[Found]:
-        """See `SegmentSearch.search`. ``scanned`` is how wide the walk was.
-
-        Where a filter leaves so few documents that walking to them costs more, and where the walk ends with
-        too few, all accepted are scored.
-        """
-        depth, width, room, accept = self._choice(effort, accept)
-        if depth == 0:
-            return [nothing() for _ in queries]
-        found = []
-        for query in np.ascontiguousarray(queries, np.float32):
-            one = None if width == 0 else self._walk(query[None], depth, width, room, accept)
-            found.append(self._scan(query, depth, accept) if one is None else one)
-        return found
-
-    def with_rows(self, stored: Rows, metric: RescoreMetric) -> Walked:
-        """This segment and its stored vectors for `best`."""
-        return Walked(self._index.coding, self._graph, self._error, stored, metric)
-
-    def best(
-        self,
-        segment: Walked,
-        probe: FloatArray,
-        query: FloatArray,
-        k: int,
-        slack: float,
-        width: float | None,  # noqa: ARG002  (the errors of scores are not known)
-        effort: Effort,
-        accept: NDArray[np.bool_] | None,
-    ) -> Best:
-        """What may be among the best ``k`` of one query, in one call: see `retrieval.kernels.walk_best`."""
-        depth, wide, room, accept = self._choice(effort, accept)
-        if depth and wide:
-            found = walk_best(probe, query, segment, wide, room, depth, k, slack, accept)
-            if found is not None:
-                return found
-        scanned = self._scan(probe[0], depth, accept) if depth else nothing()
-        rescored = rescore_best(query, segment.stored, scanned.ordinals, k, slack, segment.metric)
-        return Best(*rescored, scanned.scanned)
-
-    def _choice(
-        self, effort: Effort, accept: NDArray[np.bool_] | None
-    ) -> tuple[int, int, int, NDArray[np.bool_] | None]:
-        """How many to find, how wide to walk (0: all accepted are scored), how many to keep meanwhile, and
-        the filter if there is one."""
-        if accept is None:
-            n_accepted = self._n
-        elif (n_accepted := int(np.count_nonzero(accept))) == self._n:
-            accept = None
-        depth = min(effort.depth, n_accepted)
-        if depth == 0:
-            return 0, 0, 0, accept
-        width = max(effort.ef_search, 1)
-        if accept is not None:
-            width = max(width, depth) * self._n // n_accepted
-        room = max(kept_by(width), depth)
-        return depth, 0 if n_accepted <= SCANNED * width else width, room, accept
-
-    def _walk(
-        self, query: FloatArray, depth: int, width: int, room: int, accept: NDArray[np.bool_] | None
-    ) -> Found | None:
-        """None where too few were met, or scores overflow."""
-        asked = ask_walk(query, self._index.coding, self._error, _ONE)
-        ordinals, scores = walk(asked, self._graph, width, depth, accept, room)
-        if not is_found(ordinals, scores):
-            return None
-        return Found(ordinals[0], scores[0], None, width)
-
-    def _scan(self, query: FloatArray, depth: int, accept: NDArray[np.bool_] | None) -> Found:
-        ordinals = np.arange(self._n) if accept is None else np.flatnonzero(accept)
-        codec, graph = self._index.codec, self._graph
-        sides = graph.layout.floats(graph.lines)[:, 1]
-        scores = [
-            codec.scores(query[None], graph.codes[some, : codec.dim])[0] + sides[some]
-            for some in (ordinals[i : i + ROWS] for i in range(0, len(ordinals), ROWS))
-        ]
-        return best_of(np.concatenate(scores), ordinals, depth, len(ordinals))
-
-
-_ONE = np.ones(1, np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.building import teller, threads_to_use
-from retrieval.index import Effort, FlatIndex, Found, Pool, Probe, Searcher, vamana
+from retrieval.index import Effort, FlatIndex, Found, Pool, Probe, Searcher
 from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.lists import WIDEN
 from retrieval.index.stored import stored_tokens
 from retrieval.index.token_pipeline import TokenPipeline
 from retrieval.index.token_search import is_gathered
+from retrieval.index.vamana_search import kept_by
 from retrieval.kernels.token_rescore.cpu import maxsim_exactly
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.quantize.residual import ResidualCodec
@@ -109,9 +110,9 @@ def _efforts(pipeline: Searcher, documents: int, k: int) -> Iterator[Effort]:
     index = pipeline.vectors.index if isinstance(pipeline, FoldPipeline) else getattr(pipeline, "index", None)
     depth = min(documents, max(DEEPEST, k))
     if index is not None and index.name in ("hnsw", "vamana"):
-        kept_by: Callable[[int], int] = vamana.kept_by if index.name == "vamana" else int
         for width in WIDTHS:
-            yield Effort(depth=min(depth, kept_by(width)), nprobe=1, ef_search=width)
+            kept = kept_by(width) if index.name == "vamana" else width
+            yield Effort(depth=min(depth, kept), nprobe=1, ef_search=width)
         return
     nlist = pipeline.nlist
     nprobe = 1.0

@@ -20,7 +20,7 @@ from retrieval.hybrid import Hybrid
 from retrieval.types import Explanation, Hit, SearchResult
 from server.answering.asking import Question, check_encodes, check_mode, codec_of, given_vectors, telling
 from server.answering.cursors import MAX_LENGTH, Cursor, digest_of
-from server.answering.pace import Paces
+from server.answering.placing import of_text, of_vector
 from server.answering.rendering import explanation_value, hit_value, rendered
 from server.schemas.search import ExplainRequest, RerankRequest, SearchRequest
 from server.working.pool import Lane, Work
@@ -31,11 +31,6 @@ Query = str | NDArray[Any]
 Timings = dict[str, float]
 Found = bytes | None
 """The answer, if nothing is left to be done for it."""
-PACES = Paces()
-"""What it keeps belongs to engines, so several applications in one process share nothing by it."""
-AFTER_TEXTS = Paces(short_seconds=0.003)
-"""Of searches that follow an encoding: they take twice as long as others (perhaps because a model's weights
-fill the processor's caches), and the encoding still longer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,38 +110,15 @@ class Asker:
         work = self._work
         is_plain = len(asked) == 1 and asked[0].question.is_plain
         if is_plain and asked[0].search.vector is not None:
-            return await self._plainly(search)
+            return await of_vector(self._engine, work, search)
         stages = self._prepared(asked)
         if not stages:
             return await work.run(search)
         if is_plain:
-            return await self._encoded_plainly(stages[0][0], search)
+            return await of_text(self._engine, work, stages[0][0], search)
         for stage, lane in stages[:-1]:
             await work.run(stage, lane)
         return await work.run_after(*stages[-1], search)
-
-    async def _plainly(self, search: Callable[[], Found]) -> Found:
-        """What a plain search finds: here if it will be short, else on a thread."""
-        engine, found = self._engine, list[Found]()
-
-        def here() -> None:
-            if PACES.is_short(engine):  # there may have been a commit while it waited
-                found.append(PACES.watched(engine, search, keeps_waiting=True))
-
-        if PACES.is_short(engine):
-            await self._work.run_here(here)
-        if found:
-            return found[0]
-        return await self._work.run(lambda: PACES.watched(engine, search, keeps_waiting=False))
-
-    async def _encoded_plainly(self, encode: Callable[[], None], search: Callable[[], Found]) -> Found:
-        """What a plain search finds for a text: where the model's thread has nothing to do all of it is done
-        there, if the search will be so short that the next text hardly waits for it."""
-        engine, work = self._engine, self._work
-        lane: Lane = "model" if work.has_free_model and AFTER_TEXTS.is_short(engine) else "encode"
-        return await work.run_after(
-            encode, lane, lambda: AFTER_TEXTS.watched(engine, search, keeps_waiting=False)
-        )
 
     def _prepared(self, asked: Sequence[_Asked]) -> list[tuple[Callable[[], None], Lane]]:
         """Stages and their lanes: encode the texts, where others that wait for the model join; count terms

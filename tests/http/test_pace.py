@@ -11,7 +11,7 @@ import pytest
 from retrieval import Engine
 from server.answering import pace
 from server.answering.pace import Paces
-from server.answering.searching import PACES, Asker
+from server.answering.placing import PACES, of_vector
 from server.working.pool import WorkPool
 
 
@@ -94,8 +94,7 @@ def test_a_commit_that_comes_while_one_waits_gives_it_a_thread(engine, is_change
     async def ask():
         pool = WorkPool(1)
         async with pool.work() as first, pool.work() as second:
-            asker = Asker(engine, second, 0, 1, None, None)
-            waiting = asyncio.create_task(asker._plainly(threading.current_thread))
+            waiting = asyncio.create_task(of_vector(engine, second, threading.current_thread))
             await first.run_here(lambda: None)  # it has the place before the other one asks
             await asyncio.sleep(0)
             if is_changed:

@@ -81,44 +81,11 @@ def _in_one_call(
     (codes, center, n_centroids, known), own, octets = segment.fixed
     tokens, (n_q, dim) = segment.tokens, query.shape
     n, size, groups = len(segment.starts) - 1, segment.centroids.codes.shape[1], -(-n_q // LANES)
-    n_probe, width = how.n_probe if how.gathered else 0, -(-dim // STEP) * STEP
     block = min(MOST, -(-n // threads))
     told = np.empty((-(-n // block), 3), np.int64)
-    probe, query = plain(probe), plain(query)
-    packed, table, packed_codes, wide = _lines(
-        groups * LANES * size,
-        len(codes) // size * COLUMNS if how.by_centroids else 0,
-        groups * LANES * dim,
-        8 * n_q * width,
-    )
-    levels, first = np.zeros((n_q, size), np.int8), np.empty((n_q, dim), np.int8)
-    rough = (
-        levels,
-        levels.view(np.uint32),
-        np.empty(n_q, np.int32),
-        np.empty((5, n_q)),
-        packed.view(np.uint32),
-        table,
-        np.empty((1, len(codes) // (size * BLOCK) * COLUMNS if n_probe else 0), np.int16),
-    )
-    runs = np.empty((n_q, n_probe), np.int64), np.empty((n_q, n_probe), np.int64)
-    room = n + len(told)
-    probed = (
-        np.empty((n_q, n_probe), np.int64),
-        np.empty((n_q, n_probe), np.float32),
-        *runs,
-        np.empty(room, np.int64),
-        np.empty(room, np.float32),
-    )
-    exactly = (
-        first,
-        first.view(np.uint32),
-        np.zeros(2 * LANES, np.int32),
-        np.empty((n_q, 3)),
-        np.zeros(2 * LANES, np.float32),
-        packed_codes.view(np.uint32),
-        wide.view(np.float64).reshape(n_q, width),
-    )
+    probe, query, width = plain(probe), plain(query), -(-dim // STEP) * STEP
+    rough, exactly = _query_room(n_q, dim, width, size, len(codes) // size, how)
+    probed = _found_room(n_q, how, n + len(told))
     stored = (
         octets,
         tokens.offsets,
@@ -164,6 +131,35 @@ def _in_one_call(
         return None
     _, scanned, _, visited, m = numbers[:5].tolist()
     return Best(kept[:m], scores[:m], scanned, visited)
+
+
+def _query_room(
+    n_q: int, dim: int, width: int, size: int, rows: int, how: TokenDepth
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Room for the query as products with the centroids (``rows`` of ``size`` bytes) take it, with what these
+    give, and as products with stored tokens do."""
+    groups = -(-n_q // LANES)
+    packed, table, packed_codes, wide = _lines(
+        groups * LANES * size,
+        rows * COLUMNS if how.by_centroids else 0,
+        groups * LANES * dim,
+        8 * n_q * width,
+    )
+    levels, first = np.zeros((n_q, size), np.int8), np.empty((n_q, dim), np.int8)
+    maxima = np.empty((1, rows // BLOCK * COLUMNS if how.gathered else 0), np.int16)
+    offsets, numbers = np.empty(n_q, np.int32), np.empty((5, n_q))
+    rough = levels, levels.view(np.uint32), offsets, numbers, packed.view(np.uint32), table, maxima
+    spreads, lines, units = np.zeros(2 * LANES, np.int32), np.empty((n_q, 3)), np.zeros(2 * LANES, np.float32)
+    codes, floats = packed_codes.view(np.uint32), wide.view(np.float64).reshape(n_q, width)
+    return rough, (first, first.view(np.uint32), spreads, lines, units, codes, floats)
+
+
+def _found_room(n_q: int, how: TokenDepth, room: int) -> tuple[NDArray[Any], ...]:
+    """Room for the probed centroids, their scores and postings, and what these name."""
+    shape = n_q, how.n_probe if how.gathered else 0
+    numbers = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    runs = np.empty(shape, np.int64), np.empty(shape, np.int64)
+    return *numbers, *runs, np.empty(room, np.int64), np.empty(room, np.float32)
 
 
 def _lines(*sizes: int) -> list[NDArray[np.uint8]]:
