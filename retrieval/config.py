@@ -79,7 +79,7 @@ class RuntimeConfig(_Config):
     trace_queries: bool = Field(
         default=False,
         description="encode a query that comes alone by a traced graph of the model, where that gives the "
-        "same bits: sooner by what Python takes of it, for a second or two more when the model is loaded",
+        "same bits: sooner by what Python takes of it, for about a second more when the model is loaded",
     )
     token_budget: int = Field(default=4096, ge=16, description="padded tokens in one batch")
     query_threads: int = Field(

@@ -12,8 +12,10 @@ before.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["Graph", "trace"]
@@ -60,14 +62,14 @@ def trace(
     """The graph of a model, or None where it cannot be traced or gives other bits.
 
     ``features_of`` makes of a text what the model reads (tensors by name, and what is the same for all
-    texts), ``run`` gives the tensors that are wanted of the model's outputs. Takes a second or two.
+    texts), ``run`` gives the tensors that are wanted of the model's outputs. Takes about a second.
     """
     import torch
 
     with torch.inference_mode():
         try:
             given = [features_of(" ".join(map(str, range(7, 7 + n)))) for n in LENGTHS]
-            with warnings.catch_warnings():
+            with _silence(), warnings.catch_warnings():
                 # Of decisions in Python: that is what the comparison is for. And that tracing is deprecated:
                 # what is named in its place runs Python between the operations, or needs a C++ compiler. A
                 # torch without it has no graphs, and runs models as before.
@@ -78,6 +80,20 @@ def trace(
         except Exception:  # noqa: BLE001 - a model may do anything; then it runs as before
             return None
     return graph if is_same else None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Tracing asks for every attribute of a model, and those that are deprecated complain."""
+    loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _script(model: Any, features: Features, run: Callable[[dict[str, Any]], Sequence[Any]]) -> Any:

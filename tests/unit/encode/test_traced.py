@@ -32,6 +32,13 @@ def test_tracing_leaves_the_model_s_mode(checkpoint, mode):
     assert all(module.training == mode for module in model.modules())
 
 
+def test_tracing_says_nothing(checkpoint, capfd):
+    encoder = load_encoder(str(checkpoint("mean")))
+    capfd.readouterr()  # what others said
+    assert encoder.trace_queries()
+    assert capfd.readouterr().err == ""
+
+
 def test_an_engine_s_encoder_is_traced_where_that_is_asked_for(checkpoint):
     name = str(checkpoint("mean"))
     plain, traced = load_encoder(name), load_encoder(name, RuntimeConfig.of(trace_queries=True))
