@@ -62,6 +62,13 @@ class Script:
         self.file, self.imported, self.created = root / "e.tar", root / "m", root / "deep" / "er" / "c"
         self.killed = root / "k"
         self.source = some(self._rng, "b", 25)
+        self._calibrated_at: int | None = None
+
+    def are_as_encoded(self, index: Path, n_events: int) -> bool:
+        """Whether no calibration to bytes can have changed the vectors of ``index`` in the first events: what
+        bytes have cut off does not come back with a later recipe of floats, nor in a copy."""
+        own = index in (self.created, self.killed)
+        return own or self._calibrated_at is None or n_events <= self._calibrated_at
 
     def run(self) -> None:
         content = built(self.index, self.source)
@@ -110,6 +117,8 @@ class Script:
                 if verb == "train":
                     precision = rng.choice([None, "float32", "int8"])
                     operation |= {"recipe": rng.choice(RECIPES), "precision": precision, "retrain": True}
+                    if precision == "int8" and self._calibrated_at is None:
+                        self._calibrated_at = len(self._recorder.events)
                 operation |= {"from": 10 * number % 100, "to": 10 * number % 100 + size}
                 carry_out(engine, operation)
                 content = applied(operation, content)
@@ -163,7 +172,7 @@ class Replayer:
         if archive.exists():
             import_index(archive, self._state / "unpacked")
             self._check_copy(self._state / "unpacked", events, self.script.file)
-        self._go_on(commits, events[-1])
+        self._go_on(commits, events)
 
     def _in_state(self, path: Path) -> Path:
         return self._state / path.relative_to(self._root)
@@ -185,14 +194,15 @@ class Replayer:
         if any(event.verb == "rename" and event.target == made for event in events):
             _check_index(path, *(content for content in wanted if content is not None))
 
-    def _go_on(self, commits: dict[Path, Event | None], last: Event) -> None:
+    def _go_on(self, commits: dict[Path, Event | None], events: Sequence[Event]) -> None:
         """The next writer, and the next copy to a place where one was cut off."""
-        script, state = self.script, self._in_state
+        script, state, last = self.script, self._in_state, events[-1]
         if commits.get(state(script.index)) is None:
             assert built(state(script.index), script.source) == contents(state(script.index))
         for index in (script.index, script.restored, script.created, script.killed):
             if state(index) in commits and last.path.is_relative_to(index):
-                _write_on(state(index), script.source)
+                as_encoded = script.are_as_encoded(index, len(events))
+                _write_on(state(index), script.source, are_as_encoded=as_encoded)
         before = contents(state(script.index))
         for source, target in ((script.index, script.snapshot), (script.index, script.restored)):
             if last.path.name.endswith(LEFT_BEHIND) or last.path.parent.name.endswith(LEFT_BEHIND):
@@ -209,7 +219,7 @@ def _check_index(index: Path, *allowed: Content) -> None:
     assert found in allowed, f"{index} holds {len(found)} documents, not those of its commit"
 
 
-def _write_on(index: Path, source: Sequence[tuple[str, str, int]]) -> None:
+def _write_on(index: Path, source: Sequence[tuple[str, str, int]], *, are_as_encoded: bool) -> None:
     """A writer carries on as after any other end."""
     try:
         engine = Engine.open(index, BucketDense(), runtime=runtime("manual"))
@@ -222,8 +232,7 @@ def _write_on(index: Path, source: Sequence[tuple[str, str, int]]) -> None:
         carry_out(engine, operation)
         assert contents(index) == applied(operation, before) and not orphans(index)
         engine.flush()
-        precise = engine.inspect().precision != "int8"
-        check_search(engine, index, "alpha delta", index, are_as_encoded=precise)
+        check_search(engine, index, "alpha delta", index, are_as_encoded=are_as_encoded)
         report = engine.verify()
         assert report.ok and not orphans(index), report.problems
 
