@@ -61,17 +61,18 @@ class Pipeline:
         queries: FloatArray | None = None,
         threads: int = 1,
         codec: VectorCodec | None = None,
+        stored: Codec | None = None,
     ) -> Self:
         """Train on prepared document vectors ``(n_sample, d)`` for an index of about ``n``; ``queries``
         ``(m, d)`` tell reducers what will be asked; ``codec`` was trained elsewhere, and takes the place of
-        the recipe's.
+        the recipe's; ``stored`` is that of the documents' vectors.
 
         Raises:
             ConfigError: a recipe that cannot be made of such vectors.
         """
         reducer = fit_reducer(recipe.reduce, sample, queries, recipe.seed)
         reduced = sample if reducer is None else reducer.transform_documents(sample)
-        options = {**recipe.model_dump(), "given": codec}
+        options = {**recipe.model_dump(), "given": codec, "stored": stored if reducer is None else None}
         index = fit_index(recipe.index, reduced, n, options, recipe.seed, threads)
         return cls(reducer, index, metric)
 

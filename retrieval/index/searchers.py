@@ -12,7 +12,7 @@ from retrieval.index.fold_pipeline import FoldPipeline
 from retrieval.index.pipeline import Pipeline
 from retrieval.index.searcher import Searcher
 from retrieval.index.token_pipeline import TokenPipeline
-from retrieval.quantize import GivenCodec, ResidualCodec
+from retrieval.quantize import Codec, GivenCodec, ResidualCodec
 from retrieval.reduce import split_spec
 from retrieval.types import Metric, Ragged
 
@@ -30,9 +30,11 @@ def fit_searcher(
     queries: Ragged | None = None,
     threads: int = 1,
     codec: GivenCodec | None = None,
+    stored: Codec | None = None,
 ) -> Searcher:
     """Train a recipe on prepared documents for an index of about ``n`` of ``n_tokens``; ``queries`` are
-    prepared too, ``codec`` was trained elsewhere: of tokens for the index of tokens, else of vectors.
+    prepared too, ``codec`` was trained elsewhere: of tokens for the index of tokens, else of vectors;
+    ``stored`` is that of the documents' vectors.
 
     Raises:
         ConfigError: a recipe that cannot be made of such vectors.
@@ -40,7 +42,7 @@ def fit_searcher(
     of_tokens, of_vectors = (codec, None) if isinstance(codec, ResidualCodec) else (None, codec)
     if metric not in LATE:
         asked = None if queries is None else queries.values
-        return Pipeline.fit(sample.values, n, recipe, metric, asked, threads, of_vectors)
+        return Pipeline.fit(sample.values, n, recipe, metric, asked, threads, of_vectors, stored)
     if recipe.index == TokenPipeline.kind:
         return TokenPipeline.fit(sample, n_tokens, recipe, metric, queries, threads, of_tokens)
     if split_spec(recipe.reduce).fold is None:

@@ -11,6 +11,9 @@ gets one more coordinate that makes all as long as the longest, so that the near
 al., Speeding up the Xbox recommender system, RecSys 2014); only building knows it.
 
 Vectors that have the same code are one to the graph: the first is linked with others, and leads to the next.
+
+Where vectors are stored as bytes and not reduced, the walk scores the stored bytes: there are no codes beside
+them.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from retrieval.kernels.walk.prepared import (
     prepare_coding,
     prepare_graph,
 )
+from retrieval.quantize.base import Codec
 from retrieval.quantize.int8 import Int8Codec
 from retrieval.quantize.rotation import Rotation
 from retrieval.quantize.trained import stored as trained
@@ -51,7 +55,8 @@ CALIBRATION = 65536
 
 class VamanaIndex:
     """What all segments' graphs share: ``codec``, the ``rotation`` and the ``mean`` ``(d,)`` that is taken
-    away before it, ``m_links`` links a vector (twice as many at most), and ``ef_construction``."""
+    away before it, ``m_links`` links a vector (twice as many at most), and ``ef_construction``;
+    ``reads_stored``: codes are the stored vectors, by the codec of these."""
 
     name: ClassVar[str] = "vamana"
 
@@ -63,8 +68,10 @@ class VamanaIndex:
         m_links: int,
         ef_construction: int,
         seed: int,
+        *,
+        reads_stored: bool = False,
     ) -> None:
-        self.codec, self.rotation = codec, rotation
+        self.codec, self.rotation, self.reads_stored = codec, rotation, reads_stored
         signs = rotation.signs
         assert signs is not None  # a rotation of our own
         self.coding = prepare_coding(signs, mean, codec.step, codec.offsets)
@@ -79,7 +86,7 @@ class VamanaIndex:
         seed: int = 0,
         threads: int = 1,  # noqa: ARG003
     ) -> Self:
-        """Calibrate the codes.
+        """Calibrate the codes, unless ``options["stored"]``, the codec of the vectors, makes them.
 
         Raises:
             ConfigError: more dimensions than a walk can do.
@@ -93,7 +100,12 @@ class VamanaIndex:
         rows = np.ascontiguousarray(sample[spread(len(sample), CALIBRATION)], dtype=np.float32)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         rotation = Rotation.random(dim, seed)
-        return cls(Int8Codec.fit(rows), rotation, mean, options["m_links"], options["ef_construction"], seed)
+        kept: Codec | None = options.get("stored")
+        # Nothing lies between stored rows: the kernel reads whole lines.
+        reads_stored = isinstance(kept, Int8Codec) and Layout.of(dim).wide == dim
+        codec = kept if isinstance(kept, Int8Codec) and reads_stored else Int8Codec.fit(rows)
+        links = options["m_links"], options["ef_construction"]
+        return cls(codec, rotation, mean, *links, seed, reads_stored=reads_stored)
 
     def arrange(self, blocks: Iterator[Block], n: int, threads: int = 1) -> dict[str, NDArray[Any]]:
         """Build the graph: lines, codes and links. Holds the segment's ``(n, dim)`` vectors meanwhile; see
@@ -119,8 +131,9 @@ class VamanaIndex:
         size = link_bytes(n)
         kept = np.ascontiguousarray(links[there]).view(np.uint8).reshape(-1, 4)[:, :size]
         entries = entries_of(order, n)
-        whole = {"lines": lines, "links": kept.reshape(-1, size), "codes": vectors.codes[:, : layout.dim]}
-        return {**whole, "entries": entries, "error": np.array([error], np.float32)}
+        whole: dict[str, NDArray[Any]] = {"lines": lines, "links": kept.reshape(-1, size), "entries": entries}
+        codes = {} if self.reads_stored else {"codes": vectors.codes[:, : layout.dim]}
+        return {**whole, **codes, "error": np.array([error], np.float32)}
 
     def _coded(self, blocks: Iterator[Block], n: int) -> tuple[Vectors, FloatArray | None, float]:
         """All vectors, what the one more coordinate of queries is (None: 1), and the error of estimates."""
@@ -161,12 +174,14 @@ class VamanaIndex:
         across = np.sqrt(np.maximum(dim * np.square(factors, dtype=np.float64) - square, 0) / max(dim - 1, 1))
         return np.packbits(turned >= 0, axis=1, bitorder="little"), factors, across
 
-    def attach(self, arrays: Arrays, n: int, rows: NDArray[Any], stored: Any) -> VamanaSearch:  # noqa: ARG002
-        """See `VectorIndex.attach`. Keeps copies of lines, codes and links in memory."""
+    def attach(self, arrays: Arrays, n: int, rows: NDArray[Any], stored: Codec) -> VamanaSearch:
+        """See `VectorIndex.attach`. Keeps copies of links in memory, and of codes that are not the stored
+        vectors."""
         layout, size = self.coding.layout, link_bytes(n)
         lines = take(arrays, "lines", np.uint8, (n, layout.length))
-        codes = aligned((n, layout.wide))
-        codes[:, : layout.dim] = take(arrays, "codes", np.uint8, (n, layout.dim))
+        codes = self._stored(rows, stored) if self.reads_stored else aligned((n, layout.wide))
+        if not self.reads_stored:
+            codes[:, : layout.dim] = take(arrays, "codes", np.uint8, (n, layout.dim))
         total = int(layout.degrees(lines).sum(dtype=np.int64))
         links = take(arrays, "links", np.uint8, (total, size))
         entries = take(arrays, "entries", np.int32, (n_entries(n),))
@@ -177,9 +192,18 @@ class VamanaIndex:
             raise IndexDamagedError(f"the graph is damaged: {wrong}; run verify, then repair") from wrong
         return VamanaSearch(self.codec, self.coding, graph, error)
 
+    def _stored(self, rows: NDArray[Any], stored: Codec) -> NDArray[np.uint8]:
+        own = self.codec
+        if not isinstance(stored, Int8Codec) or not (
+            np.array_equal(stored.low, own.low) and np.array_equal(stored.span, own.span)
+        ):
+            raise IndexDamagedError("the graph is of vectors that another codec stores; restore the index")
+        return rows
+
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Configuration and trained arrays."""
-        config = {"m_links": self.m_links, "ef_construction": self.ef_construction, "seed": self.seed}
+        config: dict[str, Any] = {"m_links": self.m_links, "ef_construction": self.ef_construction}
+        config |= {"seed": self.seed} | ({"reads_stored": True} if self.reads_stored else {})
         codec = {f"codec/{name}": array for name, array in self.codec.state()[1].items()}
         return config, {**codec, **self.rotation.arrays(), "mean": self.coding.mean}
 
@@ -191,14 +215,15 @@ class VamanaIndex:
             IndexFormatError: an option that this version does not know.
             IndexDamagedError: arrays that do not fit.
         """
-        check_keys(config, {"m_links", "ef_construction", "seed"}, "vamana index")
+        config = {"reads_stored": False, **config}  # older ones do not say so
+        check_keys(config, {"m_links", "ef_construction", "seed", "reads_stored"}, "vamana index")
         codec = Int8Codec.from_state({}, under(arrays, "codec"))
         rotation = Rotation.from_arrays(arrays, codec.dim)
         mean = trained(arrays, "mean", np.float32, (codec.dim,))
         if rotation.signs is None:
             raise IndexDamagedError("the vamana index lacks its array 'signs'; restore the index from a copy")
         options = (int(config[name]) for name in ("m_links", "ef_construction", "seed"))
-        return cls(codec, rotation, mean, *options)
+        return cls(codec, rotation, mean, *options, reads_stored=bool(config["reads_stored"]))
 
 
 def bytes_to_build(n: int, dim: int, m_links: int) -> int:

@@ -53,7 +53,7 @@ def fit(
     for first in range(0, len(sample.values), BLOCK):
         some = sample.values[first : first + BLOCK]
         some[:] = codec.decode(codec.encode(some))
-    rest = recipe, metric, queries, threads, given
+    rest = recipe, metric, queries, threads, given, codec
     return Trained(codec, fit_searcher(sample, len(snapshot), tokens, *rest))
 
 

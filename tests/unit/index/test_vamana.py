@@ -9,12 +9,16 @@ from retrieval.errors import ConfigError, IndexDamagedError
 from retrieval.index.base import Effort
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.index.vamana import VamanaIndex, bytes_to_build
-from retrieval.quantize import FloatCodec
+from retrieval.quantize import Codec, FloatCodec, Int8Codec
 from tests.unit.index.indexes import Case, attached, biases_of, clustered, in_pieces, queries
 
 RECIPE = Case("vamana", {"m_links": 8, "ef_construction": 40}).recipe
 STORED = FloatCodec("float32")
 N = 2000
+
+
+def wide(n: int, seed: int, dim: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, dim), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +119,41 @@ def test_what_cannot_be_fitted_or_read_is_refused(index: VamanaIndex) -> None:
 
 def test_more_links_take_more_memory() -> None:
     assert bytes_to_build(1000, 384, 32) > bytes_to_build(1000, 384, 16) > 1000 * (384 * 5 + 64)
+
+
+def test_stored_bytes_are_read_where_they_are_whole_lines() -> None:
+    """The same answers as with codes beside them, and no codes kept."""
+    values = wide(N, 3)
+    codec = Int8Codec.fit(values)
+    rows = codec.encode(values)
+    decoded = codec.decode(rows)
+    index = fit_index("vamana", decoded, N, RECIPE | {"stored": codec})
+    assert isinstance(index, VamanaIndex)
+    config, arrays = index.state()
+    beside = VamanaIndex(codec, index.rotation, index.coding.mean, 8, 40, index.seed)
+    shared, apart = (one.arrange(in_pieces(decoded), N) for one in (index, beside))
+    assert set(apart) - set(shared) == {"codes"} and np.array_equal(apart["codes"], rows)
+    opened = index_from_state("vamana", config, arrays).attach(shared, N, rows, codec)
+    asked = wide(20, 4)
+    accept = np.random.default_rng(0).random(N) < 0.5
+    for mask in (None, accept, np.arange(N) < 30):
+        for one, other in zip(
+            opened.search(asked, Effort(12), mask),
+            beside.attach(apart, N, rows, codec).search(asked, Effort(12), mask),
+            strict=True,
+        ):
+            assert np.array_equal(one.ordinals, other.ordinals)
+            assert np.array_equal(one.estimates, other.estimates)
+    for wrong in (STORED, Int8Codec.fit(2 * values)):
+        with pytest.raises(IndexDamagedError, match="another codec stores"):
+            index.attach(shared, N, rows, wrong)
+    with pytest.raises(IndexDamagedError, match="codes are"):
+        index.attach(shared, N, rows[:-1], codec)
+
+
+@pytest.mark.parametrize("stored", [STORED, Int8Codec.fit(wide(50, 3, 48))])
+def test_what_is_not_whole_lines_of_bytes_is_coded_apart(stored: Codec) -> None:
+    values = wide(200, 3, 64 if stored is STORED else 48)
+    index = fit_index("vamana", values, 200, RECIPE | {"stored": stored})
+    assert "codes" in index.arrange(in_pieces(values), 200)
+    assert "reads_stored" not in index.state()[0]
