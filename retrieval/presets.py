@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"index": "ivf", "codec": "bits", "bits": 1, "recall_target": 0.95},
     "accurate": {"index": "ivf", "codec": "bits", "bits": 4, "scan_bits": 1, "recall_target": 0.99},
     "small": {"index": "ivf", "reduce": "leanvec:192", "codec": "bits", "bits": 1, "recall_target": 0.9},
-    "graph": {"index": "hnsw", "codec": "int8", "recall_target": 0.99},
+    "graph": {"index": "vamana", "recall_target": 0.99},
     "tokens": {"index": "tokens", "codec": "none", "recall_target": 0.95},
     "codes": {"index": "tokens", "codec": "pq", "m": 32, "recall_target": 0.95},
     "muvera": {"index": "ivf", "reduce": "muvera:10240", "codec": "bits", "bits": 4, "recall_target": 0.95},

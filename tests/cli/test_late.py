@@ -87,7 +87,7 @@ def test_pooling_is_for_good(run: Run, corpus: Path, tiny_model: Path, tmp_path:
         (["--preset", "tokens"], "choose from the presets exact, fast, "),
         (["--preset", "muvera"], "reduce=muvera:10240 is for one vector a token"),
         ([*LATE, "--preset", "fast"], "choose from the presets exact, tokens, "),
-        ([*LATE, "--preset", "graph"], "index=hnsw is for one vector a document"),
+        ([*LATE, "--preset", "graph"], "index=vamana is for one vector a document"),
         (["--language", "en_XX"], "has none: leave it out"),
         ([*LATE, "--language", "en_XX"], "has none: leave it out"),
     ],

@@ -34,8 +34,14 @@ def start(arguments: Sequence[object], **more: object) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=_mind_interrupts,
         **more,
     )
+
+
+def _mind_interrupts() -> None:
+    """Whoever started the tests in the background may have had them ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -114,6 +114,7 @@ def recall(engine: Engine, k: int = 10, **params: Any) -> float:
 
 RECIPES: dict[str, dict[str, Any]] = {
     **{name: PRESETS[name] for name in ("fast", "accurate", "graph")},
+    "hnsw": {"index": "hnsw", "codec": "int8"},
     "small": {"index": "ivf", "reduce": "leanvec:24", "bits": 2},
     "flat bits": {"index": "flat", "codec": "bits", "bits": 2},
     "flat bits 4 after 1": {"index": "flat", "codec": "bits", "bits": 4, "scan_bits": 1},
@@ -600,7 +601,7 @@ def test_settings_that_mean_nothing_are_refused_and_others_change_the_recipe_the
         (None, "bits=4", "means nothing with index=exact"),
         ("exact", "nlist=4", "means nothing with index=exact"),
         ("fast", "m=4", "means nothing with codec=bits"),
-        ("graph", "nlist=4", "means nothing with index=hnsw"),
+        ("graph", "nlist=4", "means nothing with index=vamana"),
         ("fast", "funnel=[16]", "means nothing with index=ivf"),
     ):
         with pytest.raises(ConfigError, match=told):
