@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing on a machine that is shared.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Models come from packages and from the tests themselves, never from a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"

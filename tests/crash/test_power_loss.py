@@ -10,7 +10,7 @@ from tests.crash.lossy import File, Folder
 from tests.crash.power import Script, campaign
 from tests.crash.recording import Recorder
 
-REPLAYS = int(os.environ.get("RETRIEVAL_TEST_REPLAYS", "300"))
+REPLAYS = int(os.environ.get("RETRIEVAL_TEST_REPLAYS", "200"))
 
 
 def test_every_state_after_a_power_loss_is_good() -> None:

@@ -65,7 +65,6 @@ def described(served: tuple[dict, str]):
 @pytest.mark.parametrize("operation", OPERATIONS.split("\n")[1:-1])
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),

@@ -28,7 +28,7 @@ from tests.encoders import HashingDense, HashingLate
 from tests.property.machine import Limits, Machine
 from tests.property.steps import RULES, random_step
 
-OPERATIONS = int(os.environ.get("RETRIEVAL_TEST_OPERATIONS", "8000"))
+OPERATIONS = int(os.environ.get("RETRIEVAL_TEST_OPERATIONS", "5000"))
 SEED = int(os.environ.get("RETRIEVAL_TEST_SEED", secrets.randbelow(2**32)))
 EXAMPLES, STEPS = 40, 50
 """Hypothesis's part: so many indexes, so many steps in each."""
@@ -126,7 +126,6 @@ def test_an_index_answers_as_a_dict_would_shrunk() -> None:
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
-            deadline=None,
             database=None,
             print_blob=False,
             suppress_health_check=list(HealthCheck),

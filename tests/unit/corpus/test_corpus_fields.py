@@ -228,7 +228,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.dictionaries(st.sampled_from("xyz"), JSON, max_size=3), max_size=5))
 def test_whatever_was_accepted_has_columns_and_order_does_not_matter(rows) -> None:
     types, accepted = FieldTypes(), []

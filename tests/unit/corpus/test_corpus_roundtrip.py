@@ -82,7 +82,7 @@ def read_back(name: str, write) -> list[Document]:
         return [record.document for record in open_corpus(path)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpora(scalars=("bool", "int64", "float64", "string")), st.booleans(), st.booleans())
 def test_jsonl(documents, ascii_only, in_metadata) -> None:
     def write(path: Path) -> None:
@@ -96,7 +96,7 @@ def test_jsonl(documents, ascii_only, in_metadata) -> None:
     assert read_back("d.jsonl", write) == documents
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpora(scalars=("string",), nested=False), st.sampled_from(["d.csv", "d.tsv"]))
 def test_csv(documents, name) -> None:
     names = list(documents[0].metadata) if documents else []
@@ -129,7 +129,7 @@ def normal(value):
     return (type(value), value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpora())
 def test_parquet(documents) -> None:
     base = {
@@ -145,7 +145,7 @@ def test_parquet(documents) -> None:
     assert [normal(dict(d.metadata)) for d in back] == [normal(dict(d.metadata)) for d in documents]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(corpora())
 def test_columns_hold_the_metadata(documents) -> None:
     types = typed(documents)

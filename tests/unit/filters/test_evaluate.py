@@ -47,7 +47,7 @@ def index_types(segment, elsewhere):
     return made.types_of([dict.fromkeys(made.FIELDS), names, *segment.metadatas, *elsewhere]).types
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     made.segments(),
     st.lists(made.metadatas(), max_size=2),

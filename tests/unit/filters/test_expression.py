@@ -86,7 +86,7 @@ def test_one_condition_needs_no_list(given, expected) -> None:
     assert Filter.from_json(given) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(made.filters)
 def test_json_and_back(given) -> None:
     text = json.dumps(given.to_json(), allow_nan=False)

@@ -29,7 +29,7 @@ def counted(rows, mask, name, kind) -> list:
     return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.lists(made.segments(), max_size=3), st.integers(1, 6))
 def test_counts_over_segments_are_what_plain_python_counts(data, segments, limit) -> None:
     everything = [metadata for segment in segments for metadata in segment.metadatas]

@@ -49,7 +49,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_exact_answers(level: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(SHAPES, st.sampled_from([0.0, 1.0, 30.0]))
     def check(shape: tuple[int, int, int], offset: float) -> None:
         n, k, d = shape
@@ -73,7 +73,7 @@ def test_exact_answers(level: str, metric: str, monkeypatch: pytest.MonkeyPatch)
 def test_eight_bits_equal_the_reference(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(SHAPES)
     def check(shape: tuple[int, int, int]) -> None:
         n, k, d = shape

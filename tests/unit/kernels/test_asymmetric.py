@@ -15,9 +15,7 @@ from retrieval.kernels import host
 from retrieval.kernels.asymmetric import cpu, portable, reference
 
 LEVELS = ["portable", "avx512"] if host.simd_level() == "avx512" else ["portable"]
-per_example = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+per_example = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(params=LEVELS)

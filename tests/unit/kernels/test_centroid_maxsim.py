@@ -16,7 +16,7 @@ from retrieval.kernels.centroid_maxsim import cpu, portable, reference, tables
 
 VECTORS = host.simd_level() == "avx512"
 LEVELS = ["portable", pytest.param("avx512", marks=pytest.mark.skipif(not VECTORS, reason="no AVX-512 here"))]
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=60)
 
 
 def score(

@@ -27,7 +27,7 @@ LEVELS = [
     pytest.param("avx512", marks=pytest.mark.skipif(not VECTORS, reason="no AVX-512 here")),
     pytest.param("tiles", marks=pytest.mark.skipif(not host.has_tiles(), reason="no AMX here")),
 ]
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 
 
 @pytest.fixture(params=LEVELS)

@@ -18,7 +18,7 @@ VECTORS = host.simd_level() == "avx512"
 LEVELS = ["portable", pytest.param("avx512", marks=pytest.mark.skipif(not VECTORS, reason="no AVX-512 here"))]
 DOCLENS = st.lists(st.integers(0, 19), max_size=8)
 N_Q = st.one_of(st.integers(1, 70), st.sampled_from([16, 32, 48, 64, 512]))
-EXAMPLES = settings(max_examples=50, deadline=None)
+EXAMPLES = settings(max_examples=50)
 
 
 @pytest.fixture(params=LEVELS)

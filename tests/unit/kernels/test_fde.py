@@ -74,7 +74,7 @@ def texts(seed: int, lengths: list[int], d: int) -> tuple[np.ndarray, np.ndarray
 LENGTHS = st.lists(st.sampled_from([0, 1, 2, 3, 9]), max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     LENGTHS,

@@ -41,7 +41,7 @@ def both(monkeypatch: pytest.MonkeyPatch, *args: Any) -> list[Any]:
 @pytest.mark.parametrize("accepting", [False, True])
 @pytest.mark.parametrize("imputing", [False, True])
 def test_equals_the_reference(accepting: bool, imputing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         st.integers(0, 10**6),
         st.sampled_from([0, 1, 7, 8, 300, 20_000, 40_000]),

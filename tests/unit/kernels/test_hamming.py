@@ -15,9 +15,7 @@ from retrieval.kernels.hamming import cpu, reference
 
 LEVELS = ["portable", "avx512"] if host.simd_level() == "avx512" else ["portable"]
 LENGTHS = [1, 3, 7, 8, 16, 20, 24, 32, 40, 48, 56, 63, 64, 65, 96, 128, 191, 192, 193, 200, 256, 1023, 1024]
-per_example = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+per_example = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(params=LEVELS)

@@ -26,7 +26,7 @@ lengths = st.lists(st.integers(0, 7), max_size=12)
 @given(
     st.integers(0, 2**32 - 1), lengths, lengths, st.integers(1, 33), st.sampled_from(["float32", "float64"])
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_maxsim_equals_reference(
     seed: int, query_lengths: list[int], doclens: list[int], dim: int, dtype: str
 ) -> None:
@@ -52,7 +52,7 @@ def test_maxsim_by_hand() -> None:
     st.integers(1, 45),
     st.sampled_from([0.0, 0.3, 10.0]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_select_equals_reference(scores: list[float], k: int, slack: float) -> None:
     array = np.array(scores, dtype=np.float32)
     assert topk_cpu.select(array, k, slack).tolist() == topk_reference.select(array, k, slack).tolist()

@@ -80,7 +80,7 @@ def test_cases(case, level: str) -> None:  # type: ignore[no-untyped-def]
     assert check(case) is None
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([0, 1, 31, 32, 33, 64, 97]) | st.integers(0, 3000),
@@ -251,7 +251,7 @@ def centroids_of(
     return centroids, biases, reference.Groups(supers, starts, np.argsort(own, kind="stable"), None)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     nlist=st.sampled_from([1, 15, 16, 17, 63, 64, 65]) | st.integers(1, 700),
@@ -393,7 +393,7 @@ def whole(seed: int, n: int, d: int, bits: int, nlist: int, n_queries: int, kind
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([0, 1, 31, 32, 33, 97]) | st.integers(0, 2000),

@@ -90,7 +90,7 @@ def ragged(lengths: list[int]) -> np.ndarray:
     lengths=st.lists(st.one_of(st.integers(0, 9), st.integers(10, 40)), max_size=16),
     choose=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_the_reference(
     level: str, kind: str, seed: int, n_q: int, d: int, lengths: list[int], choose: bool
 ) -> None:

@@ -21,7 +21,7 @@ def problem(seed: int, n: int, n_centroids: int, longest: int, dtype: Any = np.u
     return rng.integers(0, n_centroids, int(offsets[-1])).astype(dtype), offsets
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([0, 1, 2, 31, 32, 33, 127, 400]),

@@ -62,7 +62,7 @@ def test_more_subquantisers_than_16_bits_hold(level: str) -> None:
     assert_same(cpu.pq_scan(tables, codes, 70, nbits=4), reference.pq_scan(tables, codes, 70, nbits=4))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(0, 150) | st.integers(0, 1500),
@@ -117,7 +117,7 @@ def test_scores_ascending(level: str, nbits: int) -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 100), m=st.integers(1, 33))
 def test_packing_is_reversible(seed: int, n: int, m: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 16, (n, m), dtype=np.uint8)
@@ -128,7 +128,7 @@ def test_packing_is_reversible(seed: int, n: int, m: int) -> None:
         assert packed[0, 0, 0, 0] == codes[0, 0] | codes[0, 4] << 4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), m=st.integers(1, 64), nbits=st.sampled_from([4, 8]))
 def test_quantised_scores_are_within_their_bound(seed: int, m: int, nbits: int) -> None:
     tables, codes = draw(seed, 60, m, 3, nbits)

@@ -50,7 +50,7 @@ def test_cases(case, level: str) -> None:  # type: ignore[no-untyped-def]
     assert check(case) is None
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([0, 1, 31, 32, 33]) | st.integers(0, 100),
@@ -97,7 +97,7 @@ def test_scores_are_products_and_distances(level: str, dtype: str) -> None:
     np.testing.assert_allclose(cpu.rescore(queries, rows, None, "l2")[0], -squares, rtol=1e-5)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     depth=st.integers(1, 60),
@@ -205,7 +205,7 @@ def stored(seed: int, n: int, d: int, dtype: str, is_calibrated: bool) -> tuple[
     return cpu.prepare_rows(rows, codec.span, codec.low), codec.decode(rows).astype(np.float64)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([1, 31, 32, 33]) | st.integers(1, 100),
@@ -295,7 +295,7 @@ def test_damaged_vectors_are_not_among_the_best(level: str) -> None:
     assert (scores == 17).all()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     d=st.sampled_from([1, 15, 16, 17, 31, 32, 33, 384]) | st.integers(1, 130),

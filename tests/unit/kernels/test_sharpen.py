@@ -85,7 +85,7 @@ def test_cases(case, level: str) -> None:  # type: ignore[no-untyped-def]
     assert check(case) is None
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([0, 1, 31, 32, 33, 63, 64, 65, 300]) | st.integers(0, 200),
@@ -287,7 +287,7 @@ def draw_search(
     return prepare_centroids(centroids, halves), coded, whole, Grid(scan_bits, signs)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.sampled_from([1, 31, 32, 33, 300]) | st.integers(1, 200),

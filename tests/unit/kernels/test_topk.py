@@ -61,7 +61,7 @@ def test_cases(case, level: str) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("which", LEVELS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(0, 5000) | st.integers(0, 130),
@@ -120,7 +120,7 @@ def test_signed_zeros_tie_and_keep_their_sign(level: str) -> None:
     np.testing.assert_array_equal(np.signbit(scores), [True, False, True])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(0, 5), st.integers(0, 300)),
@@ -141,7 +141,7 @@ def test_select_with_every_kind_of_slack(level: str, kind: str, slack: float) ->
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(0, 4000),
@@ -153,7 +153,7 @@ def test_select(dtype: type, seed: int, n: int, k: int, slack: float) -> None:
     np.testing.assert_array_equal(cpu.select(scores, k, slack), reference.select(scores, k, slack))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1), lengths=st.lists(st.integers(0, 400), max_size=8), k=st.integers(0, 500)
 )

@@ -96,7 +96,7 @@ def test_other_texts_are_refused_with_what_to_write(spec: str) -> None:
         assert word in str(error.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(SPECS),
     st.lists(st.sampled_from([0, 1, 2, 3, 5, 31, 32, 33, 67]), max_size=5),
