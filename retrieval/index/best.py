@@ -14,7 +14,7 @@ __all__ = ["best_of", "nothing"]
 
 def nothing() -> Found:
     """No candidate."""
-    return Found(np.empty(0, np.int64), np.empty(0, np.float32), None, 0)
+    return Found(np.empty(0, np.int64), np.empty(0, np.float32), None, 0, cost=0.0)
 
 
 def best_of(
@@ -23,9 +23,10 @@ def best_of(
     depth: int,
     scanned: int,
     errors: NDArray[np.float32] | None = None,
+    cost: float | None = None,
 ) -> Found:
-    """The best ``depth`` of the documents ``ordinals`` ``(m,)``. NaN, which damaged codes give, is no
-    estimate."""
+    """The best ``depth`` of the documents ``ordinals`` ``(m,)``, found at this ``cost``. NaN, which damaged
+    codes give, is no estimate."""
     valid = np.isfinite(estimates)
     if not valid.all():
         estimates, ordinals = estimates[valid], ordinals[valid]
@@ -37,4 +38,5 @@ def best_of(
         np.asarray(estimates[kept], dtype=np.float32),
         None if errors is None else errors[kept],
         scanned,
+        cost=cost,
     )

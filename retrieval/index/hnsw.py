@@ -42,6 +42,8 @@ CALIBRATION = 65536
 REGISTER = 16
 SCANNED = 5
 """Vectors that are scored one after another in the time of one step of the walk: 2 (float16) to 20 (int8)."""
+WALK_COST = 3000.0
+"""Nanoseconds of one of a walk's width, by the model of `retrieval.search.curve`. Measured by bench.ann."""
 
 
 class HnswIndex:
@@ -209,14 +211,16 @@ class HnswSearch:
     def _walk(self, query: FloatArray, depth: int, width: int, selector: Any) -> Found:
         scores, ordinals = self._graph.search(query, depth, width, selector)
         valid = ordinals >= 0
-        return best_of(self._estimates(scores[valid], query), ordinals[valid], depth, width)
+        estimates, cost = self._estimates(scores[valid], query), WALK_COST * width
+        return best_of(estimates, ordinals[valid], depth, width, cost=cost)
 
     def _scan(self, query: FloatArray, depth: int, accept: NDArray[np.bool_] | None) -> Found:
         ordinals = np.arange(self._n) if accept is None else np.flatnonzero(accept)
         scores = np.concatenate(
             [self._score(query, ordinals[i : i + ROWS]) for i in range(0, len(ordinals), ROWS)]
         )
-        return best_of(self._estimates(scores, query), ordinals, depth, len(ordinals))
+        cost = WALK_COST / SCANNED * len(ordinals)
+        return best_of(self._estimates(scores, query), ordinals, depth, len(ordinals), cost=cost)
 
     def _score(self, query: FloatArray, ordinals: NDArray[np.int64]) -> FloatArray:
         """As the graph's scores: inner products, or squared distances."""

@@ -21,6 +21,8 @@ __all__ = ["VamanaSearch", "kept_by"]
 ROWS = 8192
 SCANNED = 10
 """Codes that are scored one after another in the time that a walk takes for one of its width."""
+WALK_COST = 1000.0
+"""Nanoseconds of that, by the model of `retrieval.search.curve`. Measured by bench.ann."""
 WIDER = 4
 """Times the width of a walk: the best vectors that it keeps."""
 _ONE = np.ones(1, np.float32)
@@ -106,7 +108,7 @@ class VamanaSearch:
         ordinals, scores = walk(asked, self._graph, width, depth, accept, room)
         if not is_found(ordinals, scores):
             return None
-        return Found(ordinals[0], scores[0], None, width)
+        return Found(ordinals[0], scores[0], None, width, cost=WALK_COST * width)
 
     def _scan(self, query: FloatArray, depth: int, accept: NDArray[np.bool_] | None) -> Found:
         ordinals = np.arange(self._n) if accept is None else np.flatnonzero(accept)
@@ -116,4 +118,5 @@ class VamanaSearch:
             codec.scores(query[None], graph.codes[some, : codec.dim])[0] + sides[some]
             for some in (ordinals[i : i + ROWS] for i in range(0, len(ordinals), ROWS))
         ]
-        return best_of(np.concatenate(scores), ordinals, depth, len(ordinals))
+        cost = WALK_COST / SCANNED * len(ordinals)
+        return best_of(np.concatenate(scores), ordinals, depth, len(ordinals), cost=cost)

@@ -16,8 +16,8 @@ CODE_COST = 1.0
 ROW_COST = 40.0
 VISIT_COST = 60.0
 """Nanoseconds, of which only the ratios matter: to estimate one code, to look up one stored vector,
-and to visit a node of a graph. Measured by bench.ann; the same everywhere, so that one index is
-searched in one way."""
+and, of graphs that do not say what a walk costs (those of before), one of its width. Measured by bench.ann;
+the same everywhere, so that one index is searched in one way."""
 BYTE_COST, HALF_COST, WORD_COST, CODED_COST = 18.0, 58.0, 60.0, 250.0
 """Nanoseconds for 32 query tokens and a stored token of 128 dimensions of one, two or four bytes, or of one
 that has to be decoded first. Measured by bench.kernels."""
@@ -33,7 +33,7 @@ MARGIN = 1.0
 class CurvePoint:
     """Recall at ``k`` of one effort: mean over the pseudo-queries, its standard error, and codes
     ``scanned`` a query. ``work`` is what finding the candidates costs, where that is not the same for every
-    code (tokens), and ``scored`` is as in `Effort`."""
+    code (tokens, graphs), and ``scored`` is as in `Effort`."""
 
     k: int
     nprobe: int
@@ -106,14 +106,17 @@ class RecallCurve:
         that stay within ``budget_ms``, if none of them does, the one of the highest recall.
 
         A filter that accepts the share ``selectivity`` spreads the best ``k`` accepted documents over
-        as many lists as the best ``k / selectivity`` of all; how deep to refine depends on ``k`` alone.
+        as many lists as the best ``k / selectivity`` of all; how deep to refine depends on ``k`` alone. A
+        walk through a graph is widened by its segment, as each accepts another share: it costs so much more.
         Where there are many more ``documents`` than were measured, both are stretched as much: nothing
         is promised then.
         """
         growth = self.grown(documents)
         budget = math.inf if budget_ms is None else budget_ms * 1e6
         deep, scale = self._choose(k, target, budget)
-        wide, stretch = self._choose(math.ceil(k / max(selectivity, 1e-9)), target, budget)
+        wide, stretch = deep, scale
+        if not deep.ef_search:
+            wide, stretch = self._choose(math.ceil(k / max(selectivity, 1e-9)), target, budget)
         scale, stretch = scale * growth, stretch * growth
         effort = Effort(
             depth=max(k, math.ceil(deep.depth * scale)),
@@ -122,7 +125,7 @@ class RecallCurve:
             accepted=0.0 if selectivity >= 1 else min(1.0, wide.scanned * stretch / max(self.documents, 1)),
             scored=math.ceil(deep.scored * scale),
         )
-        finding = wide.finding * stretch
+        finding = wide.finding * stretch / (max(selectivity, 1e-9) if wide.ef_search else 1.0)
         if wide.work is None:  # no more codes than there are
             finding = min(finding, wide.finding / max(wide.scanned, 1.0) * self.documents)
         reached = min(deep.safe_recall, wide.safe_recall) >= target

@@ -55,6 +55,14 @@ def test_a_filter_widens_the_probes_and_not_the_depth() -> None:
     assert CURVE.choose(10, 0.9, selectivity=1e-6).effort.nprobe == 64  # never more lists than there are
 
 
+def test_a_filter_leaves_the_width_of_a_walk_to_the_segment_and_costs_as_much_more() -> None:
+    walks = (CurvePoint(k, 1, 4 * k, k, 0.95, 0.0, scanned=4.0 * k, work=4000.0 * k) for k in (10, 100))
+    curve = RecallCurve(6400, 100, 1, tuple(walks))
+    everything, tenth = curve.choose(10, 0.9), curve.choose(10, 0.9, selectivity=0.1)
+    assert tenth.effort.ef_search == everything.effort.ef_search == 40
+    assert tenth.finding == pytest.approx(10 * everything.finding)
+
+
 def test_a_target_out_of_reach_takes_the_best_and_says_so() -> None:
     chosen = CURVE.choose(10, 0.9999)
     assert not chosen.reached
