@@ -21,6 +21,7 @@ from retrieval.types import FloatArray
 
 __all__ = ["Best", "Depth", "Segment", "probe_best"]
 
+_INT, _FLOAT = np.dtype(np.int64), np.dtype(np.float32)
 _NO_LISTS = np.empty((0, 0), np.int64)
 
 
@@ -44,7 +45,7 @@ def probe_best(
     if how.depth < 1 or k < 1:
         raise ValueError(f"depth is {how.depth} and k {k}: they must be at least 1")
     mask, depth = check_mask(accept), how.depth
-    kept, scores = np.empty(depth, np.int64), np.empty((2, depth), np.float32)
+    kept, scores = np.empty(depth, _INT), np.empty((2, depth), _FLOAT)
     given = asked, query, *segment.fixed, *how, k, mask, kept, scores
     wrong, n, visited, scanned, slack = _kernel()(*given)
     if wrong:

@@ -19,6 +19,7 @@ from retrieval.types import FloatArray
 __all__ = ["Best", "Walked", "is_found", "walk_best"]
 
 _ALL = np.empty(0, np.uint8)
+_INT, _FLOAT = np.dtype(np.int64), np.dtype(np.float32)
 
 
 def walk_best(
@@ -43,7 +44,7 @@ def walk_best(
     if k < 1:
         raise ValueError(f"k is {k}: it must be at least 1")
     mask = _ALL if accept is None else np.ascontiguousarray(accept).view(np.uint8)
-    kept, scores = np.empty(depth, np.int64), np.empty((2, depth), np.float32)
+    kept, scores = np.empty(depth, _INT), np.empty((2, depth), _FLOAT)
     given = asked, query, *segment.fixed, width, room, k, mask, kept, scores
     count, visited, slack = _kernel()(*given)
     if count < 0:
