@@ -37,6 +37,9 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
+_ONE = np.arange(2)
+"""Offsets of one vector, of all that are asked alone; nobody writes to offsets."""
+
 EncoderKind = Literal["dense", "late"]
 """``dense``: one vector a text. ``late``: one vector a token (late interaction)."""
 
@@ -89,6 +92,8 @@ class Ragged:
     @classmethod
     def from_matrix(cls, matrix: FloatArray) -> Ragged:
         """``(n, d)`` dense vectors as ``n`` texts of one token each."""
+        if len(matrix) == 1:
+            return cls(np.ascontiguousarray(matrix, dtype=np.float32), _ONE)
         return cls(np.ascontiguousarray(matrix, dtype=np.float32), np.arange(len(matrix) + 1))
 
     @classmethod

@@ -49,10 +49,9 @@ def _make(
         coded = prepare_lists(pack_codes(halves), starts, scales, biases, ordinals, errors)
         query = (centroids[:1] + rng.standard_normal((1, d))).astype(np.float32)
         coarse, grid = prepare_centroids(centroids, own), Grid(1, signs)
-        segment = Segment(coarse, coded, grid, _stored(vectors, dtype), metric)
-        depth_here, width = min(depth, count), SIGMAS * float(np.linalg.norm(query))
-        how = Depth(n_probe, nlist, np.inf, n_probe, depth_here, depth_here)
-        return query, query, segment, how, K, 1e-3, width
+        largest, depth_here = float(np.linalg.norm(vectors, axis=1).max()), min(depth, count)
+        segment = Segment(coarse, coded, grid, _stored(vectors, dtype), metric, None, None, largest, SIGMAS)
+        return query, query, segment, Depth(n_probe, nlist, np.inf, n_probe, depth_here, depth_here), K
 
     return make
 

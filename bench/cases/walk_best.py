@@ -15,6 +15,8 @@ from retrieval.kernels.walk_best.reference import Walked
 __all__ = ["CASES"]
 
 K = 10
+LARGEST = 2.0
+"""What stored vectors are taken to be no longer than: only how many are kept comes from it."""
 
 
 def _make(n: int, d: int, width: int, depth: int, metric: RescoreMetric, dtype: str) -> Make:
@@ -28,8 +30,8 @@ def _make(n: int, d: int, width: int, depth: int, metric: RescoreMetric, dtype: 
         else:
             stored = prepare_rows((coding.offsets + coding.steps * graph.codes[:, :d]).astype(dtype))
         query = rng.standard_normal((1, d)).astype(np.float32)
-        segment = Walked(coding, graph, ERROR, stored, metric)
-        return query, query, segment, width, 2 * width, depth, K, 1e-3
+        segment = Walked(coding, graph, ERROR, stored, metric, LARGEST)
+        return query, query, segment, width, 2 * width, depth, K
 
     return make
 

@@ -74,9 +74,8 @@ class Recipe:
 
         def ask(query: FloatArray) -> Any:
             one = Ragged.from_matrix(query[None])
-            pool = candidates(one, reduce(one), k, effort, accept, work)[0]
-            # The pool also keeps what lies within rounding of the k-th.
-            return pool.ordinals[(-pool.scores).argsort(kind="stable")[:k]]
+            # The best come first, and then what lies within rounding of the k-th.
+            return candidates(one, reduce(one), k, effort, accept, work)[0].ordinals[:k]
 
         return ask
 

@@ -7,19 +7,17 @@ from disk), best first, until none of the rest can belong to the best ``k``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.base import Effort, Found, OneCall, Probe
-from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pipeline import OneVector
 from retrieval.index.pool import Pool
 from retrieval.index.stored import stored_rows
 from retrieval.kernels.backend import Backend, kernel
-from retrieval.kernels.lengths import squared_length
+from retrieval.kernels.lengths import rounding
 from retrieval.quantize import Codec, Int8Codec
 from retrieval.types import FloatArray, IntArray, Metric, Ragged
 
@@ -48,7 +46,7 @@ class Work:
 
 
 class Arranged:
-    """One segment of one vector a document.
+    """One segment of one vector a document; the pools of its candidates have the best final score first.
 
     ``rows`` ``(n, d)`` are its stored vectors as codes of ``codec``, ``max_norm`` the largest length of
     one, ``segment`` its position in the snapshot. ``is_bounded``: the errors of estimates are known
@@ -76,8 +74,10 @@ class Arranged:
         self._largest = max_norm + offsets
         self._kernel_metric: Literal["dot", "l2"] = "l2" if metric == "l2" else "dot"
         whole = search.in_one_call if backend == "cpu" and isinstance(search, OneVector) else None
-        both = None if whole is None else whole.with_rows(self._stored, self._kernel_metric)
+        bounds = self._largest, CONFIDENCE if is_bounded else None
+        both = None if whole is None else whole.with_rows(self._stored, self._kernel_metric, *bounds)
         self._both = None if whole is None or both is None else (whole, both)
+        self._position = np.empty(0, np.int64)
 
     def candidates(
         self,
@@ -108,22 +108,22 @@ class Arranged:
         work: Work,
     ) -> Pool:
         """The candidates of one query ``(1, d)``, found and scored together."""
-        square = squared_length(query)
-        slack, width = self._slack(square), CONFIDENCE * sqrt(square) if self._is_bounded else None
-        best = search.best(both, probe, query, k, slack, width, effort, accept)
-        work.codes += best.scanned
-        work.vectors += best.visited
-        return self._pool(best.ordinals, best.scores, best.final, slack)
+        given = search.best(both, probe, query, k, effort, accept)
+        ordinals, scores, final, visited, scanned, slack = given
+        work.codes += scanned
+        work.vectors += visited
+        return self._pool(ordinals, scores, final, slack)
 
     def _pool(self, ordinals: IntArray, scores: FloatArray, final: FloatArray, slack: float) -> Pool:
-        segments = np.empty(len(ordinals), np.int64)
-        segments.fill(self._segment)
-        return Pool(segments, ordinals, scores, slack, final)
+        count, same = len(ordinals), self._position
+        if count > len(same):
+            self._position = same = np.full(2 * count, self._segment, np.int64)
+            same.flags.writeable = False
+        return Pool(same[:count], ordinals, scores, slack, final)
 
     def _refined(self, query: FloatArray, found: Found, k: int, work: Work) -> Pool:
         """The candidates of one query ``(1, d)`` by their stored vectors."""
-        square = squared_length(query)
-        slack = self._slack(square)
+        slack, length = rounding(query, self._largest, self._metric == "l2")
         ordinals, scores, final, visited = self._best(
             query,
             self._stored,
@@ -131,7 +131,7 @@ class Arranged:
             k,
             slack,
             self._kernel_metric,
-            *self._limits(found, square, slack),
+            *self._limits(found, length, slack),
         )
         work.codes += found.scanned
         work.vectors += visited
@@ -140,23 +140,16 @@ class Arranged:
         return self._pool(ordinals, scores, final, slack)
 
     def _limits(
-        self, found: Found, square: float, slack: float
+        self, found: Found, length: float, slack: float
     ) -> tuple[FloatArray | None, FloatArray | None, float]:
         """What candidates can score at most: estimates and rounding, errors, and how many of them to add."""
         if not self._is_bounded or found.errors is None:
             return None, None, 0.0
         # The queries of a search that is bounded are the probes.
-        width = CONFIDENCE * sqrt(square)
+        width = CONFIDENCE * length
         if self._metric == "l2":  # estimates are of q.x - |x|^2 / 2
             return 2 * found.estimates + np.float32(slack), found.errors, 2 * width
         return found.estimates + np.float32(slack), found.errors, width
-
-    def _slack(self, square: float) -> float:
-        """How far two scores may lie apart with the true ones in the other order; see `FlatIndex`."""
-        size = sqrt(square) * self._largest
-        if self._metric == "l2":
-            size = 2 * size + self._largest**2 + square
-        return float(2 * (self._rows.shape[1] + 8) * UNIT_ROUNDOFF * size)
 
     def _pages(self, ordinals: IntArray) -> int:
         """Pages that rows lie on."""

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from retrieval.index.arranged import PAGE, Work
 from retrieval.index.base import Effort, Found, Probe
-from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool
 from retrieval.index.token_search import TokenSearch
 from retrieval.kernels.backend import Backend, kernel
+from retrieval.kernels.lengths import UNIT_ROUNDOFF
 from retrieval.kernels.token_best.prepared import TokenSegment
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select

@@ -78,8 +78,10 @@ class SegmentSearch(Protocol):
 class OneCall(Protocol):
     """A `SegmentSearch` that finds and scores what is stored of one query in one call."""
 
-    def with_rows(self, stored: Rows, metric: RescoreMetric) -> Any:
-        """The segment and its stored vectors, as `best` takes them; None where that takes several calls."""
+    def with_rows(self, stored: Rows, metric: RescoreMetric, largest: float, deviations: float | None) -> Any:
+        """The segment and its stored vectors, as `best` takes them; None where that takes several calls. As
+        they are scored they are no longer than ``largest``; estimates may be wrong by ``deviations`` times
+        their errors (None: by anything)."""
 
     def best(
         self,
@@ -87,14 +89,10 @@ class OneCall(Protocol):
         probe: FloatArray,
         query: FloatArray,
         k: int,
-        slack: float,
-        width: float | None,
         effort: Effort,
         accept: NDArray[np.bool_] | None,
     ) -> Best:
-        """What may be among the best ``k`` of ``query`` ``(1, d)``; ``probe`` is its reduced form. Of two
-        scores no more than ``slack`` apart either may be the better; estimates may be wrong by ``width``
-        times their errors (None: by anything)."""
+        """What may be among the best ``k`` of ``query`` ``(1, d)``; ``probe`` is its reduced form."""
 
 
 class Probe(Protocol):

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.index.metric import UNIT_ROUNDOFF
 from retrieval.index.pool import Pool, merge
 from retrieval.index.stored import stored_rows, stored_tokens
 from retrieval.kernels.backend import Backend, kernel
 from retrieval.kernels.helpers import over_parts
+from retrieval.kernels.lengths import UNIT_ROUNDOFF
 from retrieval.kernels.rescore.prepared import Rows
 from retrieval.kernels.token_rescore.prepared import Tokens
 from retrieval.kernels.topk import select

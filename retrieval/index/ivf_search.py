@@ -74,12 +74,15 @@ class IvfSearch:
             bases = bases - self._coarse.biases[lists]  # a document's own bias takes its place
         return scan(self._codec, self._coded, queries, lists, bases, effort.depth, accept)
 
-    def with_rows(self, stored: Rows, metric: RescoreMetric) -> Segment | None:
+    def with_rows(
+        self, stored: Rows, metric: RescoreMetric, largest: float, deviations: float | None
+    ) -> Segment | None:
         """This segment and its stored vectors for `best`; None where that takes several calls."""
         coded, origin = self._coded, self._origin
         if coded.lists is None or self._grid is None:
             return None
-        return Segment(self._coarse, coded.lists, self._grid, stored, metric, origin, coded.whole)
+        given = self._coarse, coded.lists, self._grid, stored, metric, origin, coded.whole
+        return Segment(*given, largest, deviations)
 
     def best(
         self,
@@ -87,8 +90,6 @@ class IvfSearch:
         probe: FloatArray,
         query: FloatArray,
         k: int,
-        slack: float,
-        width: float | None,
         effort: Effort,
         accept: NDArray[np.bool_] | None,
     ) -> Best:
@@ -99,7 +100,7 @@ class IvfSearch:
             several = depth if self._coded.whole is None else min(WIDEN * depth, self._n_documents)
             how = Depth(*self._choice(probe, effort, accept), several, depth)
             self._last = (effort, how) if accept is None else self._last
-        return probe_best(probe, query, segment, how, k, slack, width, accept)
+        return probe_best(probe, query, segment, how, k, accept)
 
     def _choice(self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None) -> Choice:
         """Which lists to visit: ``effort.nprobe`` of the highest scores under a filter; else half of the

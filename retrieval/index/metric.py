@@ -9,10 +9,8 @@ import numpy as np
 
 from retrieval.types import FloatArray, Metric, Ragged
 
-__all__ = ["UNIT_ROUNDOFF", "prepare_documents", "prepare_queries"]
+__all__ = ["prepare_documents", "prepare_queries"]
 
-UNIT_ROUNDOFF = 2.0**-24
-"""Half the distance from 1 to the next float32."""
 SHORT, LIFT = 2.0**-50, np.float32(2.0**100)
 
 

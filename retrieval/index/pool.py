@@ -13,7 +13,7 @@ from retrieval.types import FloatArray, IntArray
 __all__ = ["Pool", "merge"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, making one would take a microsecond of every query
 class Pool:
     """Candidates of one query: segment position, ordinal in it, approximate score.
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from retrieval.index.base import Effort, Found
 from retrieval.index.best import best_of, nothing
+from retrieval.kernels.lengths import rounding
 from retrieval.kernels.rescore.cpu import rescore_best
 from retrieval.kernels.rescore.prepared import Rows
 from retrieval.kernels.rescore.reference import RescoreMetric
@@ -26,6 +27,7 @@ WALK_COST = 1000.0
 WIDER = 4
 """Times the width of a walk: the best vectors that it keeps."""
 _ONE = np.ones(1, np.float32)
+Choice = tuple[int, int, int, NDArray[np.bool_] | None]
 
 
 def kept_by(width: int) -> int:
@@ -39,6 +41,7 @@ class VamanaSearch:
     def __init__(self, codec: Int8Codec, coding: Coding, graph: Graph, error: float) -> None:
         self._codec, self._coding, self._graph, self._error = codec, coding, graph, error
         self._n = len(graph.lines)
+        self._last: tuple[Effort | None, Choice] = None, (0, 0, 0, None)  # what was asked last
 
     def search(
         self, queries: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None = None
@@ -57,9 +60,15 @@ class VamanaSearch:
             found.append(self._scan(query, depth, accept) if one is None else one)
         return found
 
-    def with_rows(self, stored: Rows, metric: RescoreMetric) -> Walked:
+    def with_rows(
+        self,
+        stored: Rows,
+        metric: RescoreMetric,
+        largest: float,
+        deviations: float | None,  # noqa: ARG002  (the errors of scores are not known)
+    ) -> Walked:
         """This segment and its stored vectors for `best`."""
-        return Walked(self._coding, self._graph, self._error, stored, metric)
+        return Walked(self._coding, self._graph, self._error, stored, metric, largest)
 
     def best(
         self,
@@ -67,24 +76,25 @@ class VamanaSearch:
         probe: FloatArray,
         query: FloatArray,
         k: int,
-        slack: float,
-        width: float | None,  # noqa: ARG002  (the errors of scores are not known)
         effort: Effort,
         accept: NDArray[np.bool_] | None,
     ) -> Best:
         """What may be among the best ``k`` of one query, in one call: see `retrieval.kernels.walk_best`."""
-        depth, wide, room, accept = self._choice(effort, accept)
-        if depth and wide:
-            found = walk_best(probe, query, segment, wide, room, depth, k, slack, accept)
+        last, choice = self._last
+        if accept is not None or effort is not last:
+            choice = self._choice(effort, accept)
+            self._last = (effort, choice) if accept is None else self._last
+        depth, width, room, accept = choice
+        if depth and width:
+            found = walk_best(probe, query, segment, width, room, depth, k, accept)
             if found is not None:
                 return found
         scanned = self._scan(probe[0], depth, accept) if depth else nothing()
+        slack, _ = rounding(query, segment.largest, segment.metric == "l2")
         rescored = rescore_best(query, segment.stored, scanned.ordinals, k, slack, segment.metric)
-        return Best(*rescored, scanned.scanned)
+        return Best(*rescored, scanned.scanned, slack)
 
-    def _choice(
-        self, effort: Effort, accept: NDArray[np.bool_] | None
-    ) -> tuple[int, int, int, NDArray[np.bool_] | None]:
+    def _choice(self, effort: Effort, accept: NDArray[np.bool_] | None) -> Choice:
         """How many to find, how wide to walk (0: all accepted are scored), how many to keep meanwhile, and
         the filter if there is one."""
         if accept is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from retrieval.kernels.lengths import rounding
 from retrieval.kernels.lists.places import doubles_at, floats_at, signs_at
 from retrieval.kernels.lists.probe import probe as by_codes
 from retrieval.kernels.rescore.best import best
@@ -16,7 +17,7 @@ from retrieval.kernels.sharpen.probe import probe as by_whole_codes
 
 __all__ = ["probe_best"]
 
-COARSE, CODED, WHOLE = 14, 36, 48
+COARSE, CODED, WHOLE = 16, 38, 50
 """Where the places of a `Coarse`, of `Lists` and of `PackedRows` begin."""
 
 
@@ -51,13 +52,7 @@ def probe_best(  # type: ignore[no-untyped-def]
     asked,
     query,
     places,
-    step,
-    size,
-    bits,
     rows,
-    stride,
-    itemsize,
-    l2,
     n_probe,
     enough,
     reach,
@@ -65,17 +60,18 @@ def probe_best(  # type: ignore[no-untyped-def]
     several,
     depth,
     k,
-    slack,
-    is_bounded,
-    width,
     accept,
     kept,
     scores,
 ):
     """`reference.probe_best` into ``kept`` ``(depth,)`` and ``scores`` ``(2, depth)``: what is wrong, or 0,
-    how many are kept, how many stored vectors were scored, how many codes seen.
+    how many are kept, how many stored vectors were scored, how many codes seen, and the slack.
 
-    ``places`` to ``l2`` are the ``fixed`` of a `Segment`."""
+    ``places`` and ``rows`` are the ``fixed`` of a `Segment`."""
+    fixed = doubles_at(places, 7)
+    step, size, bits = fixed[0], np.int64(fixed[1]), np.int64(fixed[2])
+    stride, itemsize, l2, is_bounded = np.int64(fixed[3]), np.int64(fixed[4]), fixed[5] > 0, fixed[7] >= 0
+    slack, length = rounding(query, fixed[6], l2)
     has_errors = is_bounded and (bits > 0 or len(floats_at(places, CODED // 2 + 5)) > 0)
     estimates, ordinals = np.empty((1, depth), np.float32), np.empty((1, depth), np.int64)
     errors = np.empty((1, depth if bits > 0 or has_errors else 0), np.float32)
@@ -83,11 +79,11 @@ def probe_best(  # type: ignore[no-untyped-def]
     found = _find(asked, places, numbers, choice, several, accept, estimates, ordinals, errors)
     wrong, n, seen = found
     if wrong:
-        return wrong, 0, 0, 0
+        return wrong, 0, 0, 0, slack
     limits, factor = estimates[0, : n if has_errors else 0], np.float32(2 if l2 else 1)
     for i in range(len(limits)):
         limits[i] = factor * limits[i] + np.float32(slack)
-    bounds, visited = (limits, errors[0, : len(limits)], factor * width), np.zeros(1, np.int64)
+    bounds, visited = (limits, errors[0, : len(limits)], factor * (fixed[7] * length)), np.zeros(1, np.int64)
     steps, offsets, span, low = (
         floats_at(places, 3),
         doubles_at(places, 4),
@@ -97,4 +93,4 @@ def probe_best(  # type: ignore[no-untyped-def]
     stored = rows, stride, itemsize, steps, offsets, span, low
     out = kept, scores[0], scores[1], visited
     count = best(query, *stored, ordinals[0, :n], l2, *bounds, k, slack, *out)
-    return 0, count, visited[0], seen
+    return 0, count, visited[0], seen, slack

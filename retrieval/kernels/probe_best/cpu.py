@@ -21,6 +21,7 @@ from retrieval.types import FloatArray
 
 __all__ = ["Best", "Depth", "Segment", "probe_best"]
 
+_INT, _FLOAT = np.dtype(np.int64), np.dtype(np.float32)
 _NO_LISTS = np.empty((0, 0), np.int64)
 
 
@@ -30,8 +31,6 @@ def probe_best(
     segment: Segment,
     how: Depth,
     k: int,
-    slack: float,
-    width: float | None = None,
     accept: NDArray[np.bool_] | None = None,
 ) -> Best:
     """See `retrieval.kernels.probe_best.reference.probe_best`; the same up to rounding."""
@@ -39,19 +38,19 @@ def probe_best(
         raise ValueError(f"there are {len(probe)} queries: give one")
     if simd_level() != "avx512" or segment.grid.dim < SHORTEST:
         steps = probe_lists, probe_whole, rescore_best
-        return step_by_step(*steps, probe, query, segment, how, k, slack, width, accept)
+        return step_by_step(*steps, probe, query, segment, how, k, accept)
     asked = check_choice(probe, segment.coarse, how.n_probe)
     if query is not probe:
         query = check_query(query, segment.stored)
     if how.depth < 1 or k < 1:
         raise ValueError(f"depth is {how.depth} and k {k}: they must be at least 1")
     mask, depth = check_mask(accept), how.depth
-    kept, scores = np.empty(depth, np.int64), np.empty((2, depth), np.float32)
-    bounds = slack, width is not None, width or 0.0
-    wrong, n, visited, scanned = _kernel()(asked, query, *segment.fixed, *how, k, *bounds, mask, kept, scores)
+    kept, scores = np.empty(depth, _INT), np.empty((2, depth), _FLOAT)
+    given = asked, query, *segment.fixed, *how, k, mask, kept, scores
+    wrong, n, visited, scanned, slack = _kernel()(*given)
     if wrong:
         refuse(wrong, _NO_LISTS, segment.coded, len(mask))
-    return Best(kept[:n], scores[0, :n], scores[1, :n], visited, scanned)
+    return Best(kept[:n], scores[0, :n], scores[1, :n], visited, scanned, slack)
 
 
 @cache

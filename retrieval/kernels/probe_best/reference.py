@@ -21,17 +21,16 @@ def probe_best(
     segment: Segment,
     how: Depth,
     k: int,
-    slack: float,
-    width: float | None = None,
     accept: NDArray[np.bool_] | None = None,
 ) -> Best:
     """`retrieval.kernels.lists.probe_lists` of one ``probe`` ``(1, d_codes)`` float32, or `probe_whole` of
     `retrieval.kernels.sharpen` where there are whole codes; then `retrieval.kernels.rescore.rescore_best` of
     what it finds by ``query`` ``(1, d_stored)``, the same where nothing was reduced: `Best`.
 
-    With ``width``, and where the codes have errors, a candidate is taken to score at most
-    ``estimate + slack + width * error``, with l2 twice the estimate and twice the error (estimates are of
-    ``q . x - |x|^2 / 2``, scores of ``2 q . x - |x|^2``).
+    What is within the slack of `retrieval.kernels.lengths.rounding` of the ``k``-th best is kept. With
+    ``segment.deviations``, and where the codes have errors, a candidate is taken to score at most
+    ``estimate + slack + deviations * |q| * error``, with l2 twice the estimate and twice the error (estimates
+    are of ``q . x - |x|^2 / 2``, scores of ``2 q . x - |x|^2``).
 
     Raises:
         ValueError: as the two; not one query.
@@ -39,4 +38,4 @@ def probe_best(
     if len(probe) != 1:
         raise ValueError(f"there are {len(probe)} queries: give one")
     steps = probe_lists, probe_whole, rescore_best
-    return step_by_step(*steps, probe, query, segment, how, k, slack, width, accept)
+    return step_by_step(*steps, probe, query, segment, how, k, accept)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.lengths import rounding
 from retrieval.kernels.probe_best.prepared import Segment
 from retrieval.types import FloatArray, IntArray
 
@@ -27,14 +28,16 @@ class Depth(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Documents ``(m,)`` int64, their scores and final scores float32; how many stored vectors were scored,
-    and how many codes were seen."""
+    """Documents ``(m,)`` int64, their scores and final scores float32, the best final score first; how many
+    stored vectors were scored, how many codes were seen, and how far apart scores may lie that are in the
+    wrong order (`retrieval.kernels.lengths.rounding`)."""
 
     ordinals: IntArray
     scores: FloatArray
     final: FloatArray
     visited: int
     scanned: int
+    slack: float
 
 
 def step_by_step(
@@ -46,8 +49,6 @@ def step_by_step(
     segment: Segment,
     how: Depth,
     k: int,
-    slack: float,
-    width: float | None,
     accept: NDArray[np.bool_] | None,
 ) -> Best:
     """`retrieval.kernels.probe_best.reference.probe_best` by three functions of one backend."""
@@ -59,14 +60,15 @@ def step_by_step(
     else:
         sizes = how.n_probe, how.several, how.depth
         probed, scanned = probe_whole(probe, coarse, coded, whole, *sizes, grid, *rest)
-    n = int(probed.found[0])
+    n, l2 = int(probed.found[0]), segment.metric == "l2"
+    slack, length = rounding(query, segment.largest, l2)
     limits: tuple[Any, ...] = ()
-    if width is not None and probed.errors.shape[1]:
-        factor = np.float32(2 if segment.metric == "l2" else 1)
+    if segment.deviations is not None and probed.errors.shape[1]:
+        factor = np.float32(2 if l2 else 1)
         tops = factor * probed.estimates[0, :n] + np.float32(slack)
-        limits = tops, probed.errors[0, :n], float(factor) * width
+        limits = tops, probed.errors[0, :n], float(factor) * (segment.deviations * length)
     ordinals = probed.ordinals[0, :n]
     kept, scores, final, visited = rescore_best(
         query, segment.stored, ordinals, k, slack, segment.metric, *limits
     )
-    return Best(kept, scores, final, visited, int(scanned[0]))
+    return Best(kept, scores, final, visited, int(scanned[0]), slack)

@@ -1,4 +1,4 @@
-"""Refine in one call, with AVX-512: fold the query, score with an early stop, select, score exactly."""
+"""Refine in one call, with AVX-512: fold the query, score with an early stop, select, score exactly, sort."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ def _keep(scores, ordinals, heap, slack, kept, out):  # type: ignore[no-untyped-
     return count
 
 
+@njit(nogil=True, error_model="numpy")
+def _sort(kept, out, final):  # type: ignore[no-untyped-def]
+    """The best final score first."""
+    order = np.argsort(-final, kind="mergesort")
+    kept[:], out[:], final[:] = kept[order], out[order], final[order]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def best(  # type: ignore[no-untyped-def]
     query,
@@ -108,4 +115,5 @@ def best(  # type: ignore[no-untyped-def]
     heap = np.empty(min(k, depth), np.float32)
     count = _keep(scores[0], ordinals, heap, np.float32(slack), kept, out)
     exact(query, rows, size, span, low, kept[:count], l2, final)
+    _sort(kept[:count], out[:count], final[:count])
     return count

@@ -79,7 +79,7 @@ def rescore_best(
     width: float = 0.0,
 ) -> tuple[IntArray, FloatArray, FloatArray, int]:
     """Of one query's candidates those that may be among the best ``k``: ``(ordinals (m,), scores (m,),
-    final (m,), visited)``, in the order in which they came.
+    final (m,), visited)``, the best final score first, equal ones in the order in which they came.
 
     ``query`` ``(1, d)`` is float32. Scores are inner products with what the numbers of ``stored`` stand
     for; with l2 ``2 q . x - |x|^2``, which orders as distances do. Kept is what is scored and at least the

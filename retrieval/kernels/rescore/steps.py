@@ -45,4 +45,6 @@ def step_by_step(
     there = np.flatnonzero(scores > -np.inf)
     kept = there[select(scores[there], k, slack)]
     final = score_exactly(query, stored, ordinals[kept], metric).astype(np.float32)
-    return ordinals[kept], scores[kept], final, int(visited[0])
+    order = np.argsort(-final, kind="stable")
+    kept = kept[order]
+    return ordinals[kept], scores[kept], final[order], int(visited[0])

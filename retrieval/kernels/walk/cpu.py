@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from retrieval.kernels.host import simd_level
 from retrieval.kernels.rotate.cpu import rotate
-from retrieval.kernels.walk.prepared import Asked, Coding, Graph, Layout
+from retrieval.kernels.walk.prepared import SHORTEST, Asked, Coding, Graph, Layout
 from retrieval.types import FloatArray, IntArray
 
 __all__ = ["Asked", "Coding", "Graph", "ask_walk", "check_choice", "check_queries", "walk"]
 
-SHORTEST = 16
-"""Dimensions that are rotated by vectors."""
 _ALL = np.empty(0, np.uint8)
 _FLOAT, _BYTE = np.dtype(np.float32), np.dtype(np.int8)
 

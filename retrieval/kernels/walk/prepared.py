@@ -13,6 +13,7 @@ from retrieval.types import FloatArray, IntArray
 
 __all__ = [
     "MOST_DIMENSIONS",
+    "SHORTEST",
     "Asked",
     "Coding",
     "Graph",
@@ -27,6 +28,8 @@ LINE = 64
 MOST_DIMENSIONS = 4096
 """Of which a 1-bit product, with what is added to make it positive, fits 16 bits."""
 LANES = 16
+SHORTEST = 16
+"""Dimensions that are rotated by vectors."""
 SLACK = 64
 """Bytes behind the links: a vector of them is read at once."""
 

@@ -22,7 +22,6 @@ def walk_best(
     room: int,
     depth: int,
     k: int,
-    slack: float,
     accept: NDArray[np.bool_] | None = None,
 ) -> Best | None:
     """`retrieval.kernels.walk.walk` for one ``probe`` ``(1, d_codes)`` float32, whose one more coordinate is
@@ -35,6 +34,4 @@ def walk_best(
     """
     if len(probe) != 1:
         raise ValueError(f"there are {len(probe)} queries: give one")
-    return step_by_step(
-        ask_walk, walk, rescore_best, probe, query, segment, width, room, depth, k, slack, accept
-    )
+    return step_by_step(ask_walk, walk, rescore_best, probe, query, segment, width, room, depth, k, accept)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.kernels.lengths import rounding
 from retrieval.kernels.probe_best.steps import Best
 from retrieval.kernels.walk_best.prepared import Walked
 from retrieval.types import FloatArray, IntArray
@@ -29,7 +30,6 @@ def step_by_step(
     room: int,
     depth: int,
     k: int,
-    slack: float,
     accept: NDArray[np.bool_] | None,
 ) -> Best | None:
     """`retrieval.kernels.walk_best.reference.walk_best` by three functions of one backend."""
@@ -37,8 +37,9 @@ def step_by_step(
     ordinals, scores = walk(asked, segment.graph, width, depth, accept, room)
     if not is_found(ordinals, scores):
         return None
+    slack, _ = rounding(query, segment.largest, segment.metric == "l2")
     kept, scores, final, visited = rescore_best(query, segment.stored, ordinals[0], k, slack, segment.metric)
-    return Best(kept, scores, final, visited, width)
+    return Best(kept, scores, final, visited, width, slack)
 
 
 def is_found(ordinals: IntArray, scores: FloatArray) -> bool:

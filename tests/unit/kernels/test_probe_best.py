@@ -31,25 +31,25 @@ def asked(request: pytest.FixtureRequest) -> tuple[Any, ...]:
 
 
 def test_an_origin_a_filter_and_no_bound(asked: tuple[Any, ...], level: str) -> None:
-    probe, query, segment, how, k, slack, _ = asked
+    probe, query, segment, how, k = asked
     n, dim = segment.stored.rows.shape
     rng = np.random.default_rng(2)
     accept, origin = rng.random(n) < 0.3, rng.standard_normal(dim).astype(np.float32)
-    args = probe, query, replace(segment, origin=origin), how, k, slack, None, accept
+    args = probe, query, replace(segment, origin=origin, deviations=None), how, k, accept
     expected, got = reference.probe_best(*args), cpu.probe_best(*args)
     assert accept[got.ordinals].all()
     np.testing.assert_array_equal(got.ordinals, expected.ordinals)
     np.testing.assert_allclose(got.scores, expected.scores, rtol=1e-4)
     np.testing.assert_allclose(got.final, expected.final, rtol=1e-5)
-    assert (got.visited, got.scanned) == (expected.visited, expected.scanned)
+    assert (got.visited, got.scanned, got.slack) == (expected.visited, expected.scanned, expected.slack)
 
 
 def test_a_reduced_query_is_rescored_as_it_was(asked: tuple[Any, ...], level: str) -> None:
-    probe, query, segment, how, k, slack, _ = asked
+    probe, query, segment, how, k = asked
     wide = np.concatenate([segment.stored.rows.astype(np.float32)] * 2, axis=1)
-    both = replace(segment, stored=prepare_rows(wide))
-    got = cpu.probe_best(probe, np.concatenate([query] * 2, axis=1), both, how, k, slack)
-    expected = reference.probe_best(probe, np.concatenate([query] * 2, axis=1), both, how, k, slack)
+    both = replace(segment, stored=prepare_rows(wide), deviations=None)
+    got = cpu.probe_best(probe, np.concatenate([query] * 2, axis=1), both, how, k)
+    expected = reference.probe_best(probe, np.concatenate([query] * 2, axis=1), both, how, k)
     np.testing.assert_array_equal(got.ordinals, expected.ordinals)
     np.testing.assert_allclose(got.final, expected.final, rtol=1e-5)
 
@@ -61,12 +61,12 @@ def test_nothing_is_accepted(asked: tuple[Any, ...], level: str) -> None:
 
 
 def test_the_bound_stops_early_and_loses_nothing(level: str) -> None:
-    *rest, how, k, slack, width = CASES[0].make(np.random.default_rng(0), 0.02)
+    probe, query, segment, how, k = CASES[0].make(np.random.default_rng(0), 0.02)
     how = how._replace(several=400, depth=400)
-    bounded, every = (cpu.probe_best(*rest, how, k, slack, wide) for wide in (width, None))
+    both = segment, replace(segment, deviations=None)
+    bounded, every = (cpu.probe_best(probe, query, one, how, k) for one in both)
     assert bounded.visited < every.visited
-    best = [found.ordinals[np.argsort(-found.scores)[:k]] for found in (bounded, every)]
-    np.testing.assert_array_equal(*best)
+    np.testing.assert_array_equal(bounded.ordinals[:k], every.ordinals[:k])
 
 
 def test_what_a_query_refuses(level: str) -> None:
@@ -77,7 +77,7 @@ def test_what_a_query_refuses(level: str) -> None:
         ((probe * np.float32(np.nan), query, *rest), "NaN or infinite"),
         ((probe, query[:, :8], *rest), "8"),
         ((probe, query, rest[0], how._replace(several=0, depth=0), *rest[2:]), "depth is 0"),
-        ((probe, query, *rest[:2], 0, *rest[3:]), r"k (is )?0"),
+        ((probe, query, *rest[:2], 0), r"k (is )?0"),
         ((probe, query, *rest, np.ones(3, np.bool_)), "more documents than the 3"),
     ]:
         with pytest.raises(ValueError, match=told):

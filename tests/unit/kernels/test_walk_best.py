@@ -38,7 +38,7 @@ def same(args: tuple[Any, ...]) -> cpu.Best:
     np.testing.assert_array_equal(got.ordinals, expected.ordinals)
     np.testing.assert_allclose(got.scores, expected.scores, rtol=1e-4)
     np.testing.assert_allclose(got.final, expected.final, rtol=1e-5)
-    assert (got.visited, got.scanned) == (expected.visited, expected.scanned)
+    assert (got.visited, got.scanned, got.slack) == (expected.visited, expected.scanned, expected.slack)
     return got
 
 
@@ -68,18 +68,18 @@ def test_too_few_and_scores_that_overflow(asked: tuple[Any, ...], level: str) ->
 
 
 def test_what_a_query_refuses(level: str) -> None:
-    probe, query, segment, width, room, depth, k, slack = CASES[0].make(np.random.default_rng(0), 0.002)
+    probe, query, segment, width, room, depth, k = CASES[0].make(np.random.default_rng(0), 0.002)
     for args, told in [
         (
-            (np.zeros((2, 384), np.float32), query, segment, width, room, depth, k, slack),
+            (np.zeros((2, 384), np.float32), query, segment, width, room, depth, k),
             "there are 2 queries",
         ),
-        ((probe[:, :8], query, segment, width, room, depth, k, slack), "queries are float32"),
-        ((probe, query[:, :8], segment, width, room, depth, k, slack), "the query is float32"),
-        ((probe, query, segment, width, room, 0, k, slack), "depth is 0"),
-        ((probe, query, segment, width, room, room + 1, k, slack), "must not be more than the room"),
-        ((probe, query, segment, width, room, depth, 0, slack), "k is 0"),
-        ((probe, query, segment, width, room, depth, k, slack, np.ones(3, np.bool_)), "accept is"),
+        ((probe[:, :8], query, segment, width, room, depth, k), "queries are float32"),
+        ((probe, query[:, :8], segment, width, room, depth, k), "the query is float32"),
+        ((probe, query, segment, width, room, 0, k), "depth is 0"),
+        ((probe, query, segment, width, room, room + 1, k), "must not be more than the room"),
+        ((probe, query, segment, width, room, depth, 0), "k is 0"),
+        ((probe, query, segment, width, room, depth, k, np.ones(3, np.bool_)), "accept is"),
     ]:
         with pytest.raises(ValueError, match=told):
             cpu.walk_best(*args)
