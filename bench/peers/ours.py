@@ -6,6 +6,7 @@ filters and the catalog.
 
 from __future__ import annotations
 
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,12 @@ class Recipe:
         chosen = np.sort(np.random.default_rng(recipe.seed).permutation(n)[: recipe.sample])
         sample = vectors[chosen]
         codec: Any = Int8Codec.fit(sample, {}) if self._stored == "int8" else FloatCodec(self._stored)  # type: ignore[arg-type]
-        self._rows = np.empty((n, vectors.shape[1]), codec.dtype)
+        # As a mapped file lies: at the beginning of a page.
+        mapped = mmap(-1, vectors.size * codec.dtype.itemsize)
+        self._rows = np.frombuffer(mapped, codec.dtype).reshape(vectors.shape)
         for start in range(0, n, BLOCK):
             self._rows[start : start + BLOCK] = codec.encode(vectors[start : start + BLOCK])
-        self._pipeline = Pipeline.fit(sample, n, recipe, "dot", threads=threads)
+        self._pipeline = Pipeline.fit(sample, n, recipe, "dot", threads=threads, stored=codec)
         decoded = (codec.decode(self._rows[start : start + BLOCK]) for start in range(0, n, BLOCK))
         self._arrays = in_memory(self._pipeline.arrange(map(Ragged.from_matrix, decoded), n))
         search = self._pipeline.attach(self._arrays, np.arange(n + 1), self._rows, codec)
