@@ -48,9 +48,9 @@ class ArrangedTokens:
     ) -> list[Pool]:
         """What may be among the best ``k`` of each query: ``queries`` are prepared, ``probes`` the same as
         the index takes them (`Searcher.reduce_queries`)."""
-        if self._both is not None and accept is None and not work.is_detailed:
+        if self._both is not None and not work.is_detailed and (accept is None or accept.any()):
             return [
-                self._in_one_call(*self._both, probes[i], queries[i], k, effort, work)
+                self._in_one_call(*self._both, probes[i], queries[i], k, effort, accept, work)
                 if len(queries[i])
                 else Pool.empty()
                 for i in range(len(queries))
@@ -66,10 +66,11 @@ class ArrangedTokens:
         query: FloatArray,
         k: int,
         effort: Effort,
+        accept: NDArray[np.bool_] | None,
         work: Work,
     ) -> Pool:
         """The candidates of one query, found and scored together."""
-        best = search.in_one_call(both, probe, query, k, self._slack(query), effort)
+        best = search.in_one_call(both, probe, query, k, self._slack(query), effort, accept)
         work.codes += best.scanned
         work.vectors += best.visited
         return self._pool(best.ordinals, best.scores)

@@ -146,16 +146,22 @@ class TokenSearch:
         k: int,
         slack: float,
         effort: Effort,
+        accept: NDArray[np.bool_] | None,
     ) -> Best:
-        """The best ``k`` of one query among all documents: `search`, and their exact scores."""
-        by_postings = not effort.scored and is_gathered(self._n, 0)
-        kept = max(effort.scored, effort.depth)
+        """The best ``k`` of one query: `search`, and their exact scores."""
+        n = self._n if accept is None else int(np.count_nonzero(accept))
+        accept = None if n == self._n else accept
+        depth, kept = effort.depth, max(effort.scored, effort.depth)
+        by_postings = not effort.scored and is_gathered(n, 0)
+        if by_postings and TRUSTED * n < self._n:  # as in `_best`
+            by_postings, depth = False, TRUSTED * kept
+            kept = depth
         gathered, n_probe = 0, 0
-        if by_postings or is_gathered(self._n, kept):
-            gathered = effort.depth if by_postings else max(GATHERED * kept, LEAST)
+        if by_postings or is_gathered(n, kept):
+            gathered = depth if by_postings else max(GATHERED * kept, LEAST)
             n_probe = min(effort.nprobe, self._index.ncentroids)
-        how = TokenDepth(n_probe, gathered, effort.depth, not by_postings)
-        return token_best(probe, query, segment, how, k, slack, effort.threads)
+        how = TokenDepth(n_probe, gathered, depth, not by_postings)
+        return token_best(probe, query, segment, how, k, slack, effort.threads, accept)
 
     def _by_postings(self, query: FloatArray, effort: Effort, accept: NDArray[np.bool_] | None) -> Found:
         """The best by what the probed centroids' postings say. Who has no tokens has none, and scores 0."""

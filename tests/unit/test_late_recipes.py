@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ class Speech:
         values = words[chosen] + 0.5 * own.standard_normal((len(chosen), DIM))
         values /= np.linalg.norm(values, axis=1, keepdims=True)
         return values.astype(np.float32)
+
+
+@pytest.fixture
+def longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors as long as the call that does all of a search takes them."""
+    monkeypatch.setattr(sys.modules[__name__], "DIM", 32)
+    monkeypatch.setattr(Speech, "dim", 32)
 
 
 def documents(n: int = N, first: int = 0) -> list[Document]:
@@ -222,6 +230,25 @@ def test_the_recall_target_is_kept(tmp_path: Path, name: str, probing: None) -> 
                 p["recall"] for p in (engine.inspect().quality or {})["curve"]["points"] if p["k"] == 10
             )
             assert recall(engine, params={"recall_target": target}) >= min(target, best) - 0.08
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+def test_a_search_in_one_call_is_that_in_steps(
+    tmp_path: Path, gathers: bool, monkeypatch: pytest.MonkeyPatch, probing: None, longer: None
+) -> None:
+    """With deletes, filters and both; to say what was done, a search takes the steps."""
+    monkeypatch.setattr(FEW, 0 if gathers else N)
+    with build(tmp_path / "index", "tokens none", "int8") as engine:
+        engine.delete([f"d{i}" for i in range(0, N, 7)])
+        for wanted in (None, {"number": {"lt": N // 2}}, {"number": {"lt": N // 9}}, {"number": {"lt": 0}}):
+            for params in (None, {"nprobe": 2, "num_candidates": 20}, {"nprobe": 9, "num_candidates": N}):
+                for query in QUERIES[::5]:
+                    stepwise = engine.search(
+                        query, 10, fields=(), filter=wanted, params=params, explain="plan"
+                    )
+                    assert found(engine, query, filter=wanted, params=params) == [
+                        (hit.id, hit.score) for hit in stepwise
+                    ]
 
 
 @pytest.mark.parametrize("name", ["tokens none", "tokens pq 4", "few centroids"])
@@ -793,7 +820,7 @@ def test_codecs_of_tokens_that_do_not_fit(
     ],
 )
 def test_threads_that_share_a_query_change_nothing(
-    tmp_path: Path, name: str, precision: str, monkeypatch: pytest.MonkeyPatch, probing: None
+    tmp_path: Path, name: str, precision: str, monkeypatch: pytest.MonkeyPatch, probing: None, longer: None
 ) -> None:
     monkeypatch.setattr("retrieval.kernels.gather.cpu.SHARED", 1)
     monkeypatch.setattr("retrieval.index.token_search.MANY", 4)

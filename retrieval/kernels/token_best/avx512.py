@@ -147,8 +147,8 @@ def _near_best(scores, k):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _choose(own, how, probed, told, count, chosen, estimates, numbers):  # type: ignore[no-untyped-def]
-    """Documents that postings name, the best of them; whether they could be read."""
+def _choose(own, accept, how, probed, told, count, chosen, estimates, numbers):  # type: ignore[no-untyped-def]
+    """The best of the documents that postings name, or all accepted ones; whether they could be read."""
     _, _, _, _, ordinals, sums = probed
     n = len(own[1]) - 1
     if how[1]:
@@ -160,9 +160,11 @@ def _choose(own, how, probed, told, count, chosen, estimates, numbers):  # type:
             chosen[i], estimates[i] = ordinals[kept[i]], sums[kept[i]]
         numbers[CHOSEN] = len(kept)
     else:
-        for i in range(n):
-            chosen[i] = i
-        numbers[CHOSEN] = n
+        everywhere, found = len(accept) == 0, 0
+        for i in range(n):  # each is written over the last one that did not count
+            chosen[found] = i
+            found += np.int64(everywhere or accept[i])
+        numbers[CHOSEN] = found
     numbers[SCANNED] = count
     return True
 
@@ -240,6 +242,7 @@ def run(  # type: ignore[no-untyped-def]
     coarse,
     size,
     own,
+    accept,
     stored,
     how,
     k,
@@ -266,8 +269,9 @@ def run(  # type: ignore[no-untyped-def]
     that help: `DONE`, or why not.
 
     ``asked`` is the probe, its bits, the query; ``coarse`` (flat codes of ``size`` bytes, center, how many,
-    what `round_tokens` knows); ``own`` and ``stored`` are a segment's documents and tokens, ``how`` is a
-    `TokenDepth`. The rest is scratch: everybody reads what the asking thread writes between the stages.
+    what `round_tokens` knows); ``own`` and ``stored`` are a segment's documents and tokens, ``accept`` is
+    a mask of those (empty: all), ``how`` a `TokenDepth`. The rest is scratch: everybody reads what the asking
+    thread writes between the stages.
     """
     blocks = len(coarse[0]) // (size * BLOCK)
     if is_asking:
@@ -291,14 +295,11 @@ def run(  # type: ignore[no-untyped-def]
     if how[1]:
         _, gains, begins, ends, ordinals, found = probed
         n, start = len(own[1]) - 1, np.float32(floats[START])
-        postings, everything = own[3], np.empty(0, np.bool_)
-        gather_in_turns(
-            begins, ends, gains, postings, n, everything, start, block, turns[1], ordinals, found, told
-        )
+        gather_in_turns(begins, ends, gains, own[3], n, accept, start, block, turns[1], ordinals, found, told)
     if is_asking:
         if how[1] and not wait(turns[1], len(told), PATIENCE):
             return LATE
-        if not _choose(own, how, probed, told, count, chosen, estimates, numbers):
+        if not _choose(own, accept, how, probed, told, count, chosen, estimates, numbers):
             return WRONG
         deal_again(turns[2], numbers[CHOSEN], threads)
         open_next(stages)

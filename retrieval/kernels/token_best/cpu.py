@@ -34,6 +34,8 @@ LANES, STEP = 16, 32
 SHORTEST, WIDEST = 32, 32768
 """Bytes of a stored token; see `retrieval.kernels.token_rescore.cpu`."""
 STAGES, ROOM = 4, 24
+_ALL = np.empty(0, np.bool_)
+_ALL.flags.writeable = False
 
 
 def token_best(
@@ -44,20 +46,24 @@ def token_best(
     k: int,
     slack: float,
     threads: int = 1,
+    accept: NDArray[np.bool_] | None = None,
 ) -> Best:
     """See `retrieval.kernels.token_best.reference.token_best`; the same up to rounding, and nothing that is
     likely is taken for certain where it is done in one call."""
-    found = (
-        _in_one_call(probe, query, segment, how, k, threads) if _fits(probe, query, segment, how, k) else None
-    )
-    if found is not None:
-        return found
+    if _fits(probe, query, segment, how, k) and (accept is None or _is_mask(accept, segment)):
+        found = _in_one_call(probe, query, segment, how, k, threads, accept)
+        if found is not None:
+            return found
 
     def in_parts(table: Any, named: Any, starts: IntArray, ordinals: IntArray) -> NDArray[np.int32]:
         return over_parts(lambda some: centroid_maxsim(table, named, starts, some), ordinals, threads, MANY)
 
     steps = score_centroids, gather, in_parts, select, best_exactly
-    return step_by_step(*steps, probe, query, segment, how, k, slack, threads)
+    return step_by_step(*steps, probe, query, segment, how, k, slack, threads, accept)
+
+
+def _is_mask(accept: NDArray[Any], segment: TokenSegment) -> bool:
+    return accept.dtype == np.bool_ and accept.shape == (len(segment.starts) - 1,)
 
 
 def _fits(probe: FloatArray, query: FloatArray, segment: TokenSegment, how: TokenDepth, k: int) -> bool:
@@ -75,7 +81,13 @@ def _fits(probe: FloatArray, query: FloatArray, segment: TokenSegment, how: Toke
 
 
 def _in_one_call(
-    probe: FloatArray, query: FloatArray, segment: TokenSegment, how: TokenDepth, k: int, threads: int
+    probe: FloatArray,
+    query: FloatArray,
+    segment: TokenSegment,
+    how: TokenDepth,
+    k: int,
+    threads: int,
+    accept: NDArray[np.bool_] | None,
 ) -> Best | None:
     """None where something does not fit, or a helper that has some of the work is late."""
     (codes, center, n_centroids, known), own, octets = segment.fixed
@@ -104,6 +116,7 @@ def _in_one_call(
         (codes, center, n_centroids, known),
         size,
         own,
+        _ALL if accept is None else plain(accept),
         stored,
         tuple(how),
         k,

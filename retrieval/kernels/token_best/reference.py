@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval.kernels.centroid_maxsim.reference import centroid_maxsim
 from retrieval.kernels.centroid_scores.reference import score_centroids
 from retrieval.kernels.gather.reference import gather
@@ -22,8 +25,10 @@ def token_best(
     k: int,
     slack: float,
     threads: int = 1,
+    accept: NDArray[np.bool_] | None = None,
 ) -> Best:
-    """The best ``k`` of a segment by its stored tokens, of those that its centroids find: `Best`.
+    """The best ``k`` of a segment by its stored tokens, of those that its centroids find: `Best`. With
+    ``accept`` ``(n,)`` of the documents for which it is true.
 
     ``probe`` ``(n_q, d_centroids)`` float32 is scored with the centroids (`score_centroids`), its best ones'
     postings are followed (`gather`; what a document lacks counts as the worst centroid probed), what they
@@ -35,4 +40,4 @@ def token_best(
         ValueError: as the steps do.
     """
     steps = score_centroids, gather, centroid_maxsim, select, best_exactly
-    return step_by_step(*steps, probe, query, segment, how, k, slack, threads)
+    return step_by_step(*steps, probe, query, segment, how, k, slack, threads, accept)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.kernels.token_best.prepared import TokenSegment
 from retrieval.types import FloatArray, IntArray
@@ -47,16 +48,19 @@ def step_by_step(
     k: int,
     slack: float,
     threads: int,
+    accept: NDArray[np.bool_] | None,
 ) -> Best:
     """`retrieval.kernels.token_best.reference.token_best` by functions of one backend."""
     n, tokens = len(segment.starts) - 1, segment.tokens
+    if accept is not None and (accept.dtype != np.bool_ or accept.shape != (n,)):
+        raise ValueError(f"accept is {accept.dtype} {accept.shape}: it must be bool ({n},)")
     found = score_centroids(probe, segment.centroids, how.n_probe, how.by_centroids)
-    ordinals, scanned = np.arange(n), 0
-    estimates = np.zeros(n, np.float32)
+    ordinals, scanned = np.arange(n) if accept is None else np.flatnonzero(accept), 0
+    estimates = np.zeros(len(ordinals), np.float32)
     if how.gathered:
         postings = segment.posting_starts, segment.postings, n
         missing = np.ascontiguousarray(found.scores[:, -1])
-        ordinals, estimates = gather(found.probes, found.scores, *postings, None, missing, threads)
+        ordinals, estimates = gather(found.probes, found.scores, *postings, accept, missing, threads)
         kept = select(estimates, how.gathered, 0.0)
         ordinals, estimates = ordinals[kept], estimates[kept]
         scanned = int((segment.posting_starts[found.probes + 1] - segment.posting_starts[found.probes]).sum())

@@ -40,13 +40,34 @@ def test_as_the_definition(asked: tuple[Any, ...], k: int, threads: int) -> None
     check_same(cpu.token_best(*rest, k, slack, threads), reference.token_best(*rest, k, slack))
 
 
+@pytest.mark.parametrize("share", [1.0, 0.9, 0.4, 0.02, 0.0])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_of_those_that_are_accepted(asked: tuple[Any, ...], share: float, threads: int) -> None:
+    *rest, k, slack = asked
+    n = len(rest[2].starts) - 1
+    accept = np.random.default_rng(9).random(n) < share
+    got = cpu.token_best(*rest, k, slack, threads, accept)
+    check_same(got, reference.token_best(*rest, k, slack, 1, accept))
+    assert accept[got.ordinals].all() and len(got.ordinals) <= accept.sum()
+    if share == 1:
+        check_same(got, cpu.token_best(*rest, k, slack, threads))
+
+
+def test_a_mask_that_does_not_fit_is_refused(asked: tuple[Any, ...]) -> None:
+    *rest, k, slack = asked
+    n = len(rest[2].starts) - 1
+    for wrong in (np.ones(n - 1, bool), np.ones(n + 1, bool), np.ones(n, np.uint8)):
+        with pytest.raises(ValueError, match="accept is"):
+            cpu.token_best(*rest, k, slack, 1, wrong)
+
+
 @needs_one_call
 @pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case.label)
 def test_threads_and_steps_give_the_same_bits(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     *rest, _ = case.make(np.random.default_rng(5), 0.05)
-    one = cpu._in_one_call(*rest, 1)
+    one = cpu._in_one_call(*rest, 1, None)
     for _ in range(20):
-        two = cpu._in_one_call(*rest, 2)
+        two = cpu._in_one_call(*rest, 2, None)
         assert one is not None and two is not None
         np.testing.assert_array_equal(one.ordinals, two.ordinals)
         np.testing.assert_array_equal(one.scores, two.scores)
