@@ -27,12 +27,14 @@ from retrieval.types import IntArray, Ragged
 
 __all__ = ["measure"]
 
-KS = (1, 10, 100, 1000)
+KS, USUAL = (1, 10, 100, 1000), 100
 DEPTHS = (1, 1.25, 1.5, 1.75, 2, 2.1, 2.2, 2.3, 2.5, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 100)
 """Candidates refined, as multiples of k."""
 DEEPEST = 10_000
 SCORED = (64, 128, 256, 384, 512, 1024, 2048)
 """Documents scored by their codes (tokens)."""
+DEEPER, ENOUGH = (4096, 8192), 0.99
+"""Those that are tried too where no such recall was reached: many short documents score alike."""
 PROBES = (4, 8, 16, 24, 32, 64, 128)
 """Centroids probed by each query token."""
 TOKEN_QUERIES = 128
@@ -74,20 +76,29 @@ def measure(views: Sequence[Searched], record: CodecRecord, trained: Trained, qu
     ks = [k for k in KS if k == 1 or 2 * k <= documents]
     truth = _exact(record, trained, views, queries, min(max(ks), documents))
     started = time.perf_counter()
-    probes, points, pace = pipeline.reduce_queries(queries), [], []
+    points: list[CurvePoint] = []
+    pace: list[float] = []
+    probes = pipeline.reduce_queries(queries)
     preparing = 1e9 * (time.perf_counter() - started) / len(queries)
     for view in views:  # kernels are compiled and pages read before anything is timed
         if view.search is not None:
             view.search.search(probes, Effort(depth=1, nprobe=1, ef_search=1, scored=1), view.live)
     efforts, tell = list(_efforts(pipeline, documents, max(ks))), teller()
-    for done, effort in enumerate(efforts):
-        tell("measure recall", done / len(efforts))
+
+    def ask(effort: Effort) -> None:
         started = time.perf_counter()
         found = [view.search.search(probes, effort, view.live) for view in views if view.search is not None]
         taken = 1e9 * (time.perf_counter() - started) / len(queries)
         some = _points(truth, _merged(found), ks, effort, _scanned(found), _work(found))
-        pace += [taken / max(point.finding, 1.0) for point in some[:1]]
-        points += some
+        pace.extend(taken / max(point.finding, 1.0) for point in some[:1])
+        points.extend(some)
+
+    for done, effort in enumerate(efforts):
+        tell("measure recall", done / len(efforts))
+        ask(effort)
+    if isinstance(pipeline, TokenPipeline):
+        for effort in _deeper(documents, pipeline.nlist, points):
+            ask(effort)
     kept = tuple(frontier(points, row_cost))
     rest = row_cost, float(np.median(pace)), preparing
     return RecallCurve(documents, len(queries), pipeline.nlist, kept, *rest)
@@ -132,6 +143,16 @@ def _token_efforts(documents: int, ncentroids: int, has_codes: bool) -> Iterator
     if is_gathered(documents, 0) and not has_codes:
         for nprobe in probes:
             yield Effort(depth=min(SCORED[-1], documents), nprobe=nprobe, ef_search=0, scored=0)
+
+
+def _deeper(documents: int, ncentroids: int, points: Sequence[CurvePoint]) -> list[Effort]:
+    """More documents by all their centroids, where the best of what was tried is not enough."""
+    k = max((point.k for point in points if point.k <= USUAL), default=1)
+    if max((point.recall for point in points if point.k == k), default=1.0) >= ENOUGH:
+        return []
+    wider = [scored for scored in DEEPER if max(SCORED) < scored <= documents]
+    nprobe = min(max(PROBES), ncentroids)
+    return [Effort(depth=scored, nprobe=nprobe, ef_search=0, scored=scored) for scored in wider]
 
 
 def _exact(

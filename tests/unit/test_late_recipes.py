@@ -267,6 +267,19 @@ def test_gathering_with_all_probes_loses_nothing(
         assert plan["vectors_read"] > 0
 
 
+@pytest.mark.parametrize("enough", [0.0, 2.0])
+def test_more_documents_are_tried_where_recall_is_out_of_reach(
+    tmp_path: Path, enough: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SCORED": (8, 16), "DEEPER": (16, 64, 2 * N), "ENOUGH": enough}.items():
+        monkeypatch.setattr(f"retrieval.training.measure.{name}", value)
+    with build(tmp_path / "index", "tokens none") as engine:
+        quality = engine.located()[0].snapshot.record.quality
+        assert quality is not None
+        tried = {point["scored"] for point in quality["curve"]["points"]}
+        assert (64 in tried) == (enough > 1) and 2 * N not in tried
+
+
 @pytest.mark.parametrize("ncentroids", [1, 2, 3, 4])
 def test_fewer_centroids_than_are_probed(tmp_path: Path, ncentroids: int, probing: None) -> None:
     with build(tmp_path / "index", "tokens bits 2", ncentroids=ncentroids) as engine:
