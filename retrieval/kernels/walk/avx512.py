@@ -14,7 +14,7 @@ from retrieval.kernels.simd import words as w
 from retrieval.kernels.simd.bits import shift_left
 from retrieval.kernels.simd.partial import word
 from retrieval.kernels.walk.portable import ask, in_order, lower_end
-from retrieval.kernels.walk.reference import STARTS
+from retrieval.kernels.walk.reference import FEWEST, STARTS
 
 __all__ = ["turn_and_ask", "walk"]
 
@@ -191,16 +191,38 @@ def _begin(lines, floats, entries, shape, planes, fields, numbers, seen, ids, ou
 
 
 @_inline
-def _survivors(ids, estimates, m, least, waiting):  # type: ignore[no-untyped-def]
-    """Those whose estimates are above; how many."""
+def _survivors(ids, estimates, m, least, most, waiting):  # type: ignore[no-untyped-def]
+    """Those whose estimates are above, the best of them; how many. ``estimates`` become theirs."""
     count, below = 0, v.splat_f32(least)
     for i in range(0, m, LANES):
-        mask = pick.mask_exceeds_f32(mem.load_f32(estimates, i), below)
+        some = mem.load_f32(estimates, i)
+        mask = pick.mask_exceeds_f32(some, below)
         if m - i < LANES:
             mask = np.uint16(mask & ((1 << (m - i)) - 1))
         mem.store_i32(waiting, count, w.compress_i32(mem.load_i32(ids, i), mask))
+        mem.store_i32(estimates, count, w.compress_i32(v.as_i32(some), mask))
         count += pick.count_bits(mask)
-    return count
+    return _leading(estimates, waiting, count, most) if count > most else count
+
+
+@_inline
+def _leading(estimates, waiting, count, most):  # type: ignore[no-untyped-def]
+    """The best ``most`` to the front, in their order."""
+    estimates[count : count + LANES] = LOWEST
+    kept = 0
+    for i in range(count):
+        above, one = 0, v.splat_f32(estimates[i])
+        for j in range(0, count, LANES):
+            others = mem.load_f32(estimates, j)
+            mask = pick.mask_exceeds_f32(others, one)
+            if j <= i:  # equal ones before it
+                equal = ~np.int64(pick.mask_exceeds_f32(one, others)) & ((1 << min(i - j, LANES)) - 1)
+                mask = np.uint16(mask | np.uint16(equal))
+            above += pick.count_bits(mask)
+        if above < most:
+            waiting[kept] = waiting[i]
+            kept += 1
+    return kept
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -219,7 +241,7 @@ def walk(places, shape, fours, octets, scalars, width, room, accept, ordinals, s
     fours, octets = fours.reshape(-1), octets.reshape(-1)
     planes, fields = np.empty(shape[4] // 16, np.int64), np.empty(MOST_LINKS // 4, np.int64)
     ids, waiting = np.empty(MOST_LINKS + LANES, np.int32), np.empty(MOST_LINKS + LANES, np.int32)
-    estimates, seen = np.empty(MOST_LINKS, np.float32), np.empty((n >> 5) + 1, np.uint32)
+    estimates, seen = np.empty(MOST_LINKS + LANES, np.float32), np.empty((n >> 5) + 1, np.uint32)
     pool, members = np.empty(room + ROOM, np.float32), np.empty(room + ROOM, np.int32)
     enough, most = width if filtered else max(width, depth), max(depth if filtered else 0, STARTS)
     best, chosen = np.empty(most + ROOM, np.float32), np.empty(most + ROOM, np.int32)
@@ -272,7 +294,7 @@ def walk(places, shape, fours, octets, scalars, width, room, accept, ordinals, s
             least = max(
                 pool[room - 1] if count == room else LOWEST, lower_end(pool, count, width, enough, numbers)
             )
-            n_waiting = _survivors(ids, estimates, m, least - numbers[5], waiting)
+            n_waiting = _survivors(ids, estimates, m, least - numbers[5], max(width, FEWEST), waiting)
             for i in range(n_waiting):
                 _fetch(lines, links, codes, np.int64(waiting[i]), length, at_factor, wide, size)
         found = taken if filtered else min(count, depth)

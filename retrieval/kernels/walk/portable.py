@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from retrieval.kernels.walk.reference import FURTHEST, MARGIN, REACH, STARTS
+from retrieval.kernels.walk.reference import FEWEST, FURTHEST, MARGIN, REACH, STARTS
 
 __all__ = ["ask", "in_order", "lower_end", "walk"]
 
@@ -122,6 +122,23 @@ def _unmet(links, start, degree, size, seen, ids):  # type: ignore[no-untyped-de
 
 
 @_inner
+def _leading(estimates, waiting, count, most):  # type: ignore[no-untyped-def]
+    """The best ``most`` to the front, in their order."""
+    if count <= most:
+        return count
+    kept = 0
+    for i in range(count):
+        above = 0
+        for j in range(count):
+            if estimates[j] > estimates[i] or (j < i and estimates[j] == estimates[i]):
+                above += 1
+        if above < most:
+            waiting[kept] = waiting[i]
+            kept += 1
+    return kept
+
+
+@_inner
 def _begin(entries, lines, floats, fours, dim, numbers, seen, scores, chosen, waiting):  # type: ignore[no-untyped-def]
     """The entries of the best estimates; how many."""
     count = 0
@@ -162,7 +179,7 @@ def walk(  # type: ignore[no-untyped-def]
     n, depth, filtered = len(lines), ordinals.shape[1], len(accept) > 0
     ids, waiting, seen = np.empty(256, np.int64), np.empty(256, np.int64), np.empty(n, np.bool_)
     pool, members, left = np.empty(room, np.float32), np.empty(room, np.int64), np.empty(n, np.bool_)
-    enough = width if filtered else max(width, depth)
+    enough, estimates = width if filtered else max(width, depth), np.empty(256, np.float32)
     best, chosen = np.empty(max(depth, STARTS), np.float32), np.empty(max(depth, STARTS), np.int64)
     for q in range(len(ordinals)):
         numbers = scalars[q]
@@ -192,9 +209,11 @@ def walk(  # type: ignore[no-untyped-def]
             least -= numbers[5]
             n_waiting = 0
             for i in range(m):
-                if not _estimate(lines[ids[i]], floats[ids[i]], fours[q], dim, numbers) <= least:
-                    waiting[n_waiting] = ids[i]
+                estimate = _estimate(lines[ids[i]], floats[ids[i]], fours[q], dim, numbers)
+                if not estimate <= least:
+                    waiting[n_waiting], estimates[n_waiting] = ids[i], estimate
                     n_waiting += 1
+            n_waiting = _leading(estimates, waiting, n_waiting, max(width, FEWEST))
         found = taken if filtered else min(count, depth)
         for i in range(found):
             ordinals[q, i] = chosen[i] if filtered else members[i]

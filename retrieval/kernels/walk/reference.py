@@ -16,7 +16,7 @@ from retrieval.kernels.rotate.reference import rotate
 from retrieval.kernels.walk.prepared import Asked, Coding, Graph
 from retrieval.types import FloatArray, IntArray
 
-__all__ = ["MARGIN", "REACH", "STARTS", "Asked", "Coding", "Graph", "ask_walk", "walk"]
+__all__ = ["FEWEST", "MARGIN", "REACH", "STARTS", "Asked", "Coding", "Graph", "ask_walk", "walk"]
 
 STARTS = 4
 """Entries that a walk begins at: those of the best estimates."""
@@ -28,6 +28,10 @@ recalls of .9 to .99: with more, codes are read in vain, with less, vectors are 
 REACH = 0.75
 """Margins by which a vector may score below the worst of the ``width`` best and still be left. By counts
 of what walks read: as good as half and as twice that at recalls of .9 to .98, better than none."""
+FEWEST = 8
+"""Vectors of the best estimates that are scored at a step, or ``width`` where that is more. The first steps, far
+from the query, meet many that are all better than what is known: at recalls of .9 and .95 a third fewer
+vectors are read, and as many are found."""
 LOWEST = np.float32(-np.inf)
 
 
@@ -72,7 +76,7 @@ def walk(
     the reach, `REACH` margins; without ``accept`` no sooner than ``depth`` are there. Vectors at the links
     that have not been met are *estimated*, by the signs of a rotated vector's coordinates, and whose estimate
     is above the worst of a full pool, and above what ends the walk, less the margin, is *scored*, by its
-    code: one step later, when it is there from memory. All vectors are walked through; with ``accept``
+    code: one step later, when it is there from memory, and of many only the best estimates (`FEWEST`). All vectors are walked through; with ``accept``
     ``(n,)`` the answer is the best of those. Of equal scores a pool keeps those that were met first; the
     answer has them by ordinal.
 
@@ -171,4 +175,6 @@ def _walk(
         if len(pool.scores) >= enough:
             least = np.float32(pool.scores[width - 1] - reach)
         least = np.float32(max(least, pool.worst) - query.margin)
-        waiting = [w for w, estimate in zip(fresh, estimates, strict=True) if not estimate <= least]
+        above = np.flatnonzero(~(estimates <= least))
+        best = above[np.argsort(-estimates[above], kind="stable")[: max(width, FEWEST)]]
+        waiting = [fresh[i] for i in np.sort(best)]
