@@ -4,8 +4,8 @@ selectivity that are always filled.
     python -m bench.recall --data minilm-tokens --n 100000
     python -m bench.recall --data synthetic:200000 --preset accurate --set nlist=1024
 
-The engine is built as a user builds it, with a recipe; its recall curve comes from its own pseudo-queries
-(spans of texts that are numbers: documents themselves). It is asked the queries of the data, and its hits
+The engine is built as a user builds it who brings vectors, with a recipe; its recall curve comes from its own
+pseudo-queries (`retrieval.training.queries.shifted_documents`). It is asked the queries of the data, and its hits
 are compared with those of its own exact search.
 """
 
@@ -25,7 +25,7 @@ from rich.table import Table
 from bench.ann import data as datasets
 from bench.embeddings import DEFAULT_CACHE, DEFAULT_COLLECTIONS
 from bench.machine import describe_machine, summarise_machine
-from retrieval import Document, Engine, IndexConfig, RuntimeConfig, SearchResult
+from retrieval import Document, Engine, GivenVectors, IndexConfig, RuntimeConfig, SearchResult
 from retrieval.presets import recipe_of
 from retrieval.types import FloatArray
 
@@ -34,25 +34,6 @@ SELECTIVITIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.9)
 KS = (10, 100)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-class Rows:
-    """An encoder whose texts are row numbers; it knows no others."""
-
-    kind, metric = "dense", "dot"
-
-    def __init__(self, vectors: FloatArray) -> None:
-        self._vectors, self.dim = vectors, vectors.shape[1]
-
-    def fingerprint(self) -> dict[str, Any]:
-        """It fits every index of this dimension."""
-        return {"name": "rows", "dim": self.dim}
-
-    def encode_document(self, texts: Sequence[str]) -> FloatArray:
-        """The rows of these numbers."""
-        return self._vectors[[int(text) for text in texts]]
-
-    encode_query = encode_document
 
 
 @app.command()
@@ -77,19 +58,19 @@ def main(
     caption = summarise_machine(describe_machine())
     manual = RuntimeConfig.of(maintenance="manual")
     with tempfile.TemporaryDirectory() as folder:
-        encoder = Rows(chosen.vectors)
-        report = Engine.build(folder + "/i", _documents(len(chosen.vectors)), encoder, config=config)
+        given = GivenVectors(chosen.vectors.shape[1], metric="dot", model=chosen.name)
+        report = Engine.build(folder + "/i", _documents(chosen.vectors), given, config=config)
         console.print(f"built in {report.seconds:.1f} s, trained in {report.training.seconds:.1f} s")  # type: ignore[union-attr]
-        with Engine.open(folder + "/i", encoder, runtime=manual) as engine:
+        with Engine.open(folder + "/i", runtime=manual) as engine:
             asked = list(chosen.queries)
             console.print(_targets(engine, asked, caption))
             console.print(_filters(engine, asked, caption))
 
 
-def _documents(n: int) -> Iterator[Document]:
-    share = np.random.default_rng(1).permutation(n) / n
-    for i in range(n):
-        yield Document(str(i), str(i), metadata={"share": float(share[i])})
+def _documents(vectors: FloatArray) -> Iterator[Document]:
+    share = np.random.default_rng(1).permutation(len(vectors)) / len(vectors)
+    for i, vector in enumerate(vectors):
+        yield Document(str(i), "", metadata={"share": float(share[i])}, vectors=vector)
 
 
 def _targets(engine: Engine, queries: Sequence[FloatArray], caption: str) -> Table:

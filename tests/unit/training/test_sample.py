@@ -10,6 +10,7 @@ import pytest
 from retrieval import Document, Engine, RuntimeConfig
 from retrieval.storage import Catalog, SnapshotKeeper
 from retrieval.training import held_out_split, pseudo_queries, sample_documents
+from retrieval.training.queries import shifted_documents
 from tests.encoders import HashingDense
 
 MANUAL = RuntimeConfig.of(maintenance="manual")
@@ -42,7 +43,7 @@ def test_a_sample_is_of_the_living_without_repetition(keeper: SnapshotKeeper) ->
     assert sample_documents(snapshot, 0, seed=0).values.shape == (0, 32)
 
 
-def test_pseudo_queries_are_unit_vectors_of_spans_or_of_noisy_documents(keeper: SnapshotKeeper) -> None:
+def test_pseudo_queries_are_unit_vectors_of_spans_or_of_shifted_documents(keeper: SnapshotKeeper) -> None:
     snapshot = keeper.latest()
     for encoder in (HashingDense(), None):
         queries = pseudo_queries(snapshot, encoder, 15, seed=4).values
@@ -50,6 +51,13 @@ def test_pseudo_queries_are_unit_vectors_of_spans_or_of_noisy_documents(keeper: 
         np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, rtol=1e-5)
         assert (queries == pseudo_queries(snapshot, encoder, 15, seed=4).values).all()
     assert len(pseudo_queries(snapshot, None, 100, seed=0)) == 36
+
+
+def test_shifted_documents_are_still_nearest_to_their_own(keeper: SnapshotKeeper) -> None:
+    snapshot = keeper.latest()
+    documents = sample_documents(snapshot, 1000, seed=0).values
+    best = (shifted_documents(snapshot, 36, seed=4).values @ documents.T).max(axis=1)
+    assert 0.7 < np.median(best) < 0.98, "away from the document, and not anywhere"
 
 
 @pytest.mark.parametrize("n", [0, 1, 4095])
