@@ -106,10 +106,10 @@ class RecallCurve:
         that stay within ``budget_ms``, if none of them does, the one of the highest recall.
 
         A filter that accepts the share ``selectivity`` spreads the best ``k`` accepted documents over
-        as many lists as the best ``k / selectivity`` of all; how deep to refine depends on ``k`` alone. A
-        walk through a graph is widened by its segment, as each accepts another share: it costs so much more.
-        Where there are many more ``documents`` than were measured, both are stretched as much: nothing
-        is promised then.
+        as many lists as the best ``k / selectivity`` of all, and where these end, scores lie closer together:
+        as many times ``k`` are refined as there. A walk through a graph is widened by its segment, as each
+        accepts another share: it costs so much more. Where there are many more ``documents`` than were
+        measured, both are stretched as much: nothing is promised then.
         """
         growth = self.grown(documents)
         budget = math.inf if budget_ms is None else budget_ms * 1e6
@@ -117,13 +117,13 @@ class RecallCurve:
         wide, stretch = deep, scale
         if not deep.ef_search:
             wide, stretch = self._choose(math.ceil(k / max(selectivity, 1e-9)), target, budget)
-        scale, stretch = scale * growth, stretch * growth
+        scale, stretch, share = scale * growth, stretch * growth, k * growth / wide.k
         effort = Effort(
-            depth=max(k, math.ceil(deep.depth * scale)),
+            depth=max(k, math.ceil(max(deep.depth * scale, wide.depth * share))),
             nprobe=min(math.ceil(wide.nprobe * stretch), self.nlist),
             ef_search=math.ceil(wide.ef_search * stretch),
             accepted=0.0 if selectivity >= 1 else min(1.0, wide.scanned * stretch / max(self.documents, 1)),
-            scored=math.ceil(deep.scored * scale),
+            scored=math.ceil(max(deep.scored * scale, wide.scored * share)),
         )
         finding = wide.finding * stretch / (max(selectivity, 1e-9) if wide.ef_search else 1.0)
         if wide.work is None:  # no more codes than there are

@@ -48,11 +48,19 @@ def test_a_k_beyond_the_measured_stretches_the_largest() -> None:
     assert effort.depth == 400
 
 
-def test_a_filter_widens_the_probes_and_not_the_depth() -> None:
+def test_a_filter_widens_the_probes() -> None:
     everything, tenth = CURVE.choose(10, 0.9), CURVE.choose(10, 0.9, selectivity=0.1)
     assert tenth.effort.nprobe == 16  # the point of k = 100
     assert tenth.effort.depth == everything.effort.depth
     assert CURVE.choose(10, 0.9, selectivity=1e-6).effort.nprobe == 64  # never more lists than there are
+
+
+def test_a_filter_refines_as_many_times_k_as_the_larger_k_needs() -> None:
+    points = point(10, 4, 12, 0.95), point(100, 16, 300, 0.95)
+    curve = RecallCurve(6400, 100, 64, points)
+    assert curve.choose(10, 0.9).effort.depth == 12
+    assert curve.choose(10, 0.9, selectivity=0.1).effort.depth == 30  # 3 k
+    assert curve.choose(5, 0.9, selectivity=0.1).effort.depth == 15
 
 
 def test_a_filter_leaves_the_width_of_a_walk_to_the_segment_and_costs_as_much_more() -> None:
