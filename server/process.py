@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -66,8 +67,9 @@ def run(settings: ServerSettings, *, encoders: Mapping[str, Encoder] | None = No
     # searches, and its idle threads spin.
     threadpool_limits(1, user_api="blas")
     try:
-        open_store(settings).close()  # what is wrong with it is told now, in a sentence
+        # First, for it refuses a data_dir that is not there: opening the store would make the folder.
         app = create_app(settings, encoders=encoders)
+        open_store(settings).close()  # what is wrong with it is told now, in a sentence
         Process(_config(app, settings), app, settings).run(sockets=sockets)
     finally:
         for each in sockets:
@@ -102,6 +104,10 @@ def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
             "they are a certificate chain and its unencrypted private key, both PEM"
         ) from None
     return config
+
+
+def _absolute(folder: Path | None) -> str | None:
+    return None if folder is None else str(folder.expanduser().absolute())
 
 
 def connection_of(app: FastAPI) -> Any:
@@ -143,6 +149,8 @@ class Process(uvicorn.Server):
             addresses=[f"{scheme}://{_shown(each.getsockname())}" for each in sockets or ()],
             keys=len(self._settings.all_keys),
             read_only=self._settings.read_only,
+            # Absolute: an empty list with a wrong folder beside it explains itself.
+            data_dir=_absolute(self._settings.data_dir),
             collections=[each.name for each in context.registry.all()],
         )
 

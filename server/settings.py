@@ -274,7 +274,12 @@ class ServerSettings(BaseSettings):
 
 def _index_folders(data_dir: Path) -> list[Path]:
     if not data_dir.is_dir():
-        raise ConfigError(f"data_dir={data_dir}: there is no such folder")
+        if data_dir.exists():
+            raise ConfigError(f"data_dir={data_dir}: {data_dir.absolute()} is no folder")
+        raise ConfigError(
+            f"data_dir={data_dir}: there is no such folder ({data_dir.absolute()}); "
+            "correct the name, or make the folder to start with no collections"
+        )
     # What begins with a dot is on its way in or out (`server.collections.folders`).
     folders = sorted(path.parent for path in data_dir.glob(f"[!.]*/{CATALOG}"))
     wrong = [path for path in folders if not re.fullmatch(COLLECTION_NAME, path.name)]

@@ -193,11 +193,20 @@ def test_the_command_says_where_it_listens_and_what_it_serves(tmp_path):
     with running(module="server", cwd=tmp_path, data_dir=tmp_path / "data") as server:
         said = server.until("serving")
         assert said["keys"] == 0 and said["collections"] == [] and said["read_only"] is False
+        assert said["data_dir"] == str(tmp_path / "data")
         answer = httpx.get(f"{server.address}/livez")
         assert answer.status_code == 200
         assert "server" not in answer.headers
         server.process.send_signal(signal.SIGTERM)
         assert server.ended() == 0
+
+
+@pytest.mark.parametrize("read_only", ["false", "true"])
+def test_a_mistyped_folder_is_refused_and_not_made(tmp_path, read_only):
+    with running(module="server", cwd=tmp_path, data_dir="nowhere", read_only=read_only) as server:
+        assert server.ended() == 2
+        assert f"there is no such folder ({tmp_path / 'nowhere'})" in "".join(server.other)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_https(tmp_path):

@@ -133,6 +133,11 @@ class TestCollectionPaths:
         with pytest.raises(ConfigError, match="data_dir=gone: there is no such folder"):
             ServerSettings(data_dir="gone").collection_paths()
 
+    def test_a_file_is_no_folder(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigError, match="file is no folder"):
+            ServerSettings(data_dir=tmp_path / "file").collection_paths()
+
     def test_a_folder_that_cannot_be_a_name(self, tmp_path):
         with pytest.raises(ConfigError, match="'My Index' cannot be a collection's name"):
             ServerSettings(data_dir=self.make(tmp_path, "My Index")).collection_paths()
