@@ -5,8 +5,8 @@ selectivity that are always filled.
     python -m bench.recall --data synthetic:200000 --preset accurate --set nlist=1024
 
 The engine is built as a user builds it who brings vectors, with a recipe; its recall curve comes from its own
-pseudo-queries (`retrieval.training.queries.shifted_documents`). It is asked the queries of the data, and its hits
-are compared with those of its own exact search.
+pseudo-queries (`retrieval.training.queries.shifted_documents`). It is asked the queries of the data, and its
+hits are compared with those of its own exact search.
 """
 
 from __future__ import annotations

@@ -20,16 +20,16 @@ from retrieval.storage import SegmentView, Snapshot
 from retrieval.training.sample import living
 from retrieval.types import Ragged
 
-__all__ = ["shifted_documents", "pseudo_queries", "span_of"]
+__all__ = ["pseudo_queries", "shifted_documents", "span_of"]
 
 SPAN_WORDS = (4, 16)
 """Words of a span, from and to: the lengths of questions."""
 SPAN_TOKENS = (8, 32)
 """Vectors of one, where there are no words."""
 AWAY = 0.7
-"""How far a vector is led away from its document, in differences of two others. Of debian-packages, vaswani and
-the token vectors of scifact (MiniLM), such are as hard to find as what people ask, or harder, with a graph, and
-hardly easier with inverted lists; vectors with noise alike in all directions are easier with both."""
+"""How far a vector is led away from its document, in differences of two others. Of debian-packages, vaswani
+and the token vectors of scifact (MiniLM), such are as hard to find as what people ask, or harder, with a
+graph, and hardly easier with inverted lists; with noise alike in all directions they are easier."""
 
 
 def pseudo_queries(snapshot: Snapshot, encoder: Encoder | None, size: int, seed: int) -> Ragged:

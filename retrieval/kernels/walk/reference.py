@@ -29,9 +29,9 @@ REACH = 0.75
 """Margins by which a vector may score below the worst of the ``width`` best and still be left. By counts
 of what walks read: as good as half and as twice that at recalls of .9 to .98, better than none."""
 FEWEST = 8
-"""Vectors of the best estimates that are scored at a step, or ``width`` where that is more. The first steps, far
-from the query, meet many that are all better than what is known: at recalls of .9 and .95 a third fewer
-vectors are read, and as many are found."""
+"""Vectors of the best estimates that are scored at a step, or ``width`` where that is more. The first steps,
+far from the query, meet many that are all better than what is known: at recalls of .9 and .95 a third fewer
+vectors are scored, and hardly fewer found."""
 LOWEST = np.float32(-np.inf)
 
 
@@ -76,9 +76,10 @@ def walk(
     the reach, `REACH` margins; without ``accept`` no sooner than ``depth`` are there. Vectors at the links
     that have not been met are *estimated*, by the signs of a rotated vector's coordinates, and whose estimate
     is above the worst of a full pool, and above what ends the walk, less the margin, is *scored*, by its
-    code: one step later, when it is there from memory, and of many only the best estimates (`FEWEST`). All vectors are walked through; with ``accept``
-    ``(n,)`` the answer is the best of those. Of equal scores a pool keeps those that were met first; the
-    answer has them by ordinal.
+    code: one step later, when it is there from memory, and of many only the best estimates (`FEWEST`), of
+    equal ones those that were met first. All vectors are walked through; with ``accept`` ``(n,)`` the answer
+    is the best of those. Of equal scores a pool keeps those that were met first; the answer has them by
+    ordinal.
 
     The same, bit for bit, on all paths: products are of integers, and ``((f * (s * p)) + b) + w * x`` is
     rounded after every operation.
