@@ -40,7 +40,6 @@ from server.context import AppContext
 from server.listening import listen, refuse_new
 from server.observing.logs import make_logger, uvicorn_log_config
 from server.settings import ServerSettings
-from server.working.model_thread import spin_briefly
 
 __all__ = ["Process", "connection_of", "run"]
 
@@ -62,7 +61,6 @@ def run(settings: ServerSettings, *, encoders: Mapping[str, Encoder] | None = No
         ConfigError: settings that cannot work, a port that is taken.
     """
     sockets = listen(settings.host, settings.port)
-    spin_briefly()
     # One search is one thread; a BLAS that divides its products among all cores takes those of other
     # searches, and its idle threads spin.
     threadpool_limits(1, user_api="blas")

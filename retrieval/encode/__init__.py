@@ -23,7 +23,7 @@ from retrieval.encode.dense import DenseEncoder
 from retrieval.encode.given import GIVEN, GivenVectors
 from retrieval.encode.hub import is_folder, resolve_folder
 from retrieval.encode.late import LateEncoder
-from retrieval.encode.runtime import check_backend
+from retrieval.encode.runtime import check_backend, spin_briefly
 from retrieval.errors import EncoderError
 
 __all__ = [
@@ -96,6 +96,7 @@ def load_encoder(
 def _resolved(
     config: EncoderConfig, runtime: RuntimeConfig
 ) -> tuple[EncoderConfig, Checkpoint, Builtin | None]:
+    spin_briefly()
     builtin = BUILTINS.get(config.name)
     if builtin is not None:
         config = builtin.configure(config)

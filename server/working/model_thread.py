@@ -12,7 +12,6 @@ took twice as long. So one core is left to a busy loop.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -20,12 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-__all__ = ["ModelThread", "on_one_core", "spin_briefly"]
-
-SPINS = "10000"
-"""Rounds in which a thread of OpenMP waits busily for the next layer, half a millisecond: layers follow each
-other sooner, queries do not. GNU's own number is thirty times as large, and keeps a core from whoever reads
-the next request; with 2,000 threads fall asleep between layers, and a query takes 2 ms longer."""
+__all__ = ["ModelThread", "on_one_core"]
 
 BUSY = 0.4
 """Share of the time that an event loop works, above which it is busy: with texts alone it is half of that."""
@@ -105,13 +99,6 @@ class _Busyness:
         self._is_busy = worked - self._worked > BUSY * (now - self._looked)
         self._looked, self._worked = now, worked
         return self._is_busy
-
-
-def spin_briefly() -> None:
-    """Have idle threads of OpenMP give up their cores soon, unless the environment says how they wait. To be
-    called before torch is imported: its OpenMP reads that once."""
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def on_one_core(job: Callable[[], T]) -> T:

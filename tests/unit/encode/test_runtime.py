@@ -1,4 +1,7 @@
 import logging
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +10,7 @@ import pytest
 
 from retrieval.config import EncoderConfig, RuntimeConfig
 from retrieval.encode import load_encoder
-from retrieval.encode.runtime import library_kwargs, pick_device, quiet_loading
+from retrieval.encode.runtime import SPINS, library_kwargs, pick_device, quiet_loading
 from retrieval.errors import ConfigError, EncoderError, MissingExtraError
 from tests.tiny_models import TEXTS
 
@@ -146,3 +149,16 @@ def test_bars_come_back_after_a_failed_load(caplog):
     with pytest.raises(ZeroDivisionError), quiet_loading():
         raise ZeroDivisionError
     assert is_progress_bar_enabled() == before
+
+
+@pytest.mark.parametrize("said", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_idle_threads_of_a_model_spin_briefly_unless_the_environment_says_how_they_wait(checkpoint, said):
+    load = "import os, sys; from retrieval.encode import load_encoder; load_encoder(sys.argv[1])"
+    show = "print(os.environ.get('GOMP_SPINCOUNT'))"
+    waits = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    environment = {name: value for name, value in os.environ.items() if name not in waits} | said
+    command = [sys.executable, "-c", f"{load}; {show}", str(checkpoint("mean"))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    expected = SPINS if not said else said.get("GOMP_SPINCOUNT", "None")
+    assert done.stdout.splitlines()[-1] == expected
