@@ -28,8 +28,8 @@ BACKEND_PACKAGES = {"onnx": "optimum.onnxruntime", "openvino": "optimum.intel"}
 SPINS = "10000"
 """Rounds in which a thread of OpenMP waits busily for the next layer, half a millisecond: layers follow each
 other sooner, queries do not. GNU's own number is thirty times as large, and keeps a core from whoever works
-beside the model: on two busy cores a query took 490 ms, and 47 with this one. With 2,000 threads fall
-asleep between layers, and a query takes 2 ms longer."""
+beside the model; where all cores have other work, a layer waits for threads that wait in vain, and a query
+takes many times as long. With 2,000 threads fall asleep between layers, and a query takes 2 ms longer."""
 
 # Progress bars are process-wide switches of the libraries, so one load at a time turns them.
 _loading = threading.Lock()
