@@ -275,7 +275,8 @@ class ServerSettings(BaseSettings):
 def _index_folders(data_dir: Path) -> list[Path]:
     if not data_dir.is_dir():
         if data_dir.exists():
-            raise ConfigError(f"data_dir={data_dir}: {data_dir.absolute()} is no folder")
+            told = f"data_dir={data_dir}: {data_dir.absolute()} is no folder"
+            raise ConfigError(f"{told}; name the one that holds the collections")
         raise ConfigError(
             f"data_dir={data_dir}: there is no such folder ({data_dir.absolute()}); "
             "correct the name, or make the folder to start with no collections"
