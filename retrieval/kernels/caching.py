@@ -3,7 +3,8 @@ that a function was changed which it calls, and has inlined, from another file: 
 old one would run on. Here a kernel's stamp covers its file and all that this imports of the package.
 
 What Numba offers for this is a list of locators, each of which knows a place to keep kernels and a stamp of
-their source. Those it has are kept, places and order; for files of the package they give another stamp.
+their source. Those it has are kept, places and order; for files of the package they give another stamp. Where
+no place can be written to, kernels are compiled by every process. How they lie there is `kept`'s matter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 import llvmlite
 from numba.core import caching
+
+from retrieval.kernels.kept import FITS, Stamp, kept_or
 
 __all__ = ["Sources", "stamp_kernels"]
 
@@ -103,7 +106,10 @@ def stamp_kernels(sources: Sources) -> None:
     locators = getattr(caching.CacheImpl, "_locator_classes", None)
     base = getattr(caching, "_CacheLocator", None)
     if isinstance(locators, list) and getattr(base, "__abstractmethods__", None) == _ASKED:
-        locators[:0] = [_stamped(one, sources) for one in locators]
+        stamped = [_stamped(one, sources) for one in locators]
+        locators[:0] = [*stamped, _nowhere(_stamped(caching.InTreeCacheLocator, sources))]
+        if FITS:
+            caching.IndexDataCacheFile = kept_or(caching.IndexDataCacheFile)
 
 
 def _stamped(locator: Any, sources: Sources) -> type:
@@ -124,8 +130,18 @@ def _stamped(locator: Any, sources: Sources) -> type:
         def get_source_stamp(self) -> Any:
             own = super().get_source_stamp()
             try:
-                return own, sources.stamp(self._py_file)
+                return Stamp(own, sources.stamp(self._py_file))
             except OSError:  # in an archive, or frozen: the next best
                 return own
 
     return Stamped
+
+
+def _nowhere(locator: Any) -> type:
+    """A locator as given, also where its place cannot be written to."""
+
+    class Nowhere(locator):
+        def ensure_cache_path(self) -> None:
+            pass
+
+    return Nowhere

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from numba.core.registry import CPUDispatcher
 
 import retrieval.kernels
 from retrieval.kernels.caching import Sources, stamp_kernels
+from retrieval.kernels.kept import Kept
 
 INNER = """
 from numba import njit
@@ -51,6 +53,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(caching, "IndexDataCacheFile", caching.IndexDataCacheFile)
     return folder
 
 
@@ -85,6 +88,88 @@ def test_an_inlined_function_changed(package: Path, form: bool) -> None:
     assert sum(fresh(package)(1) for _ in range(2)) == 12
 
 
+def hits(kernel: Any) -> int:
+    return sum(kernel.stats.cache_hits.values())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What is kept of the kernel."""
+    kept = (folder / "__pycache__").iterdir()
+    return {each.name: each.read_bytes() for each in kept if each.suffix in (".nbc", ".nbi")}
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+def test_what_other_sources_were_compiled_to_is_removed(package: Path) -> None:
+    for added in range(3):
+        write(package, added)
+        kernel = fresh(package)
+        assert (kernel(1), kernel(1.5)) == (added + 1, added + 1.5)
+    assert len([name for name in files(package) if name.endswith(".nbc")]) == 2
+    kernel._cache.flush()
+    assert not files(package)
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+def test_two_processes_that_compile_at_the_same_time(package: Path) -> None:
+    """Neither has seen what the other one keeps, and the first is the last to write what it compiled."""
+    write(package, 1)
+    assert fresh(package)(1) == 2
+    first = files(package)
+    for name in first:
+        (package / "__pycache__" / name).unlink()
+    assert fresh(package)(1.5) == 2.5
+    for name in first:
+        if name.endswith(".nbc"):
+            (package / "__pycache__" / name).write_bytes(first[name])
+    kernel = fresh(package)
+    assert (kernel(1.5), kernel(1)) == (2.5, 2)
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+@pytest.mark.parametrize("kept", [0, 40, -1])
+def test_what_was_cut_short_is_compiled_again(package: Path, kept: int) -> None:
+    write(package, 1)
+    assert fresh(package)(1) == 2
+    whole = files(package)
+    for name in whole:
+        (package / "__pycache__" / name).write_bytes(whole[name][:kept])
+    kernel = fresh(package)
+    assert kernel(1) == 2 and hits(kernel) == 0
+    kernel = fresh(package)
+    assert kernel(1) == 2 and hits(kernel) == 1
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+def test_a_folder_that_goes_and_comes(package: Path) -> None:
+    write(package, 1)
+    kernel = fresh(package)
+    shutil.rmtree(package / "__pycache__")
+    assert kernel(1) == 2 and files(package)
+    shutil.rmtree(package / "__pycache__")
+    (package / "__pycache__").write_text("no folder")
+    assert kernel(1.5) == 2.5
+
+
+@pytest.mark.skipif(sys.platform != "linux" or bool(config.DISABLE_JIT), reason="where the user's cache lies")
+def test_where_nothing_can_be_written_every_process_compiles(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    write(package, 1)
+    (package / "__pycache__").write_text("no folder")
+    for _ in range(2):
+        kernel = fresh(package)
+        assert kernel(1) == 2 and hits(kernel) == 0
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+def test_kernels_of_others_are_kept_as_they_were(package: Path) -> None:
+    write(package, 1)
+    fresh(package)
+    made = caching.IndexDataCacheFile(cache_path="", filename_base="a", source_stamp=("other", "stamp"))
+    assert not isinstance(made, Kept)
+
+
 @pytest.mark.skipif(sys.platform != "linux" or bool(config.DISABLE_JIT), reason="where the user's cache lies")
 def test_a_package_that_cannot_be_written(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,9 +185,10 @@ def test_a_package_that_cannot_be_written(
 
 def test_an_unknown_numba_keeps_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", known := [caching.InTreeCacheLocator])
+    files = caching.IndexDataCacheFile
     monkeypatch.delattr(caching, "_CacheLocator")
     stamp_kernels(Sources(ROOM, "retrieval.kernels"))
-    assert known == [caching.InTreeCacheLocator]
+    assert known == [caching.InTreeCacheLocator] and caching.IndexDataCacheFile is files
     monkeypatch.delattr(caching.CacheImpl, "_locator_classes")
     stamp_kernels(Sources(ROOM, "retrieval.kernels"))
 
