@@ -55,8 +55,9 @@ CALIBRATION = 65536
 
 class VamanaIndex:
     """What all segments' graphs share: ``codec``, the ``rotation`` and the ``mean`` ``(d,)`` that is taken
-    away before it, ``m_links`` links a vector (twice as many at most), and ``ef_construction``;
-    ``reads_stored``: codes are the stored vectors, by the codec of these."""
+    away before it, ``m_links`` links a vector (twice as many at most, or three times where nothing else would
+    lead to some vector), and ``ef_construction``; ``reads_stored``: codes are the stored vectors, by their
+    codec."""
 
     name: ClassVar[str] = "vamana"
 

@@ -9,6 +9,7 @@ from retrieval.errors import ConfigError, IndexDamagedError
 from retrieval.index.base import Effort
 from retrieval.index.registry import fit_index, index_from_state
 from retrieval.index.vamana import VamanaIndex, bytes_to_build
+from retrieval.kernels.walk.prepared import prepare_graph
 from retrieval.quantize import Codec, FloatCodec, Int8Codec
 from tests.unit.index.indexes import Case, attached, biases_of, clustered, in_pieces, queries
 
@@ -62,6 +63,26 @@ def test_equal_vectors_are_all_found_and_left(values: np.ndarray, index: VamanaI
         best = np.sort(-(copied @ query))[:25]
         mine = np.sort(-(copied[found.ordinals] @ query))
         assert (mine <= best + 0.2).mean() > 0.9
+
+
+@pytest.mark.parametrize("metric", ["dot", "l2"])
+@pytest.mark.parametrize("m_links", [2, 4, 8])
+def test_links_lead_from_the_entries_to_every_vector(metric: str, m_links: int, values: np.ndarray) -> None:
+    copied = values.copy()
+    copied[::20] = copied[0]
+    index = fit_index("vamana", copied, N, {"m_links": m_links, "ef_construction": 40})
+    assert isinstance(index, VamanaIndex)
+    arrays = index.arrange(in_pieces(copied, biases_of(copied) if metric == "l2" else None), N)
+    lines, links, layout = arrays["lines"], arrays["links"].reshape(-1), index.coding.layout
+    codes = np.zeros((N, layout.wide), np.uint8)
+    graph = prepare_graph(layout.dim, lines, links, arrays["links"].shape[1], codes, arrays["entries"])
+    left = set(graph.entries.tolist())
+    reached = set[int]()
+    while left:
+        reached.add(ordinal := left.pop())
+        left |= set(graph.linked(ordinal).tolist()) - reached
+    assert len(reached) == N
+    assert layout.degrees(lines).max() <= 3 * m_links + 1
 
 
 @pytest.mark.parametrize("dim", [1, 2, 15, 16, 17])
