@@ -127,7 +127,8 @@ class RecallCurve:
         )
         finding = wide.finding * stretch / (max(selectivity, 1e-9) if wide.ef_search else 1.0)
         if wide.work is None:  # no more codes than there are
-            finding = min(finding, wide.finding / max(wide.scanned, 1.0) * self.documents)
+            most = max(documents, self.documents)
+            finding = min(finding, wide.finding / max(wide.scanned, 1.0) * most)
         reached = min(deep.safe_recall, wide.safe_recall) >= target
         return Choice(effort, min(deep.recall, wide.recall), finding, self.row_cost, reached)
 

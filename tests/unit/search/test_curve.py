@@ -71,6 +71,14 @@ def test_a_filter_leaves_the_width_of_a_walk_to_the_segment_and_costs_as_much_mo
     assert tenth.finding == pytest.approx(10 * everything.finding)
 
 
+def test_what_has_grown_costs_more_to_look_through() -> None:
+    """All codes are scanned, and there are three times as many."""
+    scan = RecallCurve(6400, 100, 1, (CurvePoint(10, 1, 0, 20, 0.95, 0.0, scanned=6400.0),))
+    assert scan.choose(10, 0.9, documents=6400).finding == scan.choose(10, 0.9).finding
+    assert scan.choose(10, 0.9, documents=3 * 6400).finding == pytest.approx(3 * scan.choose(10, 0.9).finding)
+    assert scan.choose(10, 0.9, 0.01, documents=3 * 6400).finding == pytest.approx(3 * 6400)
+
+
 def test_a_target_out_of_reach_takes_the_best_and_says_so() -> None:
     chosen = CURVE.choose(10, 0.9999)
     assert not chosen.reached
