@@ -95,6 +95,21 @@ def test_estimates_stand_for_products() -> None:
     assert 0.6 < off.std() < 0.95  # sqrt(pi / 2 - 1) = 0.76 of vectors of length sqrt(d)
 
 
+@pytest.mark.parametrize("kinds", [1, 2, 4])
+def test_of_equal_estimates_and_scores_those_met_first_count(level: str, kinds: int) -> None:
+    """More links than are scored at a step, and few vectors that differ."""
+    d, n = 24, 150
+    rng = np.random.default_rng(kinds)
+    graph = make_graph(rng, n, d, 3)
+    some = rng.integers(0, kinds, n)
+    lines, codes = graph.lines.copy(), graph.codes[some]
+    lines[:, : graph.layout.at_factor + 8] = lines[some, : graph.layout.at_factor + 8]
+    equal = prepare_graph(d, lines, graph.links.copy(), 3, codes, graph.entries)
+    for width, room in ((1, 1), (1, 40), (5, 10), (8, 200), (20, 20)):
+        for accept in (None, rng.random(n) < 0.3, np.zeros(n, np.bool_)):
+            same(equal, d, width, min(room, 12), accept, room)
+
+
 def test_no_vectors_and_one(level: str) -> None:
     assert (same(make_graph(RNG, 1, 30, 3), 30, 5, 2) == [[0, -1]] * 3).all()
     layout = Layout.of(30)
