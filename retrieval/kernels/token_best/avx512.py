@@ -37,7 +37,7 @@ _inner = njit(nogil=True, error_model="numpy")
 
 @_inner
 def _prepare(asked, coarse, stored, rough, exactly, floats):  # type: ignore[no-untyped-def]
-    """The query as both kinds of products take it; whether it is finite."""
+    """The query as both kinds of products take it; whether it is finite, and its scores are."""
     probe, bits, query = asked
     _, center, _, known = coarse
     _, _, steps, middles, doubts, norm, _, _ = stored
@@ -50,6 +50,8 @@ def _prepare(asked, coarse, stored, rough, exactly, floats):  # type: ignore[no-
     for q in range(len(spreads)):
         spreads[q] += 1  # what equals a limit is not above it
     floats[ADDED] = bound_each(lines, codes, units)
+    if not floats[ADDED] < np.inf:
+        return False
     to_lanes(code_words, packed_codes)
     wide[:] = 0
     wide[:, : query.shape[1]] = query

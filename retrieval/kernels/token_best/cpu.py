@@ -77,7 +77,7 @@ def _fits(probe: FloatArray, query: FloatArray, segment: TokenSegment, how: Toke
     enough = (
         k > 0 and how.depth > 0 and (0 < how.n_probe <= centroids.n if how.gathered else how.by_centroids)
     )
-    return shapes and types and size and enough and len(segment.starts) - 1 <= DENSE_DOCUMENTS
+    return shapes and types and size and enough and 0 < len(segment.starts) - 1 <= DENSE_DOCUMENTS
 
 
 def _in_one_call(

@@ -148,8 +148,9 @@ def quantise_all(query, steps, middles, doubts, mean, variance, levels, codes): 
 @njit(nogil=True, cache=True, error_model="numpy")
 def bound_each(lines, codes, units):  # type: ignore[no-untyped-def]
     """By how much a score may exceed the sum of the largest products with plain bytes, each times its token's
-    unit (to ``units``), also where that is summed in float32. ``lines`` and ``codes`` by `quantise_each`."""
-    bound = size = 0.0
+    unit (to ``units``), also where that is summed in float32, and where a score becomes one. ``lines`` and
+    ``codes`` by `quantise_each`. Infinite where float32 may overflow: then nothing is known."""
+    bound, size, counts = 0.0, 0.0, 1.0
     for q in range(len(lines)):
         units[q] = 1 / lines[q, 0] if lines[q, 0] > 0 else 0.0
         levels = 0.0
@@ -157,4 +158,8 @@ def bound_each(lines, codes, units):  # type: ignore[no-untyped-def]
             levels += abs(np.float64(codes[q, j]))
         bound += lines[q, 2]
         size += abs(lines[q, 2]) + 256 * np.float64(units[q]) * levels
-    return bound + 2.0**-20 * size
+        counts += 256 * levels
+    if not size < OVERFLOW:
+        return np.inf
+    # Below the least normal number float32 rounds by as much as there.
+    return bound + 2.0**-20 * size + 2.0**-149 * counts

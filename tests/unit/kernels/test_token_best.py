@@ -141,6 +141,31 @@ def test_what_does_not_fit_is_refused(asked: tuple[Any, ...]) -> None:
             cpu.token_best(*args)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_query_that_is_not_finite_is_refused(asked: tuple[Any, ...], number: float) -> None:
+    """Also where what the centroids are asked, which may be something else, is."""
+    probe, query, segment, how, _, slack = asked
+    wrong = query.copy()
+    wrong[-1, -1] = number
+    for k in (1, 10**6):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            cpu.token_best(probe, wrong, segment, how, k, slack)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_segment_without_documents(asked: tuple[Any, ...], threads: int) -> None:
+    probe, query, segment, how, k, slack = asked
+    nobody = replace(
+        segment,
+        starts=segment.starts[:1],
+        posting_starts=np.zeros_like(segment.posting_starts),
+        tokens=replace(segment.tokens, offsets=segment.tokens.offsets[:1]),
+    )
+    got = cpu.token_best(probe, query, nobody, how, k, slack, threads)
+    check_same(got, reference.token_best(probe, query, nobody, how, k, slack))
+    assert not len(got.ordinals)
+
+
 def test_damage_is_named(asked: tuple[Any, ...]) -> None:
     probe, query, segment, how, k, slack = asked
     if how.gathered:

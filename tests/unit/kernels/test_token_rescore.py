@@ -285,6 +285,27 @@ def test_who_cannot_be_among_the_best_is_left_out(level: str, k: int, n_q: int, 
         assert k <= there.sum() and (there.sum() < 60 or k == 59)
 
 
+@pytest.mark.parametrize(("size", "asked"), [(1e-18, 1e-24), (1e-20, 1e-20), (1e-9, 1e-31), (1e24, 1e14)])
+@pytest.mark.parametrize("n_q", [1, 32])
+def test_who_is_left_out_where_float32_ends(level: str, size: float, asked: float, n_q: int) -> None:
+    """Scores so small that float32 rounds them by more than a share of them, or nearly too large for it:
+    documents that are almost alike are told apart no less."""
+    rng = np.random.default_rng(8)
+    near = rng.integers(0, 128, (1, 64)) + rng.integers(0, 2, (120, 64))
+    span = (size * rng.random(64)).astype(np.float32)
+    offsets = np.arange(0, 121, 3).astype(np.int64)
+    low = (-near[0] / 255 * span).astype(np.float32)
+    tokens = prepare_tokens(near.astype(np.uint8), offsets, span, low)
+    for _ in range(10):
+        query = (asked * rng.standard_normal((n_q, 64))).astype(np.float32)
+        exact = cpu.maxsim_exactly(query, tokens, np.arange(40))
+        for k in (10, 13, 30):
+            slack = float(np.ptp(exact))  # all are scored exactly, also where they are not at once
+            kept, found = cpu.best_exactly(query, tokens, np.arange(40), k, slack)
+            np.testing.assert_array_equal(kept, np.flatnonzero(exact >= np.sort(exact)[-k]))
+            np.testing.assert_array_equal(found, exact[kept])
+
+
 def test_mapped_files_and_threads(level: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     whole = stored(rng.standard_normal((3000, 48)), [30] * 100, "uint8")
