@@ -170,8 +170,8 @@ class _Making:
 
     def _lead_to_all(self, order: IntArray) -> None:
         """Have a link lead to each vector to which no walk can come, since whatever led to it found nearer
-        ones in its direction: from the nearest to which one comes, where that has room for it. Of 30,000
-        packages' descriptions 9 need that, and as many in a thousand of some others."""
+        ones in its direction: from the nearest to which one comes and that has room for it. None is led to
+        where the walk comes to no such vector."""
         reached = np.zeros(len(self._links), np.bool_)
         self._reach(self._graph.entries.astype(np.int64), reached)
         for some in _runs(order[~reached[order]]):
