@@ -91,6 +91,7 @@ def create_app(
     )
     for router in ROUTERS:
         app.include_router(router)
+    _make_routes(app)
     install_handlers(app)
     # What connections ask for (`server.working.door`); the context is there once it has started.
     app.state.refusal = Refusal(gated_names(ROUTERS), settings.cors_origins)
@@ -98,6 +99,15 @@ def create_app(
     _surround(app, settings, log, tracer)
     describe(app, ROUTERS, settings)
     return app
+
+
+def _make_routes(app: FastAPI) -> None:
+    """Have FastAPI make now what it makes of its routes when a request first looks for one. That takes 50 ms,
+    for which the first client would wait; and it silences warnings of the whole process meanwhile, as
+    compiling does on the thread that opens indexes, so that the one would undo what the other has set."""
+    nowhere = {"type": "http", "method": "GET", "path": "/-", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(nowhere)
 
 
 def _surround(app: FastAPI, settings: ServerSettings, log: Any, tracer: Any) -> None:
